@@ -1,0 +1,13 @@
+//! What every part of the API shares: names of kinds, metadata, `Status` errors, field errors.
+//!
+//! Must never know any kind by name. Everything here is pure: no clock, no I/O.
+
+#![forbid(unsafe_code)]
+
+pub mod field;
+pub mod gvk;
+pub mod meta;
+pub mod status;
+
+pub use gvk::{GroupKind, GroupResource, Gvk, Gvr};
+pub use status::{ApiError, Reason};

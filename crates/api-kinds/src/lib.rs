@@ -1,0 +1,1 @@
+//! All knowledge of built-in kinds: the generated table, hooks, printer columns. No tokio, no I/O.

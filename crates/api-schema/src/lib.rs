@@ -1,0 +1,9 @@
+//! The compiled schema: what a kind looks like, as data.
+//!
+//! A built-in kind and a custom resource are both a [`row::Row`]: names, verbs, where it is stored, its schema and
+//! optional pure [`row::Hooks`]. Must never do I/O or know tokio.
+
+#![forbid(unsafe_code)]
+
+pub mod row;
+pub mod schema;

@@ -1,0 +1,145 @@
+//! A resource as a row: everything the server must know of it, built-in or custom.
+
+use crate::schema::{Schema, StructId};
+use api_core::field::Errors;
+use api_core::{Gvk, Gvr};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A resource that the server serves.
+#[derive(Debug)]
+pub struct Row {
+    /// Group, version and plural name, as in its URL.
+    pub gvr: Gvr,
+    /// Kind of its objects.
+    pub kind: Gvk,
+    /// Kind of its lists, such as `PodList`.
+    pub list_kind: String,
+    /// Singular name, such as `pod`.
+    pub singular: String,
+    /// Short names, such as `po`.
+    pub short_names: Vec<String>,
+    /// Categories, such as `all`.
+    pub categories: Vec<String>,
+    /// Whether its objects live in a namespace.
+    pub namespaced: bool,
+    /// Verbs in discovery order; empty for a row that has only subresources.
+    pub verbs: Vec<String>,
+    /// Prefix of its keys in the store, without a trailing slash: `/registry/pods`. Empty if it is never stored.
+    pub storage_prefix: String,
+    /// The version its objects are stored in.
+    pub storage_version: Gvk,
+    /// `discovery.json`'s storage version hash; empty if it has none.
+    pub storage_version_hash: String,
+    /// The types it is made of.
+    pub schema: Arc<Schema>,
+    /// Its own type in `schema`.
+    pub root: StructId,
+    /// What lies below an object.
+    pub subresources: Vec<Subresource>,
+    /// Columns of its Table.
+    pub columns: Vec<Column>,
+    /// What is special about it.
+    pub hooks: &'static Hooks,
+}
+
+impl Row {
+    /// The subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+}
+
+/// What lies below an object, such as `status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subresource {
+    /// The last part of its path.
+    pub name: String,
+    /// The kind it answers with.
+    pub kind: Gvk,
+    /// Verbs in discovery order.
+    pub verbs: Vec<String>,
+}
+
+/// A column of a Table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Heading.
+    pub name: String,
+    /// `string`, `integer`, `date`, ...
+    pub kind: String,
+    /// `name` for the first column, else empty.
+    pub format: String,
+    /// For people.
+    pub description: String,
+    /// 0 is always shown, 1 in wide output.
+    pub priority: i32,
+}
+
+/// What a write is about, beside the object.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteContext<'a> {
+    /// Seconds since the epoch.
+    pub now_unix_s: i64,
+    /// Empty for the object itself, else the subresource being written.
+    pub subresource: &'a str,
+    /// Name of the user who writes.
+    pub user: &'a str,
+}
+
+/// What is special about a kind: pure functions, each optional. All of them see the object in its stored version.
+///
+/// Order on a write: decode, prune → `default` → (update: subresource merge by the pipeline) → `prepare_*` → admission →
+/// `validate` (and `validate_update`) → `warnings` → store.
+#[derive(Debug, Clone, Copy)]
+pub struct Hooks {
+    /// Fills in defaults. Must be idempotent.
+    pub default: Option<fn(&mut Value)>,
+    /// Drops what a user may not set on create (status is dropped by the pipeline), sets what the server sets.
+    pub prepare_create: Option<fn(&WriteContext<'_>, &mut Value)>,
+    /// The same on update: `(context, new, old)`.
+    pub prepare_update: Option<fn(&WriteContext<'_>, &mut Value, &Value)>,
+    /// Whether `metadata.generation` counts changes outside of `metadata` and `status`.
+    pub has_generation: bool,
+    /// Checks an object that is created. Metadata's general rules are checked by the pipeline.
+    pub validate: Option<fn(&Value, &mut Errors)>,
+    /// Checks an update, all of it (call `validate` from it where upstream does): `(context, new, old, errors)`.
+    /// Without it, `validate` is run on the new object.
+    pub validate_update: Option<fn(&WriteContext<'_>, &Value, &Value, &mut Errors)>,
+    /// Whether `metadata.name` is valid: upstream's name function of the kind; without it, a DNS subdomain.
+    pub validate_name: Option<fn(&str, bool) -> Vec<String>>,
+    /// Warnings for a create or update: `(new, old)`.
+    pub warnings: Option<fn(&Value, Option<&Value>) -> Vec<String>>,
+    /// Fields that a field selector may name beside `metadata.name` and `metadata.namespace`, with their values.
+    pub selectable_fields: Option<fn(&Value) -> Vec<(&'static str, String)>>,
+    /// Cells of its row in a Table, one for each column: `(object, now_unix_s)`.
+    pub table_cells: Option<fn(&Value, i64) -> Vec<Value>>,
+    /// Converts between versions of the kind: `(object, to version)`; the object's `apiVersion` says from which.
+    pub convert: Option<fn(&mut Value, &Gvk)>,
+    /// Whether an update without `metadata.resourceVersion` is allowed; most kinds allow it.
+    pub unconditional_update: bool,
+    /// Whether a PUT to a name that is not there creates the object (Lease, Endpoints, Event, ...).
+    pub create_on_update: bool,
+    /// Grace period of a DELETE that names none; `None` means at once: `(object) -> seconds`.
+    pub default_grace_s: Option<fn(&Value) -> Option<i64>>,
+}
+
+impl Hooks {
+    /// A bare row.
+    pub const NONE: Hooks = Hooks {
+        default: None,
+        prepare_create: None,
+        prepare_update: None,
+        has_generation: false,
+        validate: None,
+        validate_update: None,
+        validate_name: None,
+        warnings: None,
+        selectable_fields: None,
+        table_cells: None,
+        convert: None,
+        unconditional_update: true,
+        create_on_update: false,
+        default_grace_s: None,
+    };
+}

@@ -1,0 +1,136 @@
+//! The shape of objects: an arena of struct types, so that recursive types need no cycles of pointers.
+
+use serde_json::Value;
+
+/// Index of a [`StructType`] in its [`Schema`].
+pub type StructId = u32;
+
+/// All types that one kind, or all built-in kinds, are made of.
+#[derive(Debug, Default)]
+pub struct Schema {
+    /// The arena that [`Shape::Struct`] points into.
+    pub structs: Vec<StructType>,
+}
+
+impl Schema {
+    /// The struct type at `id`.
+    pub fn get(&self, id: StructId) -> &StructType {
+        &self.structs[id as usize]
+    }
+}
+
+/// An object with named fields.
+#[derive(Debug, Default)]
+pub struct StructType {
+    /// Its name in the OpenAPI document, such as `io.k8s.api.core.v1.PodSpec`.
+    pub name: String,
+    /// Fields, sorted by name.
+    pub fields: Vec<Field>,
+    /// `x-kubernetes-map-type: atomic`: it has one owner as a whole.
+    pub atomic: bool,
+    /// `x-kubernetes-preserve-unknown-fields`: fields not listed are kept.
+    pub preserve_unknown: bool,
+}
+
+impl StructType {
+    /// The field of that name.
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+    }
+}
+
+/// A field of a struct.
+#[derive(Debug)]
+pub struct Field {
+    /// JSON name.
+    pub name: String,
+    /// What it holds.
+    pub shape: Shape,
+    /// Whether the OpenAPI document requires it.
+    pub required: bool,
+    /// The default of the OpenAPI document. `{}` on a struct means that upstream always writes the field.
+    pub default: Option<Value>,
+    /// Whether a zero value (`""`, `0`, `false`) reads as absent, as a Go field that is no pointer and has `omitempty`.
+    pub zero_is_absent: bool,
+    /// `x-kubernetes-patch-strategy` holds `retainKeys`.
+    pub retain_keys: bool,
+    /// Field number in protobuf; 0 if it has none.
+    pub number: u32,
+}
+
+/// What a value may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// Anything: raw extensions, JSON.
+    Any,
+    /// `true` or `false`.
+    Bool,
+    /// 32 bits, signed.
+    Int32,
+    /// 64 bits, signed.
+    Int64,
+    /// A double.
+    Number,
+    /// Text.
+    String,
+    /// Base64 text.
+    Bytes,
+    /// RFC 3339, whole seconds.
+    Time,
+    /// RFC 3339, microseconds.
+    MicroTime,
+    /// A quantity, such as `100m` or `1Gi`; a number is taken too and becomes text.
+    Quantity,
+    /// A 32-bit number or text.
+    IntOrString,
+    /// `FieldsV1` of managed fields: an object kept as it is.
+    FieldsV1,
+    /// An object with named fields.
+    Struct(StructId),
+    /// An object with free keys.
+    Map(Box<MapShape>),
+    /// A list.
+    List(Box<ListShape>),
+}
+
+/// An object with free keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapShape {
+    /// What each entry holds.
+    pub value: Shape,
+    /// `x-kubernetes-map-type: atomic`.
+    pub atomic: bool,
+}
+
+/// A list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListShape {
+    /// What each item holds.
+    pub item: Shape,
+    /// How server-side apply sees it.
+    pub kind: ListKind,
+    /// How a strategic merge patch sees it.
+    pub patch: ListPatch,
+}
+
+/// `x-kubernetes-list-type`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ListKind {
+    /// One owner as a whole; the default.
+    #[default]
+    Atomic,
+    /// Scalars, each there once.
+    Set,
+    /// Objects, each known by the values of these fields.
+    Map(Vec<String>),
+}
+
+/// `x-kubernetes-patch-strategy` and `x-kubernetes-patch-merge-key` of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ListPatch {
+    /// The patch's list replaces the whole; the default.
+    #[default]
+    Replace,
+    /// Items are merged: objects by this key, scalars (empty key) by value.
+    Merge(String),
+}

@@ -1,0 +1,1 @@
+//! The request pipeline as one tower service. Knows neither sockets nor controllers.

@@ -1,0 +1,1 @@
+//! A kube::Client over an in-process service or a kubeconfig; shared informers.

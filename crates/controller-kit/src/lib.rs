@@ -1,0 +1,1 @@
+//! Watches, queues, retries, expectations, adoption, leader election for controllers.

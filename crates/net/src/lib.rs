@@ -1,0 +1,1 @@
+//! Service proxy, CNI, cluster DNS.

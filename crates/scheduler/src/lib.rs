@@ -1,0 +1,1 @@
+//! The scheduler: filter and score over an immutable snapshot.

@@ -1,0 +1,1 @@
+//! Whole-cluster harness for tests.

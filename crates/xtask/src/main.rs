@@ -1,0 +1,2 @@
+//! Code checks and generators.
+fn main() {}
