@@ -1,1 +1,5 @@
 //! All knowledge of built-in kinds: the generated table, hooks, printer columns. No tokio, no I/O.
+
+#![forbid(unsafe_code)]
+
+pub mod hooks;
