@@ -1,1 +1,6 @@
-//! Tracing set-up, the metrics registry and its naming. Knows no component.
+//! Logs and metrics, set up once per process. Knows no component.
+
+#![forbid(unsafe_code)]
+
+pub mod logs;
+pub mod metrics;

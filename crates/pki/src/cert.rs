@@ -1,0 +1,227 @@
+//! Certificates: authorities, leaves, and answers to signing requests. Pure: the clock is an argument.
+
+use crate::Error;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use std::net::IpAddr;
+use time::{Duration, OffsetDateTime};
+
+/// A certificate (or public key) and its private key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Certificate, or public key.
+    pub cert_pem: String,
+    /// Private key, PKCS #8.
+    pub key_pem: String,
+}
+
+/// What a certificate may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// TLS server.
+    Server,
+    /// TLS client.
+    Client,
+    /// Both.
+    Both,
+}
+
+/// What a leaf certificate says.
+#[derive(Debug, Clone)]
+pub struct LeafSpec {
+    /// `CN`: the user name of a client certificate.
+    pub common_name: String,
+    /// `O`: the groups of a client certificate.
+    pub organizations: Vec<String>,
+    /// Subject alternative names.
+    pub dns_names: Vec<String>,
+    /// Subject alternative addresses.
+    pub ip_addresses: Vec<IpAddr>,
+    /// What it is for.
+    pub usage: Usage,
+    /// Days that it is valid.
+    pub valid_days: u32,
+}
+
+/// Who asks in a signing request, and for what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CsrInfo {
+    /// `CN`.
+    pub common_name: String,
+    /// `O`.
+    pub organizations: Vec<String>,
+    /// Alternative names.
+    pub dns_names: Vec<String>,
+    /// Alternative addresses.
+    pub ip_addresses: Vec<IpAddr>,
+}
+
+/// Certificates are valid from five minutes before they were made, so that clocks may differ a little.
+const BACKDATE: Duration = Duration::minutes(5);
+
+fn params(common_name: &str, now_unix_s: i64, valid: Duration) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    let now = OffsetDateTime::from_unix_timestamp(now_unix_s).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    params.not_before = now - BACKDATE;
+    params.not_after = now + valid;
+    params
+}
+
+/// A self-signed authority.
+///
+/// # Errors
+/// [`Error::Sign`] if the crypto library fails.
+pub fn certificate_authority(common_name: &str, now_unix_s: i64, valid_days: u32) -> Result<Pair, Error> {
+    let fail = |source| Error::Sign { subject: common_name.into(), source };
+    let mut params = params(common_name, now_unix_s, Duration::days(i64::from(valid_days)));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages =
+        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+    params.subject_alt_names = vec![SanType::DnsName(common_name.try_into().map_err(fail)?)];
+    let key = KeyPair::generate().map_err(fail)?;
+    let cert = params.self_signed(&key).map_err(fail)?;
+    Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
+}
+
+/// A public and private key without a certificate, for signing service-account tokens (ES256).
+///
+/// # Errors
+/// [`Error::Sign`] if the crypto library fails.
+pub fn key_pair() -> Result<Pair, Error> {
+    let key = KeyPair::generate().map_err(|source| Error::Sign { subject: "service accounts".into(), source })?;
+    Ok(Pair { cert_pem: key.public_key_pem(), key_pem: key.serialize_pem() })
+}
+
+fn issuer(ca: &Pair) -> Result<Issuer<'static, KeyPair>, Error> {
+    let bad = |_| Error::Parse { what: "the certificate authority".into() };
+    let key = KeyPair::from_pem(&ca.key_pem).map_err(bad)?;
+    Issuer::from_ca_cert_pem(&ca.cert_pem, key).map_err(bad)
+}
+
+/// A certificate signed by `ca`, with a key of its own.
+///
+/// # Errors
+/// [`Error::Parse`] if `ca` is not readable, [`Error::Sign`] if a name is not valid in a certificate.
+pub fn leaf(ca: &Pair, spec: &LeafSpec, now_unix_s: i64) -> Result<Pair, Error> {
+    let fail = |source| Error::Sign { subject: spec.common_name.clone(), source };
+    let mut params = params(&spec.common_name, now_unix_s, Duration::days(i64::from(spec.valid_days)));
+    for organization in &spec.organizations {
+        params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
+    }
+    for name in &spec.dns_names {
+        params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().map_err(fail)?));
+    }
+    params.subject_alt_names.extend(spec.ip_addresses.iter().map(|ip| SanType::IpAddress(*ip)));
+    params.is_ca = IsCa::NoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages = match spec.usage {
+        Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+    };
+    let key = KeyPair::generate().map_err(fail)?;
+    let cert = params.signed_by(&key, &issuer(ca)?).map_err(fail)?;
+    Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
+}
+
+/// A signing request (PEM) with a new key (PEM).
+///
+/// # Errors
+/// [`Error::Sign`] if a name is not valid in a certificate.
+pub fn signing_request(info: &CsrInfo) -> Result<Pair, Error> {
+    let fail = |source| Error::Sign { subject: info.common_name.clone(), source };
+    let mut params = CertificateParams::new(info.dns_names.clone()).map_err(fail)?;
+    params.subject_alt_names.extend(info.ip_addresses.iter().map(|ip| SanType::IpAddress(*ip)));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, info.common_name.as_str());
+    for organization in &info.organizations {
+        params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
+    }
+    let key = KeyPair::generate().map_err(fail)?;
+    let csr = params.serialize_request(&key).and_then(|r| r.pem()).map_err(fail)?;
+    Ok(Pair { cert_pem: csr, key_pem: key.serialize_pem() })
+}
+
+/// Signs a request with what it asks for; usages and lifetime are the signer's.
+///
+/// # Errors
+/// [`Error::Parse`] if the request or `ca` is not readable, [`Error::Sign`] if signing fails.
+pub fn sign_csr(ca: &Pair, csr_pem: &str, usage: Usage, now_unix_s: i64, valid_s: i64) -> Result<String, Error> {
+    let mut request = CertificateSigningRequestParams::from_pem(csr_pem)
+        .map_err(|_| Error::Parse { what: "the certificate signing request".into() })?;
+    let dates = params("", now_unix_s, Duration::seconds(valid_s));
+    request.params.not_before = dates.not_before;
+    request.params.not_after = dates.not_after;
+    request.params.is_ca = IsCa::NoCa;
+    request.params.use_authority_key_identifier_extension = true;
+    request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    request.params.extended_key_usages = match usage {
+        Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+    };
+    let cert = request
+        .signed_by(&issuer(ca)?)
+        .map_err(|source| Error::Sign { subject: "certificate signing request".into(), source })?;
+    Ok(cert.pem())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x509_parser::prelude::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn leaf_spec() -> LeafSpec {
+        LeafSpec {
+            common_name: "system:node:a".into(),
+            organizations: vec!["system:nodes".into()],
+            dns_names: vec!["a".into()],
+            ip_addresses: vec!["10.0.0.1".parse().expect("an address")],
+            usage: Usage::Both,
+            valid_days: 365,
+        }
+    }
+
+    fn parsed<T>(pem: &str, check: impl Fn(&X509Certificate<'_>) -> T) -> T {
+        let (_, block) = parse_x509_pem(pem.as_bytes()).expect("PEM");
+        check(&block.parse_x509().expect("a certificate"))
+    }
+
+    #[test]
+    fn a_leaf_carries_its_user_and_groups_and_is_signed_by_the_authority() {
+        let ca = certificate_authority("kubernetes", NOW, 3650).expect("a CA");
+        let leaf = leaf(&ca, &leaf_spec(), NOW).expect("a leaf");
+        parsed(&leaf.cert_pem, |c| {
+            assert_eq!(c.subject().iter_common_name().next().and_then(|n| n.as_str().ok()), Some("system:node:a"));
+            assert_eq!(c.subject().iter_organization().next().and_then(|n| n.as_str().ok()), Some("system:nodes"));
+            assert_eq!(c.issuer().iter_common_name().next().and_then(|n| n.as_str().ok()), Some("kubernetes"));
+            assert!(!c.is_ca());
+            assert_eq!(c.validity().not_after.timestamp(), NOW + 365 * 86400);
+            let names = c.subject_alternative_name().expect("readable").expect("has names");
+            assert_eq!(names.value.general_names.len(), 2);
+        });
+        assert!(parsed(&ca.cert_pem, |c| c.is_ca()));
+    }
+
+    #[test]
+    fn a_signed_request_keeps_its_subject_and_takes_the_signers_usage() {
+        let ca = certificate_authority("kubernetes", NOW, 3650).expect("a CA");
+        let info = CsrInfo { common_name: "jane".into(), organizations: vec!["dev".into()], ..CsrInfo::default() };
+        let request = signing_request(&info).expect("a request");
+        let cert = sign_csr(&ca, &request.cert_pem, Usage::Client, NOW, 3600).expect("a certificate");
+        parsed(&cert, |c| {
+            assert_eq!(c.subject().iter_common_name().next().and_then(|n| n.as_str().ok()), Some("jane"));
+            let eku = c.extended_key_usage().expect("readable").expect("has usages");
+            assert!(eku.value.client_auth && !eku.value.server_auth);
+            assert_eq!(c.validity().not_after.timestamp(), NOW + 3600);
+        });
+        assert!(matches!(sign_csr(&ca, "nonsense", Usage::Client, NOW, 1), Err(Error::Parse { .. })));
+    }
+}
