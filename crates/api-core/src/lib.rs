@@ -7,8 +7,6 @@
 pub mod field;
 pub mod gvk;
 pub mod meta;
-pub mod names;
-pub mod quantity;
 pub mod status;
 
 pub use gvk::{GroupKind, GroupResource, Gvk, Gvr};

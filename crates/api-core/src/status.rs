@@ -55,6 +55,31 @@ impl Reason {
             Self::ServiceUnavailable => "ServiceUnavailable",
         }
     }
+
+    /// The reason that is written so; [`Reason::Unknown`] if there is none.
+    pub fn parse(text: &str) -> Self {
+        const ALL: [Reason; 18] = [
+            Reason::Unauthorized,
+            Reason::Forbidden,
+            Reason::NotFound,
+            Reason::AlreadyExists,
+            Reason::Conflict,
+            Reason::Gone,
+            Reason::Invalid,
+            Reason::ServerTimeout,
+            Reason::Timeout,
+            Reason::TooManyRequests,
+            Reason::BadRequest,
+            Reason::MethodNotAllowed,
+            Reason::NotAcceptable,
+            Reason::RequestEntityTooLarge,
+            Reason::UnsupportedMediaType,
+            Reason::InternalError,
+            Reason::Expired,
+            Reason::ServiceUnavailable,
+        ];
+        ALL.into_iter().find(|r| r.as_str() == text).unwrap_or(Reason::Unknown)
+    }
 }
 
 /// One entry of `details.causes`.

@@ -1,1 +1,38 @@
-//! The request pipeline as one tower service. Knows neither sockets nor controllers.
+//! The API server as one tower service: one request pipeline for every kind, built-in or custom.
+//!
+//! A request passes the stages named in [`pipeline`]; a resource is a row ([`api_schema::row::Row`]) in the table that
+//! [`registry::Registry`] holds. Knows neither sockets nor controllers, and no kind by name.
+
+#![forbid(unsafe_code)]
+
+pub mod admission;
+pub mod authn;
+pub mod authz;
+pub mod body;
+pub mod bootstrap;
+pub mod config;
+mod metrics;
+mod nonresource;
+mod pipeline;
+pub mod proxy;
+mod query;
+pub mod registry;
+pub mod request_info;
+pub mod reviews;
+mod server;
+pub mod tokens;
+
+pub use body::{Body, BoxError};
+pub use config::Config;
+pub use server::{BuildError, Server, Service};
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Request extension: the client's TLS certificate chain in DER, leaf first. Set by whoever terminates TLS.
+#[derive(Debug, Clone)]
+pub struct PeerCertificates(pub Arc<Vec<Vec<u8>>>);
+
+/// Request extension: where the connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct RemoteAddr(pub SocketAddr);

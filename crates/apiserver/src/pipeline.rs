@@ -1,0 +1,167 @@
+//! The life of a request, in one function: [`handle`] names the stages in their order.
+
+use crate::authn::{self, UserInfo};
+use crate::authz::{Attributes, Decision};
+use crate::body::{self, Body};
+use crate::query::Query;
+use crate::request_info::RequestInfo;
+use crate::server::{ApiRequest, Inner};
+use crate::{nonresource, proxy, registry, reviews, tokens};
+use api_core::status::Details;
+use api_core::{ApiError, GroupResource, Reason};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::SemaphorePermit;
+
+/// Answers a request. Never fails: a failure is an answer too.
+pub(crate) async fn handle(server: &Arc<Inner>, request: Request<Body>) -> Response<Body> {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let audit_id = audit_id(&parts.headers);
+    let query = Query::parse(parts.uri.query());
+    let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
+    let summary = info.clone();
+    let long_running = info.is_long_running(&query);
+    let deadline = if long_running { Ok(None) } else { deadline(server, &info, &query).map(Some) };
+    let request = ApiRequest { parts, body, info, query, user: UserInfo::default(), served: None };
+
+    let outcome = match deadline {
+        Ok(None) => stages(server, request, long_running).await,
+        Ok(Some(limit)) => {
+            let stages = stages(server, request, long_running);
+            tokio::time::timeout(limit, stages).await.unwrap_or_else(|_| Err(timed_out()))
+        }
+        Err(e) => Err(e),
+    };
+    let mut response = outcome.unwrap_or_else(|e| failure(&e));
+    let headers = response.headers_mut();
+    headers.insert("audit-id", audit_id);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    server.metrics.request(&summary, response.status().as_u16(), started.elapsed());
+    response
+}
+
+/// authenticate → impersonate → limit → authorize → route.
+async fn stages(server: &Arc<Inner>, mut request: ApiRequest, long_running: bool) -> Result<Response<Body>, ApiError> {
+    let user = server.authenticator.authenticate(&request.parts)?.ok_or_else(ApiError::unauthorized)?;
+    request.user = authn::impersonate(server, user, &request.parts)?;
+    let _permit = if long_running {
+        None
+    } else {
+        match limit(server, &request) {
+            Ok(permit) => permit,
+            Err(busy) => return Ok(busy),
+        }
+    };
+    authorize(server, &request)?;
+    route(server, request).await
+}
+
+/// Takes a place among the requests at once. The server's own and the administrators' are not counted.
+fn limit<'a>(server: &'a Inner, request: &ApiRequest) -> Result<Option<SemaphorePermit<'a>>, Response<Body>> {
+    if request.user.groups.iter().any(|g| g == "system:masters") {
+        return Ok(None);
+    }
+    let places = if request.info.is_reading() { &server.reading } else { &server.writing };
+    places.try_acquire().map(Some).map_err(|_| {
+        let mut busy = body::text(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.\n");
+        busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        busy
+    })
+}
+
+fn authorize(server: &Inner, request: &ApiRequest) -> Result<(), ApiError> {
+    let attributes = Attributes::new(&request.user, &request.info);
+    match server.authorizer.authorize(&attributes) {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(&attributes, &reason)),
+    }
+}
+
+/// 403 in upstream's words.
+pub(crate) fn forbidden(a: &Attributes<'_>, reason: &str) -> ApiError {
+    let mut why = format!("User {:?} cannot {} ", a.user.name, a.verb);
+    if !a.is_resource {
+        why.push_str(&format!("path {:?}", a.path));
+        if !reason.is_empty() {
+            why.push_str(&format!(": {reason}"));
+        }
+        return ApiError::forbidden(&GroupResource::default(), "", &why);
+    }
+    let slash = if a.subresource.is_empty() { "" } else { "/" };
+    why.push_str(&format!("resource \"{}{slash}{}\" in API group {:?} ", a.resource, a.subresource, a.api_group));
+    if a.namespace.is_empty() {
+        why.push_str("at the cluster scope");
+    } else {
+        why.push_str(&format!("in the namespace {:?}", a.namespace));
+    }
+    if !reason.is_empty() {
+        why.push_str(&format!(": {reason}"));
+    }
+    let gr = GroupResource { group: a.api_group.into(), resource: a.resource.into() };
+    ApiError::forbidden(&gr, a.name, &why)
+}
+
+/// Hands the request to whoever serves it.
+async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    if !request.info.is_resource {
+        return nonresource::serve(server, request).await;
+    }
+    let info = &request.info;
+    let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
+    let Some(served) = served else { return Ok(not_found_page()) };
+    registry::routing::check(&served, info)?;
+    request.served = Some(served.clone());
+    match request.info.subresource.as_str() {
+        "" if served.row.storage_prefix.is_empty() => reviews::serve(server, request).await,
+        "token" => tokens::create(server, request).await,
+        sub if proxy::SUBRESOURCES.contains(&sub) => proxy::connect(server, request).await,
+        _ => registry::routing::serve(server, &served, request).await,
+    }
+}
+
+/// The answer to a path that nothing is behind.
+pub(crate) fn not_found_page() -> Response<Body> {
+    body::text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// A failure as an answer.
+pub(crate) fn failure(error: &ApiError) -> Response<Body> {
+    let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = body::json(code, &error.to_status());
+    let retry = error.details.as_ref().map_or(0, |d| d.retry_after_seconds);
+    if retry > 0 {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));
+    }
+    response
+}
+
+fn timed_out() -> ApiError {
+    ApiError::new(504, Reason::Timeout, "Timeout: request did not complete within the allotted timeout")
+        .with_details(Details::default())
+}
+
+/// How long the request may take: its `timeout` parameter, at most the server's own limit.
+fn deadline(server: &Inner, info: &RequestInfo, query: &Query) -> Result<Duration, ApiError> {
+    let most = server.config.limits.request_timeout;
+    let text = query.get("timeout");
+    if text.is_empty() || !info.is_resource {
+        return Ok(most);
+    }
+    match registry::routing::parse_duration(text) {
+        Some(Duration::ZERO) => Ok(most),
+        Some(asked) => Ok(asked.min(most)),
+        None => Err(ApiError::bad_request("invalid timeout specified in the request URL")),
+    }
+}
+
+/// The client's `Audit-Id`, or a new one.
+fn audit_id(headers: &http::HeaderMap) -> HeaderValue {
+    headers
+        .get("audit-id")
+        .filter(|v| !v.is_empty() && v.len() <= 64)
+        .cloned()
+        .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok())
+        .unwrap_or(HeaderValue::from_static(""))
+}

@@ -1,0 +1,90 @@
+//! Query parameters, decoded once.
+
+use std::borrow::Cow;
+
+/// The parameters of a URL, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Splits and decodes the part of a URL after `?`.
+    pub fn parse(query: Option<&str>) -> Self {
+        let pairs = query.unwrap_or("").split('&').filter(|p| !p.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key).into_owned(), decode(value).into_owned())
+        });
+        Self(pairs.collect())
+    }
+
+    /// The first value of `key`; empty if it is not there.
+    pub fn get(&self, key: &str) -> &str {
+        self.0.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
+    }
+
+    /// Whether `key` is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(k, _)| k == key)
+    }
+
+    /// All values of `key`.
+    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// A boolean as upstream reads one from a URL: present and neither `false` nor `0`.
+    pub fn flag(&self, key: &str) -> bool {
+        self.has(key) && !matches!(self.get(key).to_ascii_lowercase().as_str(), "false" | "0")
+    }
+}
+
+/// Decodes `%XX` and `+`; what is malformed stays as it is.
+pub fn decode(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|b| b == b'%' || b == b'+') {
+        return Cow::Borrowed(text);
+    }
+    decode_bytes(text, true)
+}
+
+/// Decodes `%XX` of a path segment, where `+` is itself.
+pub fn decode_segment(text: &str) -> Cow<'_, str> {
+    if text.contains('%') { decode_bytes(text, false) } else { Cow::Borrowed(text) }
+}
+
+fn decode_bytes(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex =
+            (bytes[i] == b'%').then(|| text.get(i + 1..i + 3)).flatten().and_then(|h| u8::from_str_radix(h, 16).ok());
+        match hex {
+            Some(byte) => {
+                out.push(byte);
+                i += 3;
+                continue;
+            }
+            None if bytes[i] == b'+' && plus_is_space => out.push(b' '),
+            None => out.push(bytes[i]),
+        }
+        i += 1;
+    }
+    match String::from_utf8(out) {
+        Ok(text) => Cow::Owned(text),
+        Err(e) => Cow::Owned(String::from_utf8_lossy(e.as_bytes()).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        let q = Query::parse(Some("labelSelector=a%3Db%2Cc+in+%28d%29&watch=1&watch=0&x"));
+        assert_eq!(q.get("labelSelector"), "a=b,c in (d)");
+        assert!(q.flag("watch") && q.flag("x") && !q.flag("y"));
+        assert_eq!(q.all("watch").collect::<Vec<_>>(), ["1", "0"]);
+        assert_eq!(decode("100%"), "100%");
+        assert_eq!(decode_segment("a+b%2Fc"), "a+b/c");
+    }
+}

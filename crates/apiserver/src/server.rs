@@ -1,0 +1,189 @@
+//! Build, serve, drain: the server's parts put together.
+
+use crate::admission::Admission;
+use crate::authn::{Authenticator, UserInfo};
+use crate::authz::Authorizer;
+use crate::body::{self, Body};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::query::Query;
+use crate::registry::{Registry, Served};
+use crate::request_info::RequestInfo;
+use crate::{bootstrap, pipeline};
+use api_core::{ApiError, Reason};
+use futures::future::BoxFuture;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+use store::{Store, StoreError};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Why a server could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Keys or certificates of the configuration are unusable.
+    #[error("credentials in the configuration: {0}")]
+    Credentials(String),
+    /// The store failed while the caches were filled.
+    #[error("reading the store failed")]
+    Store(#[from] StoreError),
+    /// Something in the store could not be read as an object.
+    #[error("reading the store failed: {0}")]
+    Registry(String),
+}
+
+/// The API server.
+#[derive(Debug)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+/// The server's parts.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) admission: Admission,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reading: Semaphore,
+    pub(crate) writing: Semaphore,
+    /// Cancelled when the server drains: watches end, background work ends.
+    pub(crate) drain: CancellationToken,
+    /// Requests and background work that a drain waits for.
+    pub(crate) tasks: TaskTracker,
+    /// Whether [`bootstrap::run`] has made all that a cluster needs.
+    pub(crate) bootstrapped: AtomicBool,
+}
+
+/// A request that has passed authentication and authorization.
+#[derive(Debug)]
+pub(crate) struct ApiRequest {
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+    pub(crate) info: RequestInfo,
+    pub(crate) query: Query,
+    pub(crate) user: UserInfo,
+    /// The row, if the path names a resource that is served.
+    pub(crate) served: Option<Arc<Served>>,
+}
+
+impl ApiRequest {
+    /// The row; a 404 if there is none.
+    pub(crate) fn served(&self) -> Result<&Arc<Served>, ApiError> {
+        self.served.as_ref().ok_or_else(ApiError::no_such_resource)
+    }
+
+    /// The request as it came, for an upgrade or a proxy.
+    #[allow(dead_code, reason = "for connections that are upgraded")]
+    pub(crate) fn into_http(self) -> Request<Body> {
+        Request::from_parts(self.parts, self.body)
+    }
+}
+
+impl Server {
+    /// Reads the store into the caches and starts the background work.
+    pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Server, BuildError> {
+        let registry = Registry::build(&config, store).await?;
+        let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
+        let inner = Arc::new(Inner {
+            authorizer: Authorizer::new(&config, registry.clone()),
+            admission: Admission::new(&config, registry.clone()),
+            authenticator,
+            metrics: Arc::new(Metrics::new()),
+            reading: Semaphore::new(config.limits.inflight_reading_max),
+            writing: Semaphore::new(config.limits.inflight_writing_max),
+            drain: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            bootstrapped: AtomicBool::new(!config.bootstrap),
+            registry,
+            config,
+        });
+        if inner.config.bootstrap {
+            inner.tasks.spawn(bootstrap::run(inner.clone()));
+        }
+        Ok(Server { inner })
+    }
+
+    /// The pipeline as a tower service; cheap to clone.
+    pub fn service(&self) -> Service {
+        Service { inner: self.inner.clone() }
+    }
+
+    /// Takes no more requests, ends watches, and waits until what is under way is done or the drain's time is over.
+    /// Returns whether all of it was done.
+    pub async fn shutdown(&self) -> bool {
+        self.inner.drain.cancel();
+        self.inner.tasks.close();
+        let done = tokio::time::timeout(self.inner.config.limits.drain_timeout, self.inner.tasks.wait()).await.is_ok();
+        self.inner.registry.close().await;
+        done
+    }
+}
+
+/// See [`Server::service`].
+#[derive(Debug, Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+impl tower::Service<Request<Body>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let tracked = inner.tasks.token();
+            let response = pipeline::handle(&inner, request).await;
+            drop(tracked);
+            Ok(response)
+        })
+    }
+}
+
+impl Inner {
+    /// A request of the server to itself, as `user`; JSON in, JSON out. An answer of 400 and more becomes an error.
+    #[allow(dead_code, reason = "for bootstrap and reviews")]
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        user: &UserInfo,
+        method: Method,
+        path: &str,
+        value: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        let bytes = value.map(Value::to_string).unwrap_or_default();
+        let patch = method == Method::PATCH;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", if patch { "application/merge-patch+json" } else { "application/json" })
+            .header("accept", "application/json")
+            .header("user-agent", "mainstay-apiserver")
+            .body(body::full(bytes))
+            .map_err(ApiError::internal)?;
+        request.extensions_mut().insert(user.clone());
+        let response = Box::pin(pipeline::handle(self, request)).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.map_err(ApiError::internal)?.to_bytes();
+        let value: Value = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;
+        if code < 400 {
+            return Ok(value);
+        }
+        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Err(ApiError::new(code, Reason::parse(&text("reason")), text("message")))
+    }
+}
