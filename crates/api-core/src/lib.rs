@@ -7,7 +7,11 @@
 pub mod field;
 pub mod gvk;
 pub mod meta;
+pub mod names;
+pub mod quantity;
+pub mod selector;
 pub mod status;
+pub mod time;
 
 pub use gvk::{GroupKind, GroupResource, Gvk, Gvr};
 pub use status::{ApiError, Reason};

@@ -280,7 +280,7 @@ fn put(map: &mut Map<String, Value>, key: &str, value: &str) {
 }
 
 /// One error as it is, several in brackets, the same text only once (upstream's `Aggregate`).
-fn aggregate(errors: &Errors) -> String {
+pub(crate) fn aggregate(errors: &Errors) -> String {
     let mut texts: Vec<String> = Vec::new();
     for e in &errors.0 {
         let text = e.to_string();

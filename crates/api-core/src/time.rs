@@ -1,0 +1,218 @@
+//! Times as the API writes them: RFC 3339 in UTC, in whole seconds (`Time`) or microseconds (`MicroTime`).
+//!
+//! Reading takes what Go's `time.Parse` takes and words errors as it does, since upstream passes them on to clients.
+//! There is no clock here: whoever needs the present time is given it.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::Offset;
+
+/// A time that cannot be read, as Go words it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TimeError(pub String);
+
+/// `2006-01-02T15:04:05Z`; parts of a second are cut off.
+pub fn format(time: Timestamp) -> String {
+    let t = Offset::UTC.to_datetime(time);
+    let (year, month, day) = (t.year(), t.month(), t.day());
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", t.hour(), t.minute(), t.second())
+}
+
+/// `2006-01-02T15:04:05.000000Z`.
+pub fn format_micro(time: Timestamp) -> String {
+    let micros = time.subsec_nanosecond().rem_euclid(1_000_000_000) / 1000;
+    let mut text = format(time);
+    text.pop();
+    format!("{text}.{micros:06}Z")
+}
+
+/// [`format`] of seconds since the epoch; out of range gives the nearest time that there is.
+pub fn format_unix_s(seconds: i64) -> String {
+    let clamped = seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+    Timestamp::from_second(clamped).map(format).unwrap_or_default()
+}
+
+/// Reads a `Time`: RFC 3339 with or without parts of a second.
+pub fn parse(text: &str) -> Result<Timestamp, TimeError> {
+    Reader { text, rest: text, layout: "2006-01-02T15:04:05Z07:00", exact_micros: false }.read()
+}
+
+/// Reads a `MicroTime`: RFC 3339 with exactly six digits for parts of a second.
+pub fn parse_micro(text: &str) -> Result<Timestamp, TimeError> {
+    Reader { text, rest: text, layout: "2006-01-02T15:04:05.000000Z07:00", exact_micros: true }.read()
+}
+
+/// Seconds since the epoch of a `Time`; `None` if it cannot be read.
+pub fn parse_unix_s(text: &str) -> Option<i64> {
+    parse(text).ok().map(Timestamp::as_second)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    rest: &'a str,
+    layout: &'static str,
+    exact_micros: bool,
+}
+
+impl Reader<'_> {
+    fn read(mut self) -> Result<Timestamp, TimeError> {
+        let year = self.digits("2006", 4, 4)?;
+        self.literal("-")?;
+        let month = self.digits("01", 2, 2)?;
+        self.in_range("month", (1..=12).contains(&month))?;
+        self.literal("-")?;
+        let day = self.digits("02", 2, 2)?;
+        self.literal("T")?;
+        let hour = self.digits("15", 1, 2)?;
+        self.in_range("hour", hour < 24)?;
+        self.literal(":")?;
+        let minute = self.digits("04", 2, 2)?;
+        self.in_range("minute", minute < 60)?;
+        self.literal(":")?;
+        let second = self.digits("05", 2, 2)?;
+        self.in_range("second", second < 60)?;
+        let nanos = if self.exact_micros { self.micros()? } else { self.fraction() };
+        let offset_s = self.offset()?;
+        if !self.rest.is_empty() {
+            return self.fail(&format!(": extra text: {:?}", self.rest));
+        }
+        let date = Date::new(year as i16, month as i8, day as i8).ok().filter(|_| day >= 1);
+        let Some(date) = date else { return self.fail(": day out of range") };
+        let local = date.at(hour as i8, minute as i8, second as i8, nanos);
+        let utc =
+            Offset::UTC.to_timestamp(local).ok().map(|t| t.as_nanosecond() - i128::from(offset_s) * 1_000_000_000);
+        match utc.and_then(|n| Timestamp::from_nanosecond(n).ok()) {
+            Some(time) => Ok(time),
+            None => self.fail(": year out of range"),
+        }
+    }
+
+    fn fail<T>(&self, why: &str) -> Result<T, TimeError> {
+        Err(TimeError(format!("parsing time {:?}{why}", self.text)))
+    }
+
+    fn cannot<T>(&self, element: &str) -> Result<T, TimeError> {
+        self.fail(&format!(" as {:?}: cannot parse {:?} as {element:?}", self.layout, self.rest))
+    }
+
+    fn in_range(&self, what: &str, holds: bool) -> Result<(), TimeError> {
+        if holds { Ok(()) } else { self.fail(&format!(": {what} out of range")) }
+    }
+
+    fn literal(&mut self, expected: &str) -> Result<(), TimeError> {
+        match self.rest.strip_prefix(expected) {
+            Some(rest) => {
+                self.rest = rest;
+                Ok(())
+            }
+            None => self.cannot(expected),
+        }
+    }
+
+    fn digits(&mut self, element: &str, min: usize, max: usize) -> Result<u32, TimeError> {
+        let count = self.rest.bytes().take(max).take_while(u8::is_ascii_digit).count();
+        if count < min {
+            return self.cannot(element);
+        }
+        let (digits, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        Ok(digits.bytes().fold(0, |n, b| n * 10 + u32::from(b - b'0')))
+    }
+
+    /// Nanoseconds of an optional `.123` or `,123`; digits after the ninth do not count.
+    fn fraction(&mut self) -> i32 {
+        let Some(after) = self.rest.strip_prefix(['.', ',']) else { return 0 };
+        let count = after.bytes().take_while(u8::is_ascii_digit).count();
+        if count == 0 {
+            return 0;
+        }
+        self.rest = &after[count..];
+        let digits = after.bytes().take(count).chain(std::iter::repeat(b'0')).take(9);
+        digits.fold(0, |n, b| n * 10 + i32::from(b - b'0'))
+    }
+
+    fn micros(&mut self) -> Result<i32, TimeError> {
+        let digits =
+            self.rest.strip_prefix('.').and_then(|r| r.get(..6)).filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
+        let Some(digits) = digits else { return self.cannot(".000000") };
+        self.rest = &self.rest[7..];
+        Ok(digits.bytes().fold(0, |n, b| n * 10 + i32::from(b - b'0')) * 1000)
+    }
+
+    fn offset(&mut self) -> Result<i32, TimeError> {
+        if let Some(rest) = self.rest.strip_prefix('Z') {
+            self.rest = rest;
+            return Ok(0);
+        }
+        let b = self.rest.as_bytes();
+        let shaped = b.len() >= 6
+            && matches!(b[0], b'+' | b'-')
+            && b[3] == b':'
+            && [1, 2, 4, 5].iter().all(|i| b[*i].is_ascii_digit());
+        if !shaped {
+            return self.cannot("Z07:00");
+        }
+        let two = |i: usize| i32::from(b[i] - b'0') * 10 + i32::from(b[i + 1] - b'0');
+        let (hours, minutes, negative) = (two(1), two(4), b[0] == b'-');
+        self.in_range("time zone offset hour", hours <= 24)?;
+        self.in_range("time zone offset minute", minutes <= 60)?;
+        self.rest = &self.rest[6..];
+        let seconds = hours * 3600 + minutes * 60;
+        Ok(if negative { -seconds } else { seconds })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_go_reads_and_prints_utc() {
+        let cases = [
+            ("2024-07-16T21:03:45Z", "2024-07-16T21:03:45.000000Z"),
+            ("2024-07-16T21:03:45.5Z", "2024-07-16T21:03:45.500000Z"),
+            ("2024-07-16T21:03:45.1234567899Z", "2024-07-16T21:03:45.123456Z"),
+            ("2024-07-16T21:03:45+02:00", "2024-07-16T19:03:45.000000Z"),
+            ("2024-02-29T23:59:59-00:30", "2024-03-01T00:29:59.000000Z"),
+            ("2024-07-16T1:03:45Z", "2024-07-16T01:03:45.000000Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000Z"),
+            ("1969-12-31T23:59:59.25Z", "1969-12-31T23:59:59.250000Z"),
+        ];
+        for (text, printed) in cases {
+            assert_eq!(parse(text).map(format_micro), Ok(printed.to_owned()), "{text}");
+        }
+        assert_eq!(format(parse("2024-07-16T21:03:45.9+01:00").unwrap()), "2024-07-16T20:03:45Z");
+        assert_eq!(
+            parse_micro("2024-07-16T21:03:45.000001Z").map(format_micro).unwrap(),
+            "2024-07-16T21:03:45.000001Z"
+        );
+        assert_eq!(format_unix_s(0), "1970-01-01T00:00:00Z");
+        assert_eq!(parse_unix_s("1970-01-01T00:01:00Z"), Some(60));
+    }
+
+    #[test]
+    fn errors_are_worded_as_go_words_them() {
+        let layout = "2006-01-02T15:04:05Z07:00";
+        let cases = [
+            ("", format!("parsing time \"\" as \"{layout}\": cannot parse \"\" as \"2006\"")),
+            ("x", format!("parsing time \"x\" as \"{layout}\": cannot parse \"x\" as \"2006\"")),
+            ("2024-07", format!("parsing time \"2024-07\" as \"{layout}\": cannot parse \"\" as \"-\"")),
+            ("2024-13-01T00:00:00Z", "parsing time \"2024-13-01T00:00:00Z\": month out of range".into()),
+            ("2023-02-29T00:00:00Z", "parsing time \"2023-02-29T00:00:00Z\": day out of range".into()),
+            ("2023-02-28T00:00:00Zx", "parsing time \"2023-02-28T00:00:00Zx\": extra text: \"x\"".into()),
+            (
+                "2023-02-28T00:00:00",
+                format!("parsing time \"2023-02-28T00:00:00\" as \"{layout}\": cannot parse \"\" as \"Z07:00\""),
+            ),
+        ];
+        for (text, message) in cases {
+            assert_eq!(parse(text).unwrap_err().0, message);
+        }
+        assert_eq!(
+            parse_micro("2024-07-16T21:03:45Z").unwrap_err().0,
+            "parsing time \"2024-07-16T21:03:45Z\" as \"2006-01-02T15:04:05.000000Z07:00\": \
+             cannot parse \"Z\" as \".000000\""
+        );
+    }
+}
