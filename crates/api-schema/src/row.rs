@@ -2,8 +2,9 @@
 
 use crate::schema::{Schema, StructId};
 use api_core::field::Errors;
-use api_core::{Gvk, Gvr};
+use api_core::{ApiError, Gvk, Gvr};
 use serde_json::Value;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A resource that the server serves.
@@ -89,8 +90,9 @@ pub struct WriteContext<'a> {
 
 /// What is special about a kind: pure functions, each optional. All of them see the object in its stored version.
 ///
-/// Order on a write: decode, prune → `default` → (update: subresource merge by the pipeline) → `prepare_*` → admission →
-/// `validate` (and `validate_update`) → `warnings` → store.
+/// Order on a write, as upstream: decode, prune → `default` → (update: subresource merge by the pipeline) → managed fields →
+/// mutating admission → `prepare_*` → `allocate` → `validate` (and `validate_update`) → `warnings` → validating admission →
+/// store.
 #[derive(Debug, Clone, Copy)]
 pub struct Hooks {
     /// Fills in defaults. Must be idempotent.
@@ -120,8 +122,42 @@ pub struct Hooks {
     pub unconditional_update: bool,
     /// Whether a PUT to a name that is not there creates the object (Lease, Endpoints, Event, ...).
     pub create_on_update: bool,
-    /// Grace period of a DELETE that names none; `None` means at once: `(object) -> seconds`.
+    /// Grace period of a DELETE that names none: `(object) -> seconds`. `None` means at once, whatever the DELETE says
+    /// (a pod that is not scheduled, or has ended). A kind without this hook has no graceful deletion.
     pub default_grace_s: Option<fn(&Value) -> Option<i64>>,
+    /// Whether a DELETE that does not say what becomes of dependents orphans them (Job, ReplicationController).
+    pub orphan_by_default: bool,
+    /// Whether a DELETE answers with the object, not with a `Status`.
+    pub returns_deleted: bool,
+    /// Whether `spec.finalizers` holds back the deletion too, and a DELETE sets `status.phase` to `Terminating`.
+    pub has_spec_finalizers: bool,
+    /// Whether objects expire by the server's TTL (Event).
+    pub expires: bool,
+    /// Takes addresses and ports from the cluster's pools: `(new, old, pool, errors)`. `old` is `None` on create.
+    pub allocate: Option<fn(&mut Value, Option<&Value>, &mut dyn Pool, &mut Errors)>,
+    /// Addresses and ports that a stored object holds.
+    pub allocated: Option<fn(&Value) -> Vec<Allocation>>,
+    /// Carries out a POST to a subresource that changes the object (`binding`): `(context, object, body)`.
+    pub post_subresource: Option<fn(&WriteContext<'_>, &mut Value, &Value) -> Result<(), ApiError>>,
+}
+
+/// Something that is there once in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Allocation {
+    /// An address of the services' range.
+    Ip(IpAddr),
+    /// A node port with its protocol: `TCP`, `UDP` or `SCTP`.
+    Port(&'static str, u16),
+}
+
+/// Where a kind takes addresses and ports from. What is taken is given back if the write does not happen.
+pub trait Pool {
+    /// An address of the family: the one wanted, or any that is free. The error says why not, in upstream's words.
+    fn ip(&mut self, v6: bool, wanted: Option<IpAddr>) -> Result<IpAddr, String>;
+    /// A node port: the one wanted, or any that is free.
+    fn port(&mut self, protocol: &'static str, wanted: Option<u16>) -> Result<u16, String>;
+    /// Families of the services' ranges, the first one first: whether each is IPv6.
+    fn families(&self) -> &[bool];
 }
 
 impl Hooks {
@@ -141,5 +177,12 @@ impl Hooks {
         unconditional_update: true,
         create_on_update: false,
         default_grace_s: None,
+        orphan_by_default: false,
+        returns_deleted: false,
+        has_spec_finalizers: false,
+        expires: false,
+        allocate: None,
+        allocated: None,
+        post_subresource: None,
     };
 }
