@@ -16,6 +16,7 @@ mod certificates;
 mod coordination;
 mod core;
 mod discovery;
+mod fill;
 mod flowcontrol;
 mod networking;
 mod node;

@@ -2,6 +2,13 @@
 
 use api_schema::row::Hooks;
 
-pub(super) fn hooks(_kind: &str) -> &'static Hooks {
-    &Hooks::NONE
+mod defaults;
+
+pub(super) fn hooks(kind: &str) -> &'static Hooks {
+    match kind {
+        "HorizontalPodAutoscaler" => {
+            &const { Hooks { default: Some(defaults::horizontal_pod_autoscaler), ..Hooks::NONE } }
+        }
+        _ => &Hooks::NONE,
+    }
 }

@@ -2,6 +2,12 @@
 
 use api_schema::row::Hooks;
 
-pub(super) fn hooks(_kind: &str) -> &'static Hooks {
-    &Hooks::NONE
+mod defaults;
+
+pub(super) fn hooks(kind: &str) -> &'static Hooks {
+    match kind {
+        "CronJob" => &const { Hooks { default: Some(defaults::cron_job), ..Hooks::NONE } },
+        "Job" => &const { Hooks { default: Some(defaults::job), ..Hooks::NONE } },
+        _ => &Hooks::NONE,
+    }
 }

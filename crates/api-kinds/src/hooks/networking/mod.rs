@@ -1,7 +1,13 @@
-//! Kinds of the group networking.
+//! Kinds of the group networking.k8s.io.
 
 use api_schema::row::Hooks;
 
-pub(super) fn hooks(_kind: &str) -> &'static Hooks {
-    &Hooks::NONE
+mod defaults;
+
+pub(super) fn hooks(kind: &str) -> &'static Hooks {
+    match kind {
+        "IngressClass" => &const { Hooks { default: Some(defaults::ingress_class), ..Hooks::NONE } },
+        "NetworkPolicy" => &const { Hooks { default: Some(defaults::network_policy), ..Hooks::NONE } },
+        _ => &Hooks::NONE,
+    }
 }

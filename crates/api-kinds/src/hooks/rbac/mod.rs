@@ -1,7 +1,12 @@
-//! Kinds of the group rbac.
+//! Kinds of the group rbac.authorization.k8s.io.
 
 use api_schema::row::Hooks;
 
-pub(super) fn hooks(_kind: &str) -> &'static Hooks {
-    &Hooks::NONE
+mod defaults;
+
+pub(super) fn hooks(kind: &str) -> &'static Hooks {
+    match kind {
+        "ClusterRoleBinding" | "RoleBinding" => &const { Hooks { default: Some(defaults::binding), ..Hooks::NONE } },
+        _ => &Hooks::NONE,
+    }
 }

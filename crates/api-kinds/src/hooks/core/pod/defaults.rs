@@ -1,0 +1,172 @@
+//! Defaults of pods and of pod templates.
+
+use super::super::volume::default_volume_source;
+use crate::hooks::fill::Fill;
+use serde_json::{Map, Value, json};
+
+/// A pod itself: what holds for its spec, and what a template leaves open.
+pub(in crate::hooks) fn default_pod(pod: &mut Value) {
+    let Some(spec) = pod.at_mut("spec") else { return };
+    default_spec(spec);
+    spec.fill("enableServiceLinks", true);
+    let host_network = spec["hostNetwork"] == true;
+    for list in ["containers", "initContainers"] {
+        spec.each_mut(list, |container| {
+            requests_from_limits(container);
+            if host_network {
+                container.each_mut("ports", host_port_from_container_port);
+            }
+        });
+    }
+}
+
+/// A pod template: `{metadata, spec}`.
+pub(in crate::hooks) fn default_template(template: &mut Value) {
+    default_spec(template.make("spec"));
+}
+
+fn default_spec(spec: &mut Value) {
+    spec.fill("dnsPolicy", "ClusterFirst");
+    spec.fill("restartPolicy", "Always");
+    spec.fill("terminationGracePeriodSeconds", 30);
+    spec.fill("schedulerName", "default-scheduler");
+    spec.make("securityContext");
+    one_service_account(spec);
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        spec.each_mut(list, default_container);
+    }
+    spec.each_mut("volumes", default_volume_source);
+    spec.round_resources("overhead");
+}
+
+/// `serviceAccount` is the old name of `serviceAccountName`; both are served.
+fn one_service_account(spec: &mut Value) {
+    let name = match (spec.text("serviceAccountName"), spec.text("serviceAccount")) {
+        ("", "") => return,
+        ("", old) => old.to_owned(),
+        (name, _) => name.to_owned(),
+    };
+    spec["serviceAccountName"] = name.clone().into();
+    spec["serviceAccount"] = name.into();
+}
+
+fn default_container(container: &mut Value) {
+    let policy = if is_latest(container.text("image")) { "Always" } else { "IfNotPresent" };
+    container.fill("imagePullPolicy", policy);
+    container.fill("terminationMessagePath", "/dev/termination-log");
+    container.fill("terminationMessagePolicy", "File");
+    container.make("resources");
+    container.with("resources", |resources| {
+        resources.round_resources("limits");
+        resources.round_resources("requests");
+    });
+    container.each_mut("ports", |port| port.fill("protocol", "TCP"));
+    container.each_mut("env", |env| {
+        env.with("valueFrom", |from| from.with("fieldRef", |field| field.fill("apiVersion", "v1")));
+    });
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        container.with(probe, default_probe);
+    }
+    container.with("lifecycle", |lifecycle| {
+        for hook in ["postStart", "preStop"] {
+            lifecycle.with(hook, |hook| hook.with("httpGet", default_http_get));
+        }
+    });
+}
+
+fn default_probe(probe: &mut Value) {
+    probe.fill("timeoutSeconds", 1);
+    probe.fill("periodSeconds", 10);
+    probe.fill("successThreshold", 1);
+    probe.fill("failureThreshold", 3);
+    probe.with("httpGet", default_http_get);
+    probe.with("grpc", |grpc| grpc.fill("service", ""));
+}
+
+fn default_http_get(http: &mut Value) {
+    http.fill("path", "/");
+    http.fill("scheme", "HTTP");
+}
+
+fn requests_from_limits(container: &mut Value) {
+    let Some(resources) = container.at_mut("resources") else { return };
+    let Some(Value::Object(limits)) = resources.get("limits").cloned() else { return };
+    let requests = resources.make("requests");
+    for (name, amount) in limits {
+        requests.fill(&name, amount);
+    }
+    if *requests == json!({}) {
+        resources["requests"] = Value::Object(Map::new());
+    }
+}
+
+fn host_port_from_container_port(port: &mut Value) {
+    let number = port["containerPort"].clone();
+    port.fill("hostPort", number);
+}
+
+/// Whether an image's tag is `latest`, as it also is without tag and digest. A malformed name counts as not.
+fn is_latest(image: &str) -> bool {
+    if image.is_empty() || image.chars().any(|c| c.is_whitespace()) || image.contains('@') {
+        return false;
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    match last.split_once(':') {
+        Some((_, tag)) => tag == "latest",
+        None => well_formed_repository(image),
+    }
+}
+
+fn well_formed_repository(name: &str) -> bool {
+    let path = match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
+        _ => name,
+    };
+    let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let part_ok = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.first().is_some_and(edge)
+            && bytes.last().is_some_and(edge)
+            && bytes.iter().all(|b| edge(b) || b"._-".contains(b))
+    };
+    name.len() <= 255 && path.split('/').all(part_ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_without_tag_are_latest() {
+        for (image, latest) in [
+            ("nginx", true),
+            ("nginx:latest", true),
+            ("nginx:1.27", false),
+            ("host:5000/a/b", true),
+            ("host:5000/a/b:v1", false),
+            ("a@sha256:0123", false),
+            ("", false),
+            ("Not Valid", false),
+            ("UPPER", false),
+        ] {
+            assert_eq!(is_latest(image), latest, "{image:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_takes_requests_from_limits_and_a_template_does_not() {
+        let spec = json!({"containers": [{"image": "a", "resources": {"limits": {"cpu": "1.5", "memory": "1u"}}}]});
+        let mut pod = json!({"spec": spec});
+        default_pod(&mut pod);
+        let resources = &pod["spec"]["containers"][0]["resources"];
+        assert_eq!(resources["requests"], json!({"cpu": "1500m", "memory": "1m"}));
+        let again = pod.clone();
+        default_pod(&mut pod);
+        assert_eq!(pod, again);
+
+        let mut template = json!({"spec": spec});
+        default_template(&mut template);
+        assert_eq!(template["spec"]["containers"][0]["resources"].get("requests"), None);
+        assert_eq!(template["spec"].get("enableServiceLinks"), None);
+    }
+}
