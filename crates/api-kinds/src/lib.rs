@@ -3,3 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod hooks;
+mod rows;
+mod table;
+
+pub use rows::{resource, rows, schema, type_of};

@@ -5,5 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod codec;
+pub mod normalize;
 pub mod row;
+mod scalar;
 pub mod schema;

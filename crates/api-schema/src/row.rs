@@ -94,6 +94,7 @@ pub struct WriteContext<'a> {
 /// mutating admission → `prepare_*` → `allocate` → `validate` (and `validate_update`) → `warnings` → validating admission →
 /// store.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::type_complexity, reason = "each is one function pointer; names for them would only hide its shape")]
 pub struct Hooks {
     /// Fills in defaults. Must be idempotent.
     pub default: Option<fn(&mut Value)>,

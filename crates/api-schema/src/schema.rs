@@ -1,6 +1,8 @@
 //! The shape of objects: an arena of struct types, so that recursive types need no cycles of pointers.
 
+use api_core::Gvk;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Index of a [`StructType`] in its [`Schema`].
 pub type StructId = u32;
@@ -10,6 +12,8 @@ pub type StructId = u32;
 pub struct Schema {
     /// The arena that [`Shape::Struct`] points into.
     pub structs: Vec<StructType>,
+    /// Kinds that have a type here; a body of another kind is refused as unknown. Empty: nothing is known of others.
+    pub kinds: BTreeMap<Gvk, StructId>,
 }
 
 impl Schema {
@@ -48,13 +52,15 @@ pub struct Field {
     pub shape: Shape,
     /// Whether the OpenAPI document requires it.
     pub required: bool,
-    /// The default of the OpenAPI document. `{}` on a struct means that upstream always writes the field.
+    /// What is written where the field is absent: the default of the OpenAPI document (`{}` on a struct: upstream
+    /// always writes it), or `null` for lists and times that upstream writes even when they are nil.
     pub default: Option<Value>,
     /// Whether a zero value (`""`, `0`, `false`) reads as absent, as a Go field that is no pointer and has `omitempty`.
     pub zero_is_absent: bool,
     /// `x-kubernetes-patch-strategy` holds `retainKeys`.
     pub retain_keys: bool,
-    /// Field number in protobuf; 0 if it has none.
+    /// Field number in protobuf; 0 if it has none. A field of an embedded message has the outer number in the upper
+    /// 16 bits.
     pub number: u32,
 }
 
@@ -87,6 +93,9 @@ pub enum Shape {
     FieldsV1,
     /// An object with named fields.
     Struct(StructId),
+    /// An object of this type, or anything else, which is kept as it is (`JSONSchemaPropsOrBool` and the like).
+    /// Unknown fields inside go unmentioned. Patches see it as [`Shape::Any`].
+    StructOr(StructId),
     /// An object with free keys.
     Map(Box<MapShape>),
     /// A list.

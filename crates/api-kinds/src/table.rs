@@ -1,0 +1,204 @@
+//! Reads the generated tables. Their language is described at the head of each file in `data/`.
+//!
+//! The tables are part of this crate and checked by its tests; a line that cannot be read is a bug, so it panics.
+
+use api_core::Gvk;
+use api_core::gvk::split_api_version;
+use api_schema::schema::{Field, ListKind, ListPatch, ListShape, MapShape, Schema, Shape, StructId, StructType};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// The generated table of types.
+pub const TYPES: &str = include_str!("../data/types.txt");
+/// The generated table of resources.
+pub const RESOURCES: &str = include_str!("../data/resources.txt");
+
+/// Short beginnings of type names and what they stand for; all else lies below `io.k8s.api.`.
+const PREFIXES: [(&str, &str); 7] = [
+    ("meta.", "io.k8s.apimachinery.pkg.apis.meta."),
+    ("apiextensions.", "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions."),
+    ("apiregistration.", "io.k8s.kube-aggregator.pkg.apis.apiregistration."),
+    ("resource.", "io.k8s.apimachinery.pkg.api.resource."),
+    ("runtime.", "io.k8s.apimachinery.pkg.runtime."),
+    ("intstr.", "io.k8s.apimachinery.pkg.util.intstr."),
+    ("version.", "io.k8s.apimachinery.pkg.version."),
+];
+
+/// The full name of a type.
+pub fn long_name(short: &str) -> String {
+    for (start, full) in PREFIXES {
+        if let Some(rest) = short.strip_prefix(start) {
+            return format!("{full}{rest}");
+        }
+    }
+    format!("io.k8s.api.{short}")
+}
+
+/// Lines that say something.
+pub fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().filter(|line| !line.starts_with('#') && !line.is_empty())
+}
+
+/// All types of the table, and the index of each by its short name.
+pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
+    let (shapes, by_name) = declare();
+    let mut schema = Schema::default();
+    for line in lines(TYPES) {
+        if let Some(rest) = line.strip_prefix("type ") {
+            let mut words = rest.split(' ');
+            let name = words.next().expect("a type has a name");
+            let id = StructId::try_from(schema.structs.len()).expect("few types");
+            let mut ty = StructType { name: long_name(name), ..StructType::default() };
+            for word in words {
+                if word == "atomic" {
+                    ty.atomic = true;
+                } else if let Some(kinds) = word.strip_prefix("gvk=") {
+                    schema.kinds.extend(kinds.split(',').map(|kind| (gvk(kind), id)));
+                }
+            }
+            schema.structs.push(ty);
+        } else if let Some(rest) = line.strip_prefix(' ') {
+            let ty = schema.structs.last_mut().expect("a field belongs to a type");
+            ty.fields.push(field(&shapes, rest));
+        }
+    }
+    for ty in &mut schema.structs {
+        ty.fields.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    (schema, by_name)
+}
+
+/// `GROUP/VERSION/KIND`.
+fn gvk(text: &str) -> Gvk {
+    let mut parts = text.split('/');
+    let mut next = || parts.next().expect("three parts");
+    Gvk::new(next(), next(), next())
+}
+
+/// `API-VERSION/KIND`.
+pub fn kind(text: &str) -> Gvk {
+    let (api_version, kind) = text.rsplit_once('/').expect("a kind with its version");
+    let (group, version) = split_api_version(api_version);
+    Gvk::new(group, version, kind)
+}
+
+type Shapes = HashMap<&'static str, Shape>;
+
+/// What each name stands for: types may refer to later ones.
+fn declare() -> (Shapes, HashMap<&'static str, StructId>) {
+    let mut shapes = Shapes::new();
+    let mut by_name = HashMap::new();
+    let mut scalars = Vec::new();
+    let mut next: StructId = 0;
+    for line in lines(TYPES) {
+        let mut words = line.split(' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some("type"), Some(name), _) => {
+                shapes.insert(name, Shape::Struct(next));
+                by_name.insert(name, next);
+                next += 1;
+            }
+            (Some("scalar"), Some(name), Some(shape)) => scalars.push((name, shape)),
+            _ => {}
+        }
+    }
+    for (name, text) in scalars {
+        let shape = match text.strip_suffix('?') {
+            Some(name) => Shape::StructOr(by_name[name]),
+            None => parse_shape(&shapes, text),
+        };
+        shapes.insert(name, shape);
+    }
+    (shapes, by_name)
+}
+
+fn parse_shape(shapes: &Shapes, text: &str) -> Shape {
+    if let Some(inner) = text.strip_prefix('[') {
+        let item = parse_shape(shapes, inner.strip_suffix(']').expect("a closing bracket"));
+        return Shape::List(Box::new(ListShape { item, kind: ListKind::Atomic, patch: ListPatch::Replace }));
+    }
+    if let Some(inner) = text.strip_prefix('{') {
+        let value = parse_shape(shapes, inner.strip_suffix('}').expect("a closing brace"));
+        return Shape::Map(Box::new(MapShape { value, atomic: false }));
+    }
+    match text {
+        "any" => Shape::Any,
+        "bool" => Shape::Bool,
+        "int32" => Shape::Int32,
+        "int64" => Shape::Int64,
+        "number" => Shape::Number,
+        "string" => Shape::String,
+        "bytes" => Shape::Bytes,
+        "time" => Shape::Time,
+        "microtime" => Shape::MicroTime,
+        "quantity" => Shape::Quantity,
+        "intorstring" => Shape::IntOrString,
+        "fieldsv1" => Shape::FieldsV1,
+        name => shapes.get(name).unwrap_or_else(|| panic!("type {name} is declared")).clone(),
+    }
+}
+
+fn field(shapes: &Shapes, line: &'static str) -> Field {
+    let mut words = line.split(' ');
+    let mut next = || words.next().expect("name, shape and number of a field");
+    let (name, shape, number) = (next(), parse_shape(shapes, next()), number(next()));
+    let mut field = Field {
+        name: name.into(),
+        shape,
+        required: false,
+        default: None,
+        zero_is_absent: false,
+        retain_keys: false,
+        number,
+    };
+    for word in words {
+        match word.split_once('=') {
+            None if word == "r" => field.required = true,
+            None if word == "z" => field.zero_is_absent = true,
+            None if word.starts_with('~') => field.default = Some(json(&word[1..])),
+            Some(("", default)) => field.default = Some(json(default)),
+            Some(("list", kind)) => list_kind(&mut field.shape, kind),
+            Some(("map", kind)) => map_kind(&mut field.shape, kind),
+            Some(("patch", strategy)) => patch(&mut field, strategy),
+            Some(("enum", _)) => break,
+            _ => {}
+        }
+    }
+    field
+}
+
+/// `4`, or `2.7` for a field of an embedded message.
+fn number(text: &str) -> u32 {
+    let part = |text: &str| text.parse::<u32>().expect("a number");
+    text.split_once('.').map_or_else(|| part(text), |(outer, inner)| (part(outer) << 16) + part(inner))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON in a table")
+}
+
+fn list_kind(shape: &mut Shape, text: &str) {
+    // Upstream marks some base64 fields, which are lists to Go.
+    let Shape::List(list) = shape else { return };
+    list.kind = match text.split_once(':') {
+        Some(("map", keys)) => ListKind::Map(keys.split(',').map(str::to_owned).collect()),
+        _ if text == "set" => ListKind::Set,
+        _ => ListKind::Atomic,
+    };
+}
+
+fn map_kind(shape: &mut Shape, text: &str) {
+    if let Shape::Map(map) = shape {
+        map.atomic = text == "atomic";
+    }
+}
+
+fn patch(field: &mut Field, text: &str) {
+    let (strategies, key) = text.split_once(':').unwrap_or((text, ""));
+    field.retain_keys = strategies.split(',').any(|s| s == "retainKeys");
+    if let Shape::List(list) = &mut field.shape
+        && strategies.split(',').any(|s| s == "merge")
+    {
+        list.patch = ListPatch::Merge(key.into());
+    }
+}

@@ -1,0 +1,198 @@
+//! Bytes of a request body → a pruned, normalised object, and an object → bytes.
+//!
+//! Decoding follows upstream's decoder: a JSON or YAML document is read into the fields that the type has; unknown and
+//! duplicate fields are ignored, warned of or refused; a value of the wrong type is refused. What comes out is what
+//! upstream would write for the object before defaults. Must never know a kind by name, nor requests.
+
+mod go_json;
+mod options;
+mod typed;
+mod yaml;
+
+pub use options::{Decoded, FieldValidation, Media};
+
+use crate::row::Row;
+use crate::schema::{Schema, StructId};
+use api_core::{ApiError, Gvk};
+use bytes::Bytes;
+use serde::de::DeserializeSeed;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
+use typed::{Reader, Root};
+
+/// Nested levels of a document. A deeper one is refused: upstream allows more, no real object comes near.
+pub const DEPTH_MAX: usize = 128;
+
+/// Most unknown or duplicate fields that are reported; the rest goes unmentioned, as upstream does it.
+pub const STRICT_ERRORS_MAX: usize = 100;
+
+/// Decodes a body that should hold an object of the row's kind.
+///
+/// # Errors
+/// 400 with upstream's wording when it is no document, another kind, has values of the wrong type, or in strict mode
+/// unknown or duplicate fields.
+pub fn decode(row: &Row, body: &[u8], media: Media, fields: FieldValidation) -> Result<Decoded, ApiError> {
+    decode_as(&row.schema, row.root, &row.kind, body, media, fields)
+}
+
+/// [`decode`] for a type without a row, such as the `Scale` of a subresource.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_as(
+    schema: &Schema,
+    root: StructId,
+    kind: &Gvk,
+    body: &[u8],
+    media: Media,
+    fields: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let target = Root { schema, kind };
+    let mut reader = Reader::new(schema, root, fields);
+    let value = match media {
+        Media::Json => {
+            let mut json = serde_json::Deserializer::from_slice(body);
+            let value = reader.root().deserialize(&mut json).and_then(|v| json.end().map(|()| v));
+            match value {
+                Ok(value) => value,
+                Err(_) if reader.has_failed() => Value::Null,
+                Err(error) => return Err(target.not_a_document(&go_json::wording(body, &error), body)),
+            }
+        }
+        Media::Yaml => {
+            let document = yaml::parse(body, fields).map_err(|e| target.not_a_document(&e, body))?;
+            reader.note(document.duplicates);
+            reader.root().deserialize(document.value).unwrap_or(Value::Null)
+        }
+    };
+    let found = target.check_kind(&value, &reader, body)?;
+    finish(target, reader, value, &found)
+}
+
+/// The same for an object that is already read, such as the outcome of a patch.
+///
+/// # Errors
+/// 400 as [`decode`], without `body` in its wording.
+pub fn decode_value(row: &Row, value: Value, fields: FieldValidation) -> Result<Decoded, ApiError> {
+    let target = Root { schema: &row.schema, kind: &row.kind };
+    let mut reader = Reader::new(&row.schema, row.root, fields);
+    let value = reader.root().deserialize(value).unwrap_or(Value::Null);
+    let found = target.check_kind(&value, &reader, b"")?;
+    finish(target, reader, value, &found)
+}
+
+fn finish(target: Root<'_>, reader: Reader<'_>, mut value: Value, found: &Gvk) -> Result<Decoded, ApiError> {
+    let strict = reader.fields == FieldValidation::Strict;
+    let (error, notes) = reader.into_outcome();
+    if let Some(error) = error {
+        return Err(target.refuse(found, &error));
+    }
+    if strict && !notes.is_empty() {
+        return Err(target.refuse(found, &format!("strict decoding error: {}", notes.join(", "))));
+    }
+    if let Value::Object(object) = &mut value {
+        object.insert("kind".into(), target.kind.kind.clone().into());
+        object.insert("apiVersion".into(), target.kind.api_version().into());
+    }
+    Ok(Decoded { value, warnings: notes })
+}
+
+impl Root<'_> {
+    fn refuse(&self, found: &Gvk, why: &str) -> ApiError {
+        let (kind, version, wanted) = (&found.kind, &found.version, &self.kind.kind);
+        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {wanted}: {why}"))
+    }
+
+    fn not_a_document(&self, why: &str, body: &[u8]) -> ApiError {
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({})",
+            self.kind.kind,
+            go_json::summary(body)
+        ))
+    }
+
+    /// The kind that the document says it is, with what is missing filled in; refuses any but ours.
+    fn check_kind(&self, value: &Value, reader: &Reader<'_>, body: &[u8]) -> Result<Gvk, ApiError> {
+        let said = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
+        let (mut kind, mut api_version) = (said("kind"), said("apiVersion"));
+        if value.is_null() {
+            (kind, api_version) = reader.said();
+        }
+        if let Some(error) = reader.kind_error() {
+            return Err(self.not_a_document(error, body));
+        }
+        let (group, version) = match api_version.split_once('/') {
+            _ if api_version.is_empty() => (self.kind.group.as_str(), self.kind.version.as_str()),
+            Some((group, version)) if !version.contains('/') => (group, version),
+            Some(_) => {
+                let why = format!(
+                    "couldn't get version/kind; json parse error: unexpected GroupVersion string: {api_version}"
+                );
+                return Err(ApiError::bad_request(format!(
+                    "the object provided is unrecognized (must be of type {}): {why} ({})",
+                    self.kind.kind,
+                    go_json::summary(body)
+                )));
+            }
+            None => ("", api_version),
+        };
+        let found = Gvk::new(group, version, if kind.is_empty() { &self.kind.kind } else { kind });
+        if found == *self.kind {
+            return Ok(found);
+        }
+        if !self.schema.kinds.is_empty() && !self.schema.kinds.contains_key(&found) {
+            let why = format!(
+                "no kind {:?} is registered for version {:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                found.kind,
+                found.api_version()
+            );
+            return Err(self.refuse(&found, &why));
+        }
+        if found.kind == self.kind.kind {
+            return Err(ApiError::bad_request(format!(
+                "the API version in the data ({}) does not match the expected API version ({})",
+                found.api_version(),
+                self.kind.api_version()
+            )));
+        }
+        let why = format!(
+            "converting ({}.{}) to ({}.{}): unknown conversion",
+            found.version, found.kind, self.kind.group, self.kind.kind
+        );
+        Err(self.refuse(&found, &why))
+    }
+}
+
+/// An object as the bytes of an answer or of a stored value: compact JSON; `kind`, `apiVersion`, `metadata` first.
+///
+/// # Panics
+/// Never: a `Value` has nothing that JSON cannot write.
+pub fn encode(value: &Value) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    match value {
+        Value::Object(object) => serde_json::to_writer(&mut out, &Ordered(object)),
+        other => serde_json::to_writer(&mut out, other),
+    }
+    .expect("a JSON value can be written to memory");
+    out.into()
+}
+
+/// An object with its type first.
+struct Ordered<'a>(&'a Map<String, Value>);
+
+const FIRST: [&str; 3] = ["kind", "apiVersion", "metadata"];
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for key in FIRST {
+            if let Some(value) = self.0.get(key) {
+                map.serialize_entry(key, value)?;
+            }
+        }
+        for (key, value) in self.0.iter().filter(|(k, _)| !FIRST.contains(&k.as_str())) {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,33 @@
+//! How to decode, and what comes out.
+
+use serde_json::Value;
+
+/// The language of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Media {
+    /// `application/json`.
+    Json,
+    /// `application/yaml`.
+    Yaml,
+}
+
+/// What becomes of unknown and duplicate fields (`fieldValidation` of a request).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// They are dropped in silence.
+    Ignore,
+    /// They are dropped with a warning; the default.
+    #[default]
+    Warn,
+    /// They fail the request.
+    Strict,
+}
+
+/// A decoded object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Pruned and normalised, with `kind` and `apiVersion` of its row.
+    pub value: Value,
+    /// Unknown and duplicate fields, worded for a warning.
+    pub warnings: Vec<String>,
+}

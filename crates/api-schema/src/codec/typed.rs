@@ -1,0 +1,477 @@
+//! Reads a document straight into the fields of a type, in one pass: prunes, checks types, normalises.
+//!
+//! A wrong type is remembered and reading goes on (only the first is reported); a value that fails its own syntax
+//! (a quantity, a time) ends reading at once and goes before any wrong type, as in upstream's decoder.
+
+use super::{FieldValidation, STRICT_ERRORS_MAX};
+use crate::normalize::{finish, is_zero, zero_of};
+use crate::scalar;
+use crate::schema::{Field, ListShape, MapShape, Schema, Shape, StructId, StructType};
+use api_core::Gvk;
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use std::fmt;
+
+/// What a document should be.
+#[derive(Clone, Copy)]
+pub struct Root<'s> {
+    /// All types.
+    pub schema: &'s Schema,
+    /// Its kind.
+    pub kind: &'s Gvk,
+}
+
+/// A step of the path to the value that is read.
+enum Step<'s> {
+    Field(StructId, &'s str),
+    Key(String),
+    Index(usize),
+}
+
+/// State of one reading.
+pub struct Reader<'s> {
+    schema: &'s Schema,
+    root: StructId,
+    /// What becomes of unknown and duplicate fields.
+    pub fields: FieldValidation,
+    path: Vec<Step<'s>>,
+    /// Above zero inside a value whose unknown fields go unmentioned.
+    muted: u32,
+    hard: Option<String>,
+    soft: Option<String>,
+    kind_error: Option<String>,
+    said: (String, String),
+    notes: Vec<String>,
+}
+
+impl<'s> Reader<'s> {
+    /// For a document of type `root`.
+    pub fn new(schema: &'s Schema, root: StructId, fields: FieldValidation) -> Self {
+        Self {
+            schema,
+            root,
+            fields,
+            path: Vec::with_capacity(16),
+            muted: 0,
+            hard: None,
+            soft: None,
+            kind_error: None,
+            said: Default::default(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Reads the whole document.
+    pub fn root(&mut self) -> RootSeed<'_, 's> {
+        RootSeed(self)
+    }
+
+    /// Whether reading ended early because a value failed its own syntax.
+    pub fn has_failed(&self) -> bool {
+        self.hard.is_some()
+    }
+
+    /// `kind` and `apiVersion` as far as they were read.
+    pub fn said(&self) -> (&str, &str) {
+        (&self.said.0, &self.said.1)
+    }
+
+    /// `kind` or `apiVersion` is no text.
+    pub fn kind_error(&self) -> Option<&str> {
+        self.kind_error.as_deref()
+    }
+
+    /// Adds notes found elsewhere.
+    pub fn note(&mut self, notes: Vec<String>) {
+        self.notes.extend(notes);
+    }
+
+    /// The error, if there is one, and the notes of unknown and duplicate fields.
+    pub fn into_outcome(self) -> (Option<String>, Vec<String>) {
+        (self.hard.or(self.soft), self.notes)
+    }
+
+    fn strict_error(&mut self, what: &str, key: &str) {
+        if self.fields == FieldValidation::Ignore || self.muted > 0 || self.notes.len() >= STRICT_ERRORS_MAX {
+            return;
+        }
+        let mut path = String::new();
+        for step in &self.path {
+            let (dot, name) = match step {
+                Step::Field(_, name) => (".", *name),
+                Step::Key(key) => (".", key.as_str()),
+                Step::Index(i) => {
+                    path.push_str(&format!("[{i}]"));
+                    continue;
+                }
+            };
+            if !path.is_empty() {
+                path.push_str(dot);
+            }
+            path.push_str(name);
+        }
+        let dot = if path.is_empty() { "" } else { "." };
+        let note = format!("{what} field \"{path}{dot}{key}\"");
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// `json: cannot unmarshal VALUE into Go struct field PodSpec.spec.containers of type TYPE`.
+    fn mismatch(&self, value: &str, go_type: &str) -> String {
+        let fields = self.path.iter().filter_map(|s| match s {
+            Step::Field(_, name) => Some(*name),
+            _ => None,
+        });
+        let inner = self.path.iter().rev().find_map(|s| match s {
+            Step::Field(id, _) => Some(*id),
+            _ => None,
+        });
+        match inner {
+            Some(id) => {
+                let dotted = fields.collect::<Vec<_>>().join(".");
+                let holder = last_part(&self.schema.get(id).name);
+                format!("json: cannot unmarshal {value} into Go struct field {holder}.{dotted} of type {go_type}")
+            }
+            None => format!("json: cannot unmarshal {value} into Go value of type {go_type}"),
+        }
+    }
+
+    fn wrong_type(&mut self, value: &str, shape: &Shape) -> Value {
+        if let [Step::Field(_, name @ ("kind" | "apiVersion"))] = self.path.as_slice() {
+            let error = format!("json: cannot unmarshal {value} into Go struct field .{name} of type string");
+            self.kind_error.get_or_insert(error);
+        }
+        if self.soft.is_none() {
+            self.soft = Some(self.mismatch(value, &go_type(self.schema, shape)));
+        }
+        Value::Null
+    }
+
+    fn fail<E: Error>(&mut self, why: String) -> E {
+        self.hard.get_or_insert(why);
+        E::custom("value fails its syntax")
+    }
+
+    fn number<E: Error>(&mut self, shape: &Shape, n: Number) -> Result<Value, E> {
+        Ok(match shape {
+            Shape::Int32 if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => Value::Number(n),
+            Shape::Int64 if n.is_i64() => Value::Number(n),
+            Shape::Int32 | Shape::Int64 => self.wrong_type(&format!("number {n}"), shape),
+            Shape::Number => scalar::number(n),
+            Shape::Any | Shape::StructOr(_) => Value::Number(n),
+            Shape::Quantity => return self.quantity(&n.to_string()),
+            Shape::IntOrString if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => Value::Number(n),
+            Shape::IntOrString => return Err(self.hard_mismatch(&format!("number {n}"), "int32")),
+            Shape::Time | Shape::MicroTime => return Err(self.hard_mismatch("number", "string")),
+            _ => self.wrong_type("number", shape),
+        })
+    }
+
+    fn hard_mismatch<E: Error>(&mut self, value: &str, go_type: &str) -> E {
+        let why = self.mismatch(value, go_type);
+        self.fail(why)
+    }
+
+    fn quantity<E: Error>(&mut self, text: &str) -> Result<Value, E> {
+        scalar::quantity(text).map_err(|why| self.fail(why))
+    }
+
+    fn text<E: Error>(&mut self, shape: &Shape, text: String) -> Result<Value, E> {
+        Ok(match shape {
+            Shape::String | Shape::IntOrString | Shape::Any | Shape::StructOr(_) => Value::String(text),
+            Shape::Bytes => match scalar::bytes(text) {
+                Ok(value) => value,
+                Err(why) => {
+                    self.soft.get_or_insert(why);
+                    Value::Null
+                }
+            },
+            Shape::Time => return scalar::time(text).map_err(|why| self.fail(why)),
+            Shape::MicroTime => return scalar::micro_time(text).map_err(|why| self.fail(why)),
+            Shape::Quantity => return self.quantity(&text),
+            _ => self.wrong_type("string", shape),
+        })
+    }
+
+    fn read_struct<'de, A: MapAccess<'de>>(&mut self, id: StructId, mut map: A) -> Result<Value, A::Error> {
+        let ty: &'s StructType = self.schema.get(id);
+        let mut out = Map::new();
+        let mut seen = vec![false; ty.fields.len()];
+        while let Some(key) = map.next_key_seed(KeySeed(ty))? {
+            match key {
+                Key::Known(index, field) => {
+                    if std::mem::replace(&mut seen[index], true) {
+                        self.strict_error("duplicate", &field.name);
+                    }
+                    self.path.push(Step::Field(id, &field.name));
+                    let value = map.next_value_seed(Seed { reader: self, shape: &field.shape })?;
+                    if self.path.len() == 1 {
+                        self.keep_said(&field.name, &value);
+                    }
+                    self.path.pop();
+                    store(&mut out, field, value);
+                }
+                Key::Unknown(name) if ty.preserve_unknown => {
+                    out.insert(name, map.next_value()?);
+                }
+                Key::Unknown(name) => {
+                    self.strict_error("unknown", &name);
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        finish(self.schema, ty, &mut out);
+        Ok(Value::Object(out))
+    }
+
+    fn keep_said(&mut self, field: &str, value: &Value) {
+        let slot = match field {
+            "kind" => &mut self.said.0,
+            "apiVersion" => &mut self.said.1,
+            _ => return,
+        };
+        value.as_str().unwrap_or("").clone_into(slot);
+    }
+
+    fn read_map<'de, A: MapAccess<'de>>(&mut self, shape: &'s MapShape, mut map: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        let nested = is_nested(&shape.value);
+        while let Some(key) = map.next_key::<String>()? {
+            if nested {
+                self.path.push(Step::Key(key.clone()));
+            }
+            let value = map.next_value_seed(Seed { reader: self, shape: &shape.value })?;
+            if nested {
+                self.path.pop();
+            }
+            let value = if value.is_null() { zero_of(self.schema, &shape.value) } else { value };
+            if out.contains_key(&key) {
+                self.strict_error("duplicate", &key);
+            }
+            out.insert(key, value);
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn read_list<'de, A: SeqAccess<'de>>(&mut self, shape: &'s ListShape, mut seq: A) -> Result<Value, A::Error> {
+        let mut out = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(64));
+        let nested = is_nested(&shape.item);
+        loop {
+            if nested {
+                self.path.push(Step::Index(out.len()));
+            }
+            let item = seq.next_element_seed(Seed { reader: self, shape: &shape.item })?;
+            if nested {
+                self.path.pop();
+            }
+            match item {
+                None => return Ok(Value::Array(out)),
+                Some(Value::Null) => out.push(zero_of(self.schema, &shape.item)),
+                Some(value) => out.push(value),
+            }
+        }
+    }
+}
+
+fn store(out: &mut Map<String, Value>, field: &Field, value: Value) {
+    if value.is_null() {
+        return;
+    }
+    if field.zero_is_absent && is_zero(&value) {
+        out.remove(&field.name);
+    } else {
+        out.insert(field.name.clone(), value);
+    }
+}
+
+fn is_nested(shape: &Shape) -> bool {
+    matches!(shape, Shape::Struct(_) | Shape::StructOr(_) | Shape::Map(_) | Shape::List(_))
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+/// A shape as Go prints its type; named text types are not known and print as `string`.
+fn go_type(schema: &Schema, shape: &Shape) -> String {
+    match shape {
+        Shape::Any | Shape::FieldsV1 => "interface {}".into(),
+        Shape::Bool => "bool".into(),
+        Shape::Int32 => "int32".into(),
+        Shape::Int64 => "int64".into(),
+        Shape::Number => "float64".into(),
+        Shape::String => "string".into(),
+        Shape::Bytes => "[]uint8".into(),
+        Shape::Time => "v1.Time".into(),
+        Shape::MicroTime => "v1.MicroTime".into(),
+        Shape::Quantity => "resource.Quantity".into(),
+        Shape::IntOrString => "intstr.IntOrString".into(),
+        Shape::Struct(id) | Shape::StructOr(id) => {
+            let name = &schema.get(*id).name;
+            let mut parts = name.rsplit('.');
+            let last = parts.next().unwrap_or_default();
+            format!("{}.{last}", parts.next().unwrap_or_default())
+        }
+        Shape::Map(map) => format!("map[string]{}", go_type(schema, &map.value)),
+        Shape::List(list) => format!("[]{}", go_type(schema, &list.item)),
+    }
+}
+
+/// A key of a struct.
+enum Key<'s> {
+    Known(usize, &'s Field),
+    Unknown(String),
+}
+
+/// Finds a key among the fields, without keeping its text.
+struct KeySeed<'s>(&'s StructType);
+
+impl<'de, 's> DeserializeSeed<'de> for KeySeed<'s> {
+    type Value = Key<'s>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key<'s>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'s> Visitor<'_> for KeySeed<'s> {
+    type Value = Key<'s>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field name")
+    }
+    fn visit_str<E: Error>(self, key: &str) -> Result<Key<'s>, E> {
+        Ok(match self.0.fields.binary_search_by(|f| f.name.as_str().cmp(key)) {
+            Ok(index) => Key::Known(index, &self.0.fields[index]),
+            Err(_) => Key::Unknown(key.to_owned()),
+        })
+    }
+}
+
+/// Reads the whole document.
+pub struct RootSeed<'r, 's>(&'r mut Reader<'s>);
+
+impl<'de> DeserializeSeed<'de> for RootSeed<'_, '_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RootSeed<'_, '_> {
+    type Value = Value;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        self.0.read_struct(self.0.root, map)
+    }
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(zero_of(self.0.schema, &Shape::Struct(self.0.root)))
+    }
+}
+
+/// Reads a value of one shape.
+struct Seed<'r, 's> {
+    reader: &'r mut Reader<'s>,
+    shape: &'s Shape,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.shape {
+            Shape::Any | Shape::FieldsV1 => Value::deserialize(deserializer),
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: Error>(self, b: bool) -> Result<Value, E> {
+        match self.shape {
+            Shape::Bool | Shape::StructOr(_) => Ok(Value::Bool(b)),
+            Shape::Quantity => self.reader.quantity("true"),
+            Shape::IntOrString => Err(self.reader.hard_mismatch("bool", "int32")),
+            Shape::Time | Shape::MicroTime => Err(self.reader.hard_mismatch("bool", "string")),
+            shape => Ok(self.reader.wrong_type("bool", shape)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Value, E> {
+        self.reader.number(self.shape, n.into())
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Value, E> {
+        self.reader.number(self.shape, n.into())
+    }
+
+    fn visit_f64<E: Error>(self, n: f64) -> Result<Value, E> {
+        match Number::from_f64(n) {
+            Some(n) => self.reader.number(self.shape, n),
+            None => Err(E::custom("number is not finite")),
+        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        self.reader.text(self.shape, text.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
+        self.reader.text(self.shape, text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        match self.shape {
+            Shape::List(list) => self.reader.read_list(list, seq),
+            Shape::StructOr(_) => Value::deserialize(SeqAccessDeserializer::new(seq)),
+            Shape::Quantity => self.reader.quantity("[]"),
+            Shape::IntOrString => Err(self.reader.hard_mismatch("array", "int32")),
+            Shape::Time | Shape::MicroTime => Err(self.reader.hard_mismatch("array", "string")),
+            shape => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(self.reader.wrong_type("array", shape))
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        match self.shape {
+            Shape::Struct(id) => self.reader.read_struct(*id, map),
+            Shape::StructOr(id) => {
+                self.reader.muted += 1;
+                let value = self.reader.read_struct(*id, map);
+                self.reader.muted -= 1;
+                value
+            }
+            Shape::Map(shape) => self.reader.read_map(shape, map),
+            Shape::Any | Shape::FieldsV1 => Value::deserialize(MapAccessDeserializer::new(map)),
+            Shape::Quantity => self.reader.quantity("{}"),
+            Shape::IntOrString => Err(self.reader.hard_mismatch("object", "int32")),
+            Shape::Time | Shape::MicroTime => Err(self.reader.hard_mismatch("object", "string")),
+            shape => {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(self.reader.wrong_type("object", shape))
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! YAML as upstream reads it: YAML 1.1 scalars, converted to what JSON can say.
+
+use super::FieldValidation;
+use serde_json::{Number, Value};
+use serde_saphyr::{DuplicateKeyPolicy, Options};
+
+/// A YAML document as JSON.
+#[derive(Debug)]
+pub struct Document {
+    /// Its value.
+    pub value: Value,
+    /// Keys that are there twice, worded for a warning; only looked for where they matter.
+    pub duplicates: Vec<String>,
+}
+
+/// Reads one document.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn parse(body: &[u8], fields: FieldValidation) -> Result<Document, String> {
+    let lenient = read(body, DuplicateKeyPolicy::LastWins).map_err(|e| format!("yaml: {e}"))?;
+    let mut duplicates = Vec::new();
+    if fields != FieldValidation::Ignore
+        && let Err(error) = read(body, DuplicateKeyPolicy::Error)
+    {
+        duplicates.push(format!("yaml: unmarshal errors:\n  {error}"));
+    }
+    Ok(Document { value: lenient, duplicates })
+}
+
+fn read(body: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+    let mut options = Options::default();
+    options.duplicate_keys = duplicates;
+    options.legacy_octal_numbers = true;
+    options.with_snippet = false;
+    let mut value: Value = serde_saphyr::from_slice_with_options(body, options)?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+/// A float without a fraction becomes an integer, as upstream's way through JSON makes it.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(n) if n.is_f64() => {
+            if let Some(whole) = n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.0e15) {
+                #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+                let whole = whole as i64;
+                *n = Number::from(whole);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn scalars_are_read_as_yaml_1_1() {
+        let text = "a: 0777\nb: yes\nc: off\nd: '1'\ne: 1e3\nf: ~\ng: 12:30\nh: y\n";
+        let got = parse(text.as_bytes(), FieldValidation::Ignore).unwrap().value;
+        assert_eq!(
+            got,
+            json!({"a": 511, "b": true, "c": false, "d": "1", "e": 1000, "f": null, "g": "12:30", "h": true})
+        );
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_wins_and_is_noted() {
+        let got = parse(b"a: 1\na: 2\n", FieldValidation::Warn).unwrap();
+        assert_eq!(got.value, json!({"a": 2}));
+        assert_eq!(got.duplicates.len(), 1);
+    }
+}

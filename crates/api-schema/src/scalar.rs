@@ -1,0 +1,94 @@
+//! Values with a syntax of their own, read and written as upstream does.
+
+use api_core::quantity::Quantity;
+use api_core::time;
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::{Number, Value};
+use std::str::FromStr;
+
+/// Go's standard encoding: padded, and bits after the last byte do not matter.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// A quantity in its canonical form.
+pub fn quantity(text: &str) -> Result<Value, String> {
+    match Quantity::from_str(text.trim()) {
+        Ok(quantity) => Ok(Value::String(quantity.to_string())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A time in UTC and whole seconds.
+pub fn time(text: String) -> Result<Value, String> {
+    let read = time::parse(&text).map_err(|e| e.0)?;
+    Ok(Value::String(if text.len() == 20 { text } else { time::format(read) }))
+}
+
+/// A time in UTC with microseconds.
+pub fn micro_time(text: String) -> Result<Value, String> {
+    let read = time::parse_micro(&text).map_err(|e| e.0)?;
+    Ok(Value::String(if text.len() == 27 { text } else { time::format_micro(read) }))
+}
+
+/// Base64 as Go writes it; line ends are skipped.
+pub fn bytes(mut text: String) -> Result<Value, String> {
+    if text.contains(['\r', '\n']) {
+        text.retain(|c| c != '\r' && c != '\n');
+    }
+    match BASE64.decode(&text) {
+        Ok(bytes) => Ok(Value::String(BASE64.encode(bytes))),
+        Err(_) => Err(format!("illegal base64 data at input byte {}", first_bad_byte(text.as_bytes()))),
+    }
+}
+
+/// Where Go's decoder stops.
+fn first_bad_byte(text: &[u8]) -> usize {
+    let data = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let end = text.iter().position(|b| !data(b)).unwrap_or(text.len());
+    if end == text.len() {
+        return end - end % 4;
+    }
+    if text[end] != b'=' || end % 4 < 2 {
+        return end;
+    }
+    let padded = end - end % 4 + 4;
+    match text[end..padded.min(text.len())].iter().position(|b| *b != b'=') {
+        Some(bad) => end + bad,
+        None => padded.min(text.len()),
+    }
+}
+
+/// A double; a whole one has no fraction.
+pub fn number(n: Number) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+    let whole = n.as_f64().filter(|f| n.is_f64() && f.fract() == 0.0 && f.abs() < 9.0e15).map(|f| f as i64);
+    Value::Number(whole.map_or(n, Number::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_as_go_reads_it() {
+        assert_eq!(bytes("QUJD".into()), Ok("QUJD".into()));
+        assert_eq!(bytes("QU\nJD".into()), Ok("QUJD".into()));
+        assert_eq!(bytes("QR==".into()), Ok("QQ==".into()));
+        for (text, at) in [("Not_Valid Name!", 3), ("other", 4), ("x", 0), ("QQ=", 3), ("QQ=x", 3), ("=", 0)] {
+            assert_eq!(bytes(text.into()), Err(format!("illegal base64 data at input byte {at}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_written_canonically() {
+        assert_eq!(quantity("0.5"), Ok("500m".into()));
+        assert_eq!(quantity("1024Mi"), Ok("1Gi".into()));
+        assert!(quantity("x").unwrap_err().starts_with("quantities must match"));
+    }
+}
