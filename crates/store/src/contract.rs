@@ -4,9 +4,13 @@
 //! compares and then writes, atomically. A watch delivers every event after a revision, in order, with no gap, or
 //! says that the revision is compacted. An acknowledged write survives a crash.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tokio::sync::Notify;
 
 /// Counts the transactions that changed something; the first write has revision 2, as in etcd.
 pub type Revision = i64;
@@ -69,6 +73,15 @@ pub fn prefix_end(prefix: &[u8]) -> Bytes {
         }
     }
     Bytes::from_static(b"\0")
+}
+
+/// Whether `key` lies in the range from `start` to `end` (with the meaning of [`Range::end`]).
+pub fn in_range(key: &[u8], start: &[u8], end: Option<&[u8]>) -> bool {
+    match end {
+        None => key == start,
+        Some(b"\0") => key >= start,
+        Some(end) => key >= start && key < end,
+    }
 }
 
 /// Answer to a [`Range`].
@@ -182,9 +195,65 @@ pub struct WatchRequest {
     pub start: Bytes,
     /// As in [`Range::end`].
     pub end: Option<Bytes>,
-    /// First revision to deliver; 0 is from now on.
+    /// First revision to deliver; 0 is from now on. It may lie in the future. A revision older than the compacted
+    /// one gives [`StoreError::Compacted`]; at the compacted one itself, previous values are gone.
     pub from_revision: Revision,
+    /// Whether to deliver [`Event::previous`]. It costs a read per event.
+    pub previous: bool,
+    /// To ask for progress notices; without it the watch is silent while nothing happens in its range.
+    pub progress: Option<Progress>,
 }
+
+impl WatchRequest {
+    /// All keys that start with `prefix`, from a revision on.
+    pub fn prefix(prefix: impl Into<Bytes>, from_revision: Revision) -> Self {
+        let start = prefix.into();
+        let end = Some(prefix_end(&start));
+        Self { start, end, from_revision, ..Self::default() }
+    }
+}
+
+/// Asks a running watch for a progress notice. One handle belongs to one watch.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<ProgressInner>);
+
+#[derive(Debug, Default)]
+struct ProgressInner {
+    wanted: AtomicI64,
+    asked: Notify,
+}
+
+impl Progress {
+    /// A handle to put into a [`WatchRequest`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Wants a batch (with or without events) as soon as all up to `revision` is delivered.
+    pub fn want(&self, revision: Revision) {
+        if self.0.wanted.fetch_max(revision, Ordering::AcqRel) < revision {
+            self.0.asked.notify_one();
+        }
+    }
+
+    /// The newest revision that was asked for; for backends.
+    pub fn wanted(&self) -> Revision {
+        self.0.wanted.load(Ordering::Acquire)
+    }
+
+    /// Waits until somebody asks; for backends.
+    pub async fn asked(&self) {
+        self.0.asked.notified().await;
+    }
+}
+
+impl PartialEq for Progress {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Progress {}
 
 /// Events of whole revisions, in order. Without events it is a progress notice: all up to `revision` is delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +282,9 @@ pub enum StoreError {
     /// The lease is unknown or over.
     #[error("lease {0} not found")]
     LeaseNotFound(i64),
+    /// A key was empty.
+    #[error("key is not provided")]
+    EmptyKey,
     /// A transaction wrote one key twice.
     #[error("duplicate key given in txn request")]
     DuplicateKey,
@@ -244,6 +316,12 @@ pub enum StoreError {
         found: u32,
         /// Newest format known here.
         known: u32,
+    },
+    /// Another process (or another handle in this one) has the data open.
+    #[error("store {file} is in use by another process")]
+    InUse {
+        /// The file.
+        file: String,
     },
     /// The backend cannot be reached or did not answer; whether the write was done is unknown.
     #[error("store is unavailable: {0}")]

@@ -4,9 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 pub mod contract;
+pub mod embedded;
+mod hub;
 
 pub use contract::{
-    Compare, Event, EventKind, KeyValue, Op, OpResult, Range, RangeResult, Revision, Store, StoreError, Txn, TxnResult,
-    WatchBatch, WatchRequest,
+    Compare, Event, EventKind, KeyValue, Op, OpResult, Progress, Range, RangeResult, Revision, Store, StoreError, Txn,
+    TxnResult, WatchBatch, WatchRequest, in_range, prefix_end,
 };
+pub use embedded::{Embedded, Limits};

@@ -1,0 +1,213 @@
+//! The engine (redb): one table of records by revision, one of leases, one of facts about the store. Opens it,
+//! checks its format, and writes batches. Knows nothing of conditions and watches.
+
+use std::io;
+
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use super::disk::Disk;
+use super::record::{Place, Record};
+use crate::contract::{Revision, StoreError};
+
+/// Format that this version writes. History: 1.
+const FORMAT: u32 = 1;
+
+const RECORDS: TableDefinition<'static, Place, &'static [u8]> = TableDefinition::new("records");
+const LEASES: TableDefinition<'static, i64, i64> = TableDefinition::new("leases");
+const FACTS: TableDefinition<'static, &'static str, i64> = TableDefinition::new("facts");
+const FACT_FORMAT: &str = "format";
+const FACT_COMPACTED: &str = "compacted";
+
+/// Opened database.
+pub(super) struct Engine {
+    database: Database,
+    disk: Disk,
+}
+
+/// What one commit writes.
+#[derive(Default)]
+pub(super) struct Writes {
+    pub(super) records: Vec<(Place, Vec<u8>)>,
+    pub(super) garbage: Vec<Place>,
+    /// A lease's seconds, or `None` when it is over.
+    pub(super) leases: Vec<(i64, Option<i64>)>,
+    pub(super) compacted: Option<Revision>,
+}
+
+impl Writes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.garbage.is_empty() && self.leases.is_empty() && self.compacted.is_none()
+    }
+}
+
+/// The records as they were at one commit.
+pub(super) struct Records {
+    table: ReadOnlyTable<Place, &'static [u8]>,
+    disk: Disk,
+}
+
+impl Engine {
+    /// Opens the data, or makes it new. Never touches data of a newer format.
+    pub(super) fn open(disk: Disk, cache_bytes: usize) -> Result<Self, StoreError> {
+        let database = redb::Builder::new()
+            .set_cache_size(cache_bytes)
+            .create_with_backend(disk.clone())
+            .map_err(|error| failure(&disk, error))?;
+        let engine = Self { database, disk };
+        engine.check_format()?;
+        Ok(engine)
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let fail = |error: redb::Error| failure(&self.disk, error);
+        let read = self.database.begin_read().map_err(|e| fail(e.into()))?;
+        let format = match read.open_table(FACTS) {
+            Ok(facts) => facts.get(FACT_FORMAT).map_err(|e| fail(e.into()))?.map(|value| value.value()),
+            Err(redb::TableError::TableDoesNotExist(_)) => {
+                let empty = read.list_tables().map_err(|e| fail(e.into()))?.next().is_none();
+                return if empty { self.initialise() } else { Err(self.corrupt("it has no format version")) };
+            }
+            Err(error) => return Err(fail(error.into())),
+        };
+        let Some(format) = format else { return Err(self.corrupt("it has no format version")) };
+        match u32::try_from(format) {
+            Ok(FORMAT) => Ok(()),
+            Ok(found) if found > FORMAT => Err(StoreError::NewerFormat { found, known: FORMAT }),
+            _ => Err(self.corrupt("its format version is not one that ever was")),
+        }
+    }
+
+    fn initialise(&self) -> Result<(), StoreError> {
+        let make = || -> Result<(), redb::Error> {
+            let mut write = self.database.begin_write()?;
+            write.set_quick_repair(true);
+            write.open_table(RECORDS)?;
+            write.open_table(LEASES)?;
+            write.open_table(FACTS)?.insert(FACT_FORMAT, i64::from(FORMAT))?;
+            write.commit()?;
+            Ok(())
+        };
+        make().map_err(|error| failure(&self.disk, error))
+    }
+
+    fn corrupt(&self, what: &str) -> StoreError {
+        self.disk.corrupt(&[], what.to_owned())
+    }
+
+    /// A snapshot of the records.
+    pub(super) fn records(&self) -> Result<Records, StoreError> {
+        let open = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(RECORDS)?) };
+        let table = open().map_err(|error| failure(&self.disk, error))?;
+        Ok(Records { table, disk: self.disk.clone() })
+    }
+
+    /// Leases with their seconds, and the compacted revision (0 if none).
+    pub(super) fn facts(&self) -> Result<(Vec<(i64, i64)>, Revision), StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let read = self.database.begin_read()?;
+            let mut leases = Vec::new();
+            for lease in read.open_table(LEASES)?.iter()? {
+                let (id, ttl) = lease?;
+                leases.push((id.value(), ttl.value()));
+            }
+            let compacted = read.open_table(FACTS)?.get(FACT_COMPACTED)?.map_or(0, |value| value.value());
+            Ok((leases, compacted))
+        };
+        read().map_err(|error| failure(&self.disk, error))
+    }
+
+    /// Writes all of it durably, or (as far as is known, see [`Disk::sync_failed`]) nothing.
+    pub(super) fn write(&self, writes: &Writes) -> Result<Records, StoreError> {
+        self.commit(writes).map_err(|error| failure(&self.disk, error))?;
+        self.records()
+    }
+
+    fn commit(&self, writes: &Writes) -> Result<(), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        // Without it, opening after a crash would read the whole file.
+        write.set_quick_repair(true);
+        {
+            let mut records = write.open_table(RECORDS)?;
+            for (place, bytes) in &writes.records {
+                records.insert(place, bytes.as_slice())?;
+            }
+            for place in &writes.garbage {
+                records.remove(place)?;
+            }
+        }
+        if !writes.leases.is_empty() {
+            let mut leases = write.open_table(LEASES)?;
+            for (id, ttl_s) in &writes.leases {
+                match ttl_s {
+                    Some(ttl_s) => leases.insert(id, ttl_s)?,
+                    None => leases.remove(id)?,
+                };
+            }
+        }
+        if let Some(compacted) = writes.compacted {
+            write.open_table(FACTS)?.insert(FACT_COMPACTED, compacted)?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+}
+
+impl Records {
+    /// The record at a place; `None` if there is none (compaction took it).
+    pub(super) fn get(&self, place: Place) -> Result<Option<Record>, StoreError> {
+        let found = self.table.get(place).map_err(|error| failure(&self.disk, error))?;
+        found.map(|bytes| self.decode(place, bytes.value())).transpose()
+    }
+
+    /// All records from a place on, in order.
+    pub(super) fn from(
+        &self,
+        place: Place,
+    ) -> Result<impl Iterator<Item = Result<(Place, Record), StoreError>>, StoreError> {
+        let range = self.table.range(place..).map_err(|error| failure(&self.disk, error))?;
+        Ok(range.map(|entry| {
+            let (place, bytes) = entry.map_err(|error| failure(&self.disk, error))?;
+            let place = place.value();
+            Ok((place, self.decode(place, bytes.value())?))
+        }))
+    }
+
+    /// The newest revision that has a record; 1 if there is none.
+    pub(super) fn last_revision(&self) -> Result<Revision, StoreError> {
+        let last = self.table.last().map_err(|error| failure(&self.disk, error))?;
+        Ok(last.map_or(1, |(place, _)| place.value().0))
+    }
+
+    pub(super) fn len(&self) -> Result<u64, StoreError> {
+        self.table.len().map_err(|error| failure(&self.disk, error))
+    }
+
+    pub(super) fn corrupt(&self, what: String) -> StoreError {
+        self.disk.corrupt(&[], what)
+    }
+
+    fn decode(&self, place: Place, bytes: &[u8]) -> Result<Record, StoreError> {
+        Record::decode(place, bytes)
+            .map_err(|what| self.disk.corrupt(bytes, format!("{what} (revision {}, change {})", place.0, place.1)))
+    }
+}
+
+/// The engine's errors in our terms.
+fn failure(disk: &Disk, error: impl Into<redb::Error>) -> StoreError {
+    match error.into() {
+        redb::Error::Io(error) => io_failure(disk, error),
+        redb::Error::Corrupted(what) => disk.corrupt(&[], what),
+        redb::Error::PreviousIo => StoreError::Io(io::Error::other("an earlier read or write of the store failed")),
+        redb::Error::DatabaseClosed => StoreError::Closed,
+        redb::Error::DatabaseAlreadyOpen => StoreError::InUse { file: disk.name().to_owned() },
+        other => disk.corrupt(&[], other.to_string()),
+    }
+}
+
+fn io_failure(disk: &Disk, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace(Some(error)),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => disk.corrupt(&[], error.to_string()),
+        _ => StoreError::Io(error),
+    }
+}
