@@ -21,6 +21,7 @@ pub mod request_info;
 pub mod reviews;
 mod server;
 pub mod tokens;
+pub mod view;
 
 pub use body::{Body, BoxError};
 pub use config::Config;

@@ -1,14 +1,14 @@
 //! The life of a request, in one function: [`handle`] names the stages in their order.
 
 use crate::authn::{self, UserInfo};
-use crate::authz::{Attributes, Decision};
+use crate::authz::Attributes;
 use crate::body::{self, Body};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use crate::{nonresource, proxy, registry, reviews, tokens};
 use api_core::status::Details;
-use api_core::{ApiError, GroupResource, Reason};
+use api_core::{ApiError, Reason};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,35 +72,7 @@ fn limit<'a>(server: &'a Inner, request: &ApiRequest) -> Result<Option<Semaphore
 }
 
 fn authorize(server: &Inner, request: &ApiRequest) -> Result<(), ApiError> {
-    let attributes = Attributes::new(&request.user, &request.info);
-    match server.authorizer.authorize(&attributes) {
-        Decision::Allow(_) => Ok(()),
-        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(&attributes, &reason)),
-    }
-}
-
-/// 403 in upstream's words.
-pub(crate) fn forbidden(a: &Attributes<'_>, reason: &str) -> ApiError {
-    let mut why = format!("User {:?} cannot {} ", a.user.name, a.verb);
-    if !a.is_resource {
-        why.push_str(&format!("path {:?}", a.path));
-        if !reason.is_empty() {
-            why.push_str(&format!(": {reason}"));
-        }
-        return ApiError::forbidden(&GroupResource::default(), "", &why);
-    }
-    let slash = if a.subresource.is_empty() { "" } else { "/" };
-    why.push_str(&format!("resource \"{}{slash}{}\" in API group {:?} ", a.resource, a.subresource, a.api_group));
-    if a.namespace.is_empty() {
-        why.push_str("at the cluster scope");
-    } else {
-        why.push_str(&format!("in the namespace {:?}", a.namespace));
-    }
-    if !reason.is_empty() {
-        why.push_str(&format!(": {reason}"));
-    }
-    let gr = GroupResource { group: a.api_group.into(), resource: a.resource.into() };
-    ApiError::forbidden(&gr, a.name, &why)
+    server.authorizer.require(&Attributes::new(&request.user, &request.info))
 }
 
 /// Hands the request to whoever serves it.

@@ -1,5 +1,8 @@
 //! Service-account tokens: request, review, and the keys that verify them.
 
+pub mod claims;
+pub mod keys;
+
 use crate::server::{ApiRequest, Inner};
 use crate::{Body, body};
 use api_core::ApiError;

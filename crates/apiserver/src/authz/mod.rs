@@ -1,0 +1,109 @@
+//! Whether a user may do what a request asks for: `system:masters`, health paths, node agents, roles.
+
+mod attributes;
+pub mod node;
+pub mod rbac;
+
+pub use attributes::{Attributes, Decision, ResourceTarget, Target};
+
+use crate::authn::user::MASTERS;
+use api_core::ApiError;
+use parking_lot::RwLock;
+use rbac::Rule;
+use serde_json::Value;
+
+const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+/// Paths that everyone may see, so that a load balancer can.
+const OPEN_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+
+/// Decides.
+#[derive(Debug, Default)]
+pub struct Authorizer {
+    roles: RwLock<rbac::Index>,
+    nodes: RwLock<node::Graph>,
+    node_rules: Vec<Rule>,
+}
+
+/// What happened to an object that decisions depend on.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// It is there, in this state.
+    Put(&'a Value),
+    /// It is not there.
+    Gone {
+        /// Its namespace, or empty.
+        namespace: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
+}
+
+impl Authorizer {
+    /// Resources whose changes [`Authorizer::observe`] must be told of.
+    pub const OBSERVED: [(&'static str, &'static str); 7] = [
+        (RBAC_GROUP, "clusterroles"),
+        (RBAC_GROUP, "clusterrolebindings"),
+        (RBAC_GROUP, "roles"),
+        (RBAC_GROUP, "rolebindings"),
+        ("", "pods"),
+        ("", "persistentvolumes"),
+        ("storage.k8s.io", "volumeattachments"),
+    ];
+
+    /// One that knows no roles yet; `node_rules` are what every node agent may do.
+    pub fn new(node_rules: Vec<Rule>) -> Self {
+        Self { node_rules, ..Self::default() }
+    }
+
+    /// Takes in a change of an object.
+    pub fn observe(&self, group: &str, resource: &str, change: Change<'_>) {
+        use Change::{Gone, Put};
+        match (group, resource, change) {
+            (RBAC_GROUP, "roles" | "clusterroles", Put(role)) => self.roles.write().put_role(role),
+            (RBAC_GROUP, "roles" | "clusterroles", Gone { namespace, name }) => {
+                self.roles.write().remove_role(namespace, name);
+            }
+            (RBAC_GROUP, _, Put(binding)) => self.roles.write().put_binding(binding),
+            (RBAC_GROUP, _, Gone { namespace, name }) => self.roles.write().remove_binding(namespace, name),
+            ("", "pods", Put(pod)) => self.nodes.write().put_pod(pod),
+            ("", "pods", Gone { namespace, name }) => self.nodes.write().remove_pod(namespace, name),
+            ("", "persistentvolumes", Put(volume)) => self.nodes.write().put_volume(volume),
+            ("", "persistentvolumes", Gone { name, .. }) => self.nodes.write().remove_volume(name),
+            (_, "volumeattachments", Put(attachment)) => self.nodes.write().put_attachment(attachment),
+            (_, "volumeattachments", Gone { name, .. }) => self.nodes.write().remove_attachment(name),
+            _ => {}
+        }
+    }
+
+    /// Decides.
+    pub fn authorize(&self, a: &Attributes<'_>) -> Decision {
+        if a.user.in_group(MASTERS) {
+            return Decision::Allow(String::new());
+        }
+        if matches!(a.target, Target::Path(path) if OPEN_PATHS.contains(&path)) {
+            return Decision::Allow(String::new());
+        }
+        let node = node::authorize(&self.nodes.read(), &self.node_rules, a);
+        let Decision::NoOpinion(node_reason) = node else { return node };
+        match rbac::authorize(&self.roles.read(), a) {
+            Decision::NoOpinion(reason) => {
+                let reasons: Vec<String> = [node_reason, reason].into_iter().filter(|r| !r.is_empty()).collect();
+                Decision::NoOpinion(reasons.join("\n"))
+            }
+            decided => decided,
+        }
+    }
+
+    /// A 403 unless it is allowed.
+    pub fn require(&self, a: &Attributes<'_>) -> Result<(), ApiError> {
+        match self.authorize(a) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(a.forbidden(&reason)),
+        }
+    }
+
+    /// Reads the index of roles.
+    pub fn with_roles<T>(&self, read: impl FnOnce(&rbac::Index) -> T) -> T {
+        read(&self.roles.read())
+    }
+}

@@ -1,0 +1,87 @@
+//! What a cluster must have before anyone uses it: namespaces, roles, flow schemas, classes, the server's own service.
+//!
+//! [`wanted`] says what that is; each object is made if it is missing and completed if it lost something, as upstream
+//! reconciles its defaults at start. Everything goes through the API itself, many at a time, so that a store with group
+//! commit writes it in a few batches. A start that finds all in place writes nothing.
+
+mod merge;
+mod wanted;
+
+pub use wanted::{Wanted, node_rules};
+
+use crate::authn::UserInfo;
+use crate::server::Inner;
+use api_core::ApiError;
+use futures::StreamExt;
+use http::Method;
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Requests at once.
+const PARALLEL: usize = 64;
+/// Seconds between attempts when the store does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Makes what is missing; ends when all of it is there, or when the server drains.
+pub(crate) async fn run(server: Arc<Inner>) {
+    let work = async {
+        while let Err(error) = all(&server).await {
+            tracing::warn!(%error, "cannot write the cluster's default objects yet");
+            tokio::time::sleep(RETRY).await;
+        }
+        server.bootstrapped.store(true, Ordering::Release);
+    };
+    tokio::select! {
+        () = work => {}
+        () = server.drain.cancelled() => {}
+    }
+}
+
+async fn all(server: &Arc<Inner>) -> Result<(), ApiError> {
+    for phase in wanted::phases(&server.config) {
+        let tasks = phase.into_iter().map(|wanted| one(server.clone(), wanted));
+        let mut work = futures::stream::iter(tasks).buffer_unordered(PARALLEL);
+        while let Some(result) = work.next().await {
+            result?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes or completes one object, and its status.
+async fn one(server: Arc<Inner>, wanted: Wanted) -> Result<(), ApiError> {
+    let me = UserInfo::apiserver();
+    let path = format!("{}/{}", wanted.collection, wanted.name());
+    let found = match server.call(&me, Method::GET, &path, None).await {
+        Ok(found) => found,
+        Err(e) if e.code == 404 => match server.call(&me, Method::POST, &wanted.collection, Some(&wanted.object)).await
+        {
+            Ok(made) => made,
+            // Another server was quicker.
+            Err(e) if e.code == 409 => server.call(&me, Method::GET, &path, None).await?,
+            Err(e) => return Err(e),
+        },
+        Err(e) => return Err(e),
+    };
+    if let Some(completed) = (wanted.merge)(&found, &wanted.object) {
+        conflict_is_fine(server.call(&me, Method::PUT, &path, Some(&completed)).await)?;
+    }
+    let Some(status) = wanted.status.as_ref().filter(|status| !merge::holds(&found["status"], status)) else {
+        return Ok(());
+    };
+    let patch = serde_json::json!({"status": status});
+    conflict_is_fine(server.call(&me, Method::PATCH, &format!("{path}/status"), Some(&patch)).await)
+}
+
+/// Somebody else changed it meanwhile; the next start looks again.
+fn conflict_is_fine(result: Result<Value, ApiError>) -> Result<(), ApiError> {
+    match result {
+        Err(e) if e.code != 409 => Err(e),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

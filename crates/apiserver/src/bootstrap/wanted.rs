@@ -1,0 +1,253 @@
+//! The default objects of a cluster, as data: [`phases`] lists them in the order in which they can be made.
+
+use super::merge;
+use crate::authz::rbac::Rule;
+use crate::config::Config;
+use api_core::meta::Meta;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+
+/// An object that must be there.
+pub struct Wanted {
+    /// Path of its collection.
+    pub collection: String,
+    /// As it is created.
+    pub object: Value,
+    /// What to write if `(found, wanted)` differ in what matters.
+    pub merge: fn(&Value, &Value) -> Option<Value>,
+    /// What its status must hold.
+    pub status: Option<Value>,
+}
+
+impl Wanted {
+    fn new(collection: impl Into<String>, object: Value, merge: fn(&Value, &Value) -> Option<Value>) -> Self {
+        Self { collection: collection.into(), object, merge, status: None }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.object.name()
+    }
+}
+
+const RBAC: &str = include_str!("rbac.json");
+const FLOW_CONTROL: &str = include_str!("flow_control.json");
+const API_SERVICES: &str = include_str!("api_services.json");
+
+fn data(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| unreachable!("built-in data is JSON: {e}"))
+}
+
+/// Everything, in phases: what is in one may need what is in those before.
+pub fn phases(config: &Config) -> Vec<Vec<Wanted>> {
+    let mut rest = roles();
+    rest.extend(extra_roles());
+    rest.extend(flow_control());
+    rest.extend(priority_classes());
+    rest.extend(api_services());
+    rest.extend(own_service(config));
+    rest.push(authentication_config(config));
+    vec![namespaces(), rest]
+}
+
+fn namespaces() -> Vec<Wanted> {
+    let names = ["kube-system", "default", "kube-public", "kube-node-lease"];
+    let make = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    names.into_iter().map(|name| Wanted::new("/api/v1/namespaces", make(name), merge::keep)).collect()
+}
+
+/// Kind and collection of the four lists in the RBAC data.
+const RBAC_KINDS: [(&str, &str); 4] = [
+    ("clusterroles", "ClusterRole"),
+    ("clusterrolebindings", "ClusterRoleBinding"),
+    ("roles", "Role"),
+    ("rolebindings", "RoleBinding"),
+];
+
+fn rbac_object(kind: &str, row: &Value) -> Value {
+    let mut object = row.clone();
+    let mut metadata = json!({"name": row["name"]});
+    if let Some(fields) = object.as_object_mut() {
+        for field in ["namespace", "labels"] {
+            if let Some(value) = fields.remove(field) {
+                metadata[field] = value;
+            }
+        }
+        fields.remove("name");
+    }
+    object["metadata"] = metadata;
+    object["kind"] = kind.into();
+    object["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
+    object
+}
+
+fn rbac_collection(resource: &str, namespace: &str) -> String {
+    if namespace.is_empty() {
+        format!("/apis/rbac.authorization.k8s.io/v1/{resource}")
+    } else {
+        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{resource}")
+    }
+}
+
+/// Upstream's roles and bindings.
+fn roles() -> Vec<Wanted> {
+    let data = data(RBAC);
+    let mut out = Vec::new();
+    for (resource, kind) in RBAC_KINDS {
+        for row in data[resource].as_array().into_iter().flatten() {
+            let mut object = rbac_object(kind, row);
+            object["metadata"]["labels"]["kubernetes.io/bootstrapping"] = "rbac-defaults".into();
+            object["metadata"]["annotations"] = json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
+            let collection = rbac_collection(resource, object.namespace());
+            out.push(Wanted::new(collection, object, merge::role));
+        }
+    }
+    out
+}
+
+/// What every node agent may do: the rules of `system:node`.
+pub fn node_rules() -> Vec<Rule> {
+    let data = data(RBAC);
+    let roles = data["clusterroles"].as_array();
+    roles.into_iter().flatten().find(|r| r["name"] == "system:node").map(Rule::read_all).unwrap_or_default()
+}
+
+/// Roles of the add-ons that come along, as kubeadm makes them, and one for our controllers, which share an identity.
+fn extra_roles() -> Vec<Wanted> {
+    let read = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["list", "watch"]});
+    let dns = json!({"name": "system:coredns", "rules": [
+        read("", &["endpoints", "services", "pods", "namespaces"]), read("discovery.k8s.io", &["endpointslices"])]});
+    let controllers = json!({"name": "mainstay:controllers", "rules": controller_rules()});
+    let bind = |name: &str, role: &str, subject: Value| {
+        json!({"name": name, "subjects": [subject],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}})
+    };
+    let account = |name: &str| json!({"kind": "ServiceAccount", "namespace": "kube-system", "name": name});
+    let user = |name: &str| json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name});
+    let bindings = [
+        bind("system:coredns", "system:coredns", account("coredns")),
+        bind("kubeadm:node-proxier", "system:node-proxier", account("kube-proxy")),
+        bind("mainstay:controllers", "mainstay:controllers", user("system:kube-controller-manager")),
+    ];
+    let make = |(resource, kind): (&str, &str), row: &Value| {
+        Wanted::new(rbac_collection(resource, ""), rbac_object(kind, row), merge::role)
+    };
+    let roles = [dns, controllers];
+    roles.iter().map(|r| make(RBAC_KINDS[0], r)).chain(bindings.iter().map(|b| make(RBAC_KINDS[1], b))).collect()
+}
+
+/// The rules of all `system:controller:*` roles together, each once.
+fn controller_rules() -> Vec<Value> {
+    let data = data(RBAC);
+    let mut rules: Vec<Value> = Vec::new();
+    for role in data["clusterroles"].as_array().into_iter().flatten() {
+        if !role["name"].as_str().is_some_and(|n| n.starts_with("system:controller:")) {
+            continue;
+        }
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            if !rules.contains(rule) {
+                rules.push(rule.clone());
+            }
+        }
+    }
+    rules
+}
+
+fn flow_control() -> Vec<Wanted> {
+    let data = data(FLOW_CONTROL);
+    let kinds = [("prioritylevelconfigurations", "PriorityLevelConfiguration"), ("flowschemas", "FlowSchema")];
+    let mut out = Vec::new();
+    for (resource, kind) in kinds {
+        for row in data[resource].as_array().into_iter().flatten() {
+            let object = json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": kind, "spec": row["spec"],
+                "metadata": {"name": row["name"], "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}}});
+            out.push(Wanted::new(format!("/apis/flowcontrol.apiserver.k8s.io/v1/{resource}"), object, merge::spec));
+        }
+    }
+    out
+}
+
+fn priority_classes() -> Vec<Wanted> {
+    let classes = [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ];
+    let make = |(name, value, description): (&str, i64, &str)| {
+        let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority"});
+        Wanted::new("/apis/scheduling.k8s.io/v1/priorityclasses", object, merge::keep)
+    };
+    classes.into_iter().map(make).collect()
+}
+
+/// One object for each group and version that is served here, as the aggregator lists them.
+fn api_services() -> Vec<Wanted> {
+    let condition = json!({"type": "Available", "status": "True", "reason": "Local",
+        "message": "Local APIServices are always available"});
+    let make = |spec: &Value| {
+        let name = format!("{}.{}", spec["version"].as_str().unwrap_or(""), spec["group"].as_str().unwrap_or(""));
+        let object = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "spec": spec,
+            "metadata": {"name": name, "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}}});
+        let status = Some(json!({"conditions": [condition]}));
+        let collection = "/apis/apiregistration.k8s.io/v1/apiservices".into();
+        Wanted { collection, object, merge: merge::spec, status }
+    };
+    data(API_SERVICES).as_array().into_iter().flatten().map(make).collect()
+}
+
+/// The service by which pods find this server, and where it leads.
+fn own_service(config: &Config) -> Vec<Wanted> {
+    let (address, port) = (config.advertise_address, config.secure_port);
+    let own_address = config.service_cidr.hosts().next().unwrap_or(config.service_cidr.addr()).to_string();
+    let family = match config.service_cidr {
+        ipnet::IpNet::V4(_) => "IPv4",
+        ipnet::IpNet::V6(_) => "IPv6",
+    };
+    let address_type = if matches!(address, IpAddr::V4(_)) { "IPv4" } else { "IPv6" };
+    let service = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {"type": "ClusterIP", "clusterIP": own_address, "clusterIPs": [own_address], "sessionAffinity": "None",
+            "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}]}});
+    let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]});
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": address_type, "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
+    vec![
+        Wanted::new("/api/v1/namespaces/default/services", service, merge::fields),
+        Wanted::new("/api/v1/namespaces/default/endpoints", endpoints, merge::fields),
+        Wanted::new("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", slice, merge::fields),
+    ]
+}
+
+/// By which extension servers learn whom to trust.
+fn authentication_config(config: &Config) -> Wanted {
+    let mut data = json!({});
+    if !config.client_ca_pem.is_empty() {
+        data["client-ca-file"] = config.client_ca_pem.as_str().into();
+    }
+    if !config.front_proxy_ca_pem.is_empty() {
+        let list = |items: &[&str]| Value::from(json!(items).to_string());
+        data["requestheader-allowed-names"] = json!(config.front_proxy_names).to_string().into();
+        data["requestheader-client-ca-file"] = config.front_proxy_ca_pem.as_str().into();
+        data["requestheader-extra-headers-prefix"] = list(&["X-Remote-Extra-"]);
+        data["requestheader-group-headers"] = list(&["X-Remote-Group"]);
+        data["requestheader-username-headers"] = list(&["X-Remote-User"]);
+    }
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}});
+    Wanted::new("/api/v1/namespaces/kube-system/configmaps", object, merge::fields)
+}

@@ -1,0 +1,55 @@
+//! What security looks up while it decides: single objects of the caches, by resource and name.
+//!
+//! A trait, so that what decides is tested with a few objects in a map, and knows nothing of caches.
+
+use api_core::meta::Meta;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// A read-only view of the objects that are there.
+pub trait View: Send + Sync + Debug {
+    /// An object; `namespace` is empty for cluster-scoped resources.
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value>;
+
+    /// All objects of a namespace, or of all namespaces if it is empty.
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value>;
+}
+
+/// A view of a handful of objects, for tests and for dry runs.
+#[derive(Debug, Default)]
+pub struct MapView(BTreeMap<(String, String, String, String), Value>);
+
+impl MapView {
+    /// Adds an object of `group/resource`, or of `resource` of the core group.
+    #[must_use]
+    pub fn with(mut self, resource: &str, object: Value) -> Self {
+        let (group, resource) = resource.split_once('/').unwrap_or(("", resource));
+        let key = (group.into(), resource.into(), object.namespace().into(), object.name().into());
+        self.0.insert(key, object);
+        self
+    }
+}
+
+impl View for MapView {
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.0.get(&(group.into(), resource.into(), namespace.into(), name.into())).cloned()
+    }
+
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
+        let wanted = |(g, r, n, _): &(String, String, String, String)| {
+            g == group && r == resource && (namespace.is_empty() || n == namespace)
+        };
+        self.0.iter().filter(|(key, _)| wanted(key)).map(|(_, object)| object.clone()).collect()
+    }
+}
+
+impl View for crate::registry::Registry {
+    fn get(&self, _group: &str, _resource: &str, _namespace: &str, _name: &str) -> Option<Value> {
+        None
+    }
+
+    fn list(&self, _group: &str, _resource: &str, _namespace: &str) -> Vec<Value> {
+        Vec::new()
+    }
+}
