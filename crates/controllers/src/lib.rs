@@ -1,1 +1,22 @@
-//! The controllers: each a pure reconcile and a row in the list.
+//! The controllers of the control plane: each watches some kinds and writes others until what is there is what is
+//! wanted. They are ordinary API clients, and know neither the server nor its store.
+//!
+//! Each module declares its row (inputs, outputs), decides in pure functions and acts in a thin driver; its tests put
+//! objects in and look at what would be written.
+
+#![forbid(unsafe_code)]
+
+mod adopt;
+mod batch;
+mod deployment;
+mod hash;
+mod pods;
+mod replica_set;
+mod run;
+
+pub use run::{Config, graph, run};
+
+/// What an API error says, without the words of the tool that asked.
+pub(crate) fn text(error: &controller_kit::Error) -> String {
+    error.message().map_or_else(|| error.to_string(), str::to_owned)
+}

@@ -1,0 +1,227 @@
+//! Runs a controller: nudges become keys, keys become reconciliations, failures come again later.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Key;
+use client::informer::{Cached, Handle, Nudge};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::queue::Queue;
+
+/// When to look at an object again, apart from when something changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Only when something changes.
+    Done,
+    /// After this time, because the passing of time itself is an input.
+    After(Duration),
+}
+
+/// Carries out what its planner decides for one object. Level-triggered: it is told no event and reads everything
+/// anew. Runs for one key at a time, for different keys at once.
+pub trait Controller: Send + Sync + 'static {
+    /// Brings the object `key` one step nearer to what is wanted.
+    fn reconcile(&self, key: &Key) -> impl Future<Output = Result<Next, Error>> + Send;
+}
+
+/// How a reconciliation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing is left to do.
+    Done,
+    /// It comes again at a known time.
+    Later,
+    /// It was overtaken and comes again.
+    Conflict,
+    /// It failed and comes again.
+    Failed,
+}
+
+/// Is told of each reconciliation, for metrics.
+pub trait Observer: Send + Sync {
+    /// A reconciliation of `controller` ended after `took`, with `depth` keys waiting.
+    fn reconciled(&self, controller: &'static str, outcome: Outcome, took: Duration, depth: usize);
+}
+
+/// An observer that does not look.
+impl Observer for () {
+    fn reconciled(&self, _: &'static str, _: Outcome, _: Duration, _: usize) {}
+}
+
+type Feed = BoxFuture<'static, ()>;
+
+/// Ties a controller to its inputs.
+pub struct Runner {
+    context: Context,
+    queue: Arc<Queue>,
+    synced: Vec<Feed>,
+    feeds: Vec<Feed>,
+}
+
+impl Runner {
+    /// A controller without inputs yet.
+    pub fn new(context: &Context) -> Self {
+        Runner { context: context.clone(), queue: Arc::default(), synced: Vec::new(), feeds: Vec::new() }
+    }
+
+    /// The queue, for what wakes the controller besides its inputs.
+    pub fn queue(&self) -> Arc<Queue> {
+        self.queue.clone()
+    }
+
+    /// Looks at each object of `handle` under its own key.
+    pub fn primary<K: Cached>(self, handle: &Handle<K>) -> Self {
+        let queue = self.queue.clone();
+        let source = handle.clone();
+        let mut subscription = handle.subscribe();
+        let feed = async move {
+            loop {
+                match subscription.next().await {
+                    Nudge::Look { key, .. } => queue.add(key),
+                    Nudge::All => source.store().keys().into_iter().for_each(|key| queue.add(key)),
+                }
+            }
+        };
+        self.fed_by(handle, feed)
+    }
+
+    /// Looks at the keys that `map` gives for each object of `handle`, as it was and as it is.
+    pub fn watch<K: Cached>(self, handle: &Handle<K>, map: impl Fn(&K) -> Vec<Key> + Send + 'static) -> Self {
+        self.watch_change(handle, move |old, new| {
+            let mut keys: Vec<Key> = old.into_iter().flat_map(&map).collect();
+            keys.extend(new.into_iter().flat_map(&map));
+            keys
+        })
+    }
+
+    /// Looks at the keys that `map` gives for a change of an object of `handle`: from what it was (`None` when new or
+    /// not known) to what it is (`None` when deleted).
+    pub fn watch_change<K: Cached>(
+        self,
+        handle: &Handle<K>,
+        map: impl Fn(Option<&K>, Option<&K>) -> Vec<Key> + Send + 'static,
+    ) -> Self {
+        let queue = self.queue.clone();
+        let source = handle.clone();
+        let mut subscription = handle.subscribe();
+        let feed = async move {
+            loop {
+                match subscription.next().await {
+                    Nudge::Look { key, old } => {
+                        let new = source.store().get(&key);
+                        map(old.as_deref(), new.as_deref()).into_iter().for_each(|key| queue.add(key));
+                    }
+                    Nudge::All => {
+                        for object in source.store().list() {
+                            map(None, Some(&object)).into_iter().for_each(|key| queue.add(key));
+                        }
+                    }
+                }
+            }
+        };
+        self.fed_by(handle, feed)
+    }
+
+    /// Only waits for `handle` before it starts; changes of it wake nobody.
+    pub fn reads<K: Cached>(mut self, handle: &Handle<K>) -> Self {
+        let handle = handle.clone();
+        self.synced.push(async move { handle.wait_synced().await }.boxed());
+        self
+    }
+
+    fn fed_by<K: Cached>(self, handle: &Handle<K>, feed: impl Future<Output = ()> + Send + 'static) -> Self {
+        let mut runner = self.reads(handle);
+        runner.feeds.push(feed.boxed());
+        runner
+    }
+
+    /// Runs `controller` until the context is stopped; reconciliations that run then are finished first.
+    pub async fn run<C: Controller>(self, controller: C) {
+        let Runner { context, queue, synced, feeds } = self;
+        let stop = context.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = futures::future::join_all(synced) => {}
+        }
+        tracing::debug!(controller = context.row.name, "inputs are synced");
+        let controller = Arc::new(controller);
+        let mut feeding = JoinSet::new();
+        for feed in feeds {
+            feeding.spawn(feed);
+        }
+        let mut running: JoinSet<()> = JoinSet::new();
+        loop {
+            let full = running.len() >= context.row.workers.max(1);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = running.join_next() => report_panic(context.row.name, ended),
+                key = queue.next(), if !full => {
+                    let step = step(context.clone(), queue.clone(), controller.clone(), key);
+                    running.spawn(step);
+                }
+            }
+        }
+        feeding.shutdown().await;
+        while let Some(ended) = running.join_next().await {
+            report_panic(context.row.name, ended);
+        }
+    }
+}
+
+async fn step<C: Controller>(context: Context, queue: Arc<Queue>, controller: Arc<C>, key: Key) {
+    // Given back even if the reconciliation panics, so that one bad object does not lose its key for ever.
+    let held = Held { queue: &queue, key: &key };
+    let start = Instant::now();
+    let result = controller.reconcile(&key).await;
+    let name = context.row.name;
+    let outcome = match result {
+        Ok(Next::Done) => {
+            queue.forget(&key);
+            Outcome::Done
+        }
+        Ok(Next::After(delay)) => {
+            queue.forget(&key);
+            queue.add_after(key.clone(), delay);
+            Outcome::Later
+        }
+        Err(error) if error.is_conflict() => {
+            let delay = queue.add_rate_limited(key.clone());
+            tracing::debug!(controller = name, %key, ?delay, error = &error as &dyn std::error::Error, "overtaken");
+            Outcome::Conflict
+        }
+        Err(error) => {
+            let delay = queue.add_rate_limited(key.clone());
+            tracing::warn!(controller = name, %key, ?delay, error = &error as &dyn std::error::Error, "will try again");
+            Outcome::Failed
+        }
+    };
+    drop(held);
+    context.observer.reconciled(name, outcome, start.elapsed(), queue.depth());
+}
+
+struct Held<'a> {
+    queue: &'a Queue,
+    key: &'a Key,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.queue.add_rate_limited(self.key.clone());
+        }
+        self.queue.done(self.key);
+    }
+}
+
+fn report_panic(controller: &'static str, ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(controller, %error, "a reconciliation panicked; its object will be tried again");
+    }
+}

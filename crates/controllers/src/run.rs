@@ -1,0 +1,89 @@
+//! The list of controllers, and running them all.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use controller_kit::{Context, Informers, Observer, Recorder, Row};
+use futures::future::BoxFuture;
+use ipnet::IpNet;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{deployment, replica_set};
+
+/// What the controllers need to know beyond the API.
+#[derive(Clone)]
+pub struct Config {
+    /// Range from which each node gets its pod range, per IP family; without one no node gets any.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// PEM of the CA that every pod may trust the API server by (`kube-root-ca.crt`).
+    pub root_ca_pem: String,
+    /// PEM of the certificate and the key that sign approved certificate requests.
+    pub signing_ca: Option<(String, String)>,
+    /// Is told what reconciliations did.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Ends the controllers, all of them, because one can't go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the {controller} controller ended unexpectedly")]
+pub struct RunError {
+    controller: &'static str,
+}
+
+type Start = fn(Context, &Config) -> BoxFuture<'static, ()>;
+
+static ALL: &[(&Row, Start)] = &[
+    (&deployment::ROW, |context, _| Box::pin(deployment::start(context))),
+    (&replica_set::REPLICA_SET, |context, _| Box::pin(replica_set::start::<ReplicaSet>(context))),
+    (&replica_set::REPLICATION_CONTROLLER, |context, _| Box::pin(replica_set::start::<ReplicationController>(context))),
+];
+
+/// The controllers with their inputs and outputs, one line each.
+pub fn graph() -> String {
+    controller_kit::graph(ALL.iter().map(|(row, _)| *row))
+}
+
+/// Runs all controllers until `stop`; reconciliations under way are finished first.
+///
+/// Fails when a controller ends by itself, which is a bug; the others are stopped then.
+pub async fn run(
+    client: kube::Client,
+    informers: Informers,
+    config: Config,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let stop = stop.child_token();
+    let events = Recorder::new(client.clone(), "controller-manager", "");
+    let mut running = JoinSet::new();
+    for (row, start) in ALL {
+        let context = Context {
+            row,
+            client: client.clone(),
+            informers: informers.clone(),
+            events: events.named(&format!("{}-controller", row.name)),
+            clock: Utc::now,
+            observer: config.observer.clone(),
+            stop: stop.clone(),
+        };
+        let controller = start(context, &config);
+        let name = row.name;
+        running.spawn(async move {
+            controller.await;
+            name
+        });
+    }
+    let mut failed = None;
+    while let Some(ended) = running.join_next().await {
+        if stop.is_cancelled() && failed.is_none() && ended.is_ok() {
+            continue;
+        }
+        if failed.is_none() {
+            failed = Some(ended.unwrap_or("panicked"));
+            stop.cancel();
+        }
+    }
+    failed.map_or(Ok(()), |controller| Err(RunError { controller }))
+}
