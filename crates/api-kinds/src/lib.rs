@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod hooks;
+pub mod openapi;
 mod rows;
 mod table;
 

@@ -82,7 +82,7 @@ fn row(schema: &Arc<Schema>, types: &HashMap<&'static str, StructId>, lines: &[&
         root,
         subresources: lines.iter().filter_map(|line| line.strip_prefix("sub ")).map(subresource).collect(),
         columns: columns(lines),
-        hooks: hooks_of(&gvk),
+        hooks: hooks_of(&gvk, flags.contains_key("returns-deleted")),
         kind: gvk,
     }
 }
@@ -112,8 +112,9 @@ fn columns(lines: &[&'static str]) -> Vec<Column> {
 
 /// What the hooks say, with what the rest of this crate knows of the kind. Made once for each row of the table and
 /// kept for the life of the process.
-fn hooks_of(kind: &Gvk) -> &'static Hooks {
-    let hooks = *hooks::for_kind(&kind.group, &kind.kind);
+fn hooks_of(kind: &Gvk, returns_deleted: bool) -> &'static Hooks {
+    let mut hooks = *hooks::for_kind(&kind.group, &kind.kind);
+    hooks.returns_deleted = returns_deleted;
     Box::leak(Box::new(hooks))
 }
 

@@ -153,8 +153,8 @@ fn field(shapes: &Shapes, line: &'static str) -> Field {
     };
     for word in words {
         match word.split_once('=') {
-            None if word == "r" => field.required = true,
             None if word == "z" => field.zero_is_absent = true,
+            None if word.starts_with('r') => field.required = true,
             None if word.starts_with('~') => field.default = Some(json(&word[1..])),
             Some(("", default)) => field.default = Some(json(default)),
             Some(("list", kind)) => list_kind(&mut field.shape, kind),

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod discovery;
 pub mod normalize;
+pub mod openapi;
 pub mod row;
 mod scalar;
 pub mod schema;

@@ -49,6 +49,7 @@ pub fn tables(facts: &Facts) -> Result<Vec<(&'static str, String)>> {
         ("types.txt", types::table(facts)?),
         ("resources.txt", resources::table(facts)?),
         ("openapi.txt", openapi::table(facts)?),
+        ("../testdata/openapi-digests.txt", openapi::digests(facts)),
     ])
 }
 

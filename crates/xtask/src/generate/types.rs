@@ -11,7 +11,7 @@ const HEADER: &str = "\
 #   type NAME [atomic] [gvk=GROUP/VERSION/KIND,...] [v2] [unions=JSON]
 #   scalar NAME SHAPE OPENAPI-V3-JSON OPENAPI-V2-JSON
 #    FIELD SHAPE PROTOBUF-NUMBER FLAGS     ([X] is a list, {X} a map; OUTER.INNER is a field of an embedded message)
-# Flags: r required, z zero reads as absent, =JSON default, ~JSON written when absent but no OpenAPI default,
+# Flags: rN required (in the order of N), z zero reads as absent, =JSON default, ~JSON written when absent but no OpenAPI default,
 # list=KIND[:KEYS], map=KIND, patch=STRATEGY[:KEY], bare (a reference without siblings), enum=JSON to the end of line.
 ";
 
@@ -79,8 +79,7 @@ fn one(
     out.push('\n');
     let none = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
-    let required: BTreeSet<&str> =
-        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let numbers = Numbers::of(facts, name);
     for (field, property) in properties {
         let key = (short_name.clone(), field.clone());
@@ -88,7 +87,7 @@ fn one(
         used.insert(key);
         let shape = shape(property)?;
         write!(out, " {field} {shape} {}", numbers.number(field))?;
-        flags(out, property, &shape, required.contains(field.as_str()), kind)?;
+        flags(out, property, &shape, required.iter().position(|r| r == field), kind)?;
         out.push('\n');
     }
     Ok(())
@@ -131,12 +130,13 @@ fn shape(property: &Value) -> Result<String> {
     })
 }
 
-fn flags(out: &mut String, property: &Value, shape: &str, required: bool, kind: Option<&str>) -> Result<()> {
+fn flags(out: &mut String, property: &Value, shape: &str, required: Option<usize>, kind: Option<&str>) -> Result<()> {
     let (list, map, bytes) = (shape.starts_with('['), shape.starts_with('{'), shape == "bytes");
     let scalar = matches!(shape, "string" | "bool" | "int32" | "int64" | "number");
-    if required {
-        out.push_str(" r");
+    if let Some(place) = required {
+        write!(out, " r{place}")?;
     }
+    let required = required.is_some();
     let default = property.get("default");
     if let Some(default) = default {
         write!(out, " ={default}")?;

@@ -1,0 +1,150 @@
+//! OpenAPI documents of rows: paths and operations (v3), and the conversion to v2.
+//!
+//! What the types look like is not here: whoever knows them gives their definitions. Must never know a kind by name.
+
+mod operations;
+mod paths;
+mod v2;
+
+pub use paths::{Api, group_names, paths, reference};
+pub use v2::{definition_v2, document_v2};
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
+
+/// Where v3 documents keep their types.
+pub const SCHEMAS: &str = "#/components/schemas/";
+
+/// A parameter of operations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Name in the v2 document, where parameters are shared; starts with the parameter's name and a `-`.
+    pub reference: String,
+    /// `query` or `path`.
+    pub place: String,
+    /// `string`, `boolean` or `integer`.
+    pub kind: String,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+impl Parameter {
+    /// A query parameter that takes text and is not shared.
+    pub fn query(name: &str) -> Self {
+        Self { reference: name.into(), place: "query".into(), kind: "string".into(), required: false }
+    }
+
+    /// Its own name: up to the `-` before eight characters of hash.
+    pub fn name(&self) -> &str {
+        const HASH_LEN: usize = 8;
+        match self.reference.len().checked_sub(HASH_LEN + 1) {
+            Some(dash) if self.reference.as_bytes()[dash] == b'-' => &self.reference[..dash],
+            _ => &self.reference,
+        }
+    }
+
+    fn v3(&self) -> Value {
+        let mut out =
+            json!({"name": self.name(), "in": self.place, "schema": {"type": self.kind, "uniqueItems": true}});
+        if self.required {
+            out["required"] = true.into();
+        }
+        out
+    }
+}
+
+/// A document ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Compact JSON.
+    pub bytes: Bytes,
+    /// Hash of the bytes: the `ETag` (to be quoted) and the `hash` parameter of the v3 index.
+    pub hash: String,
+}
+
+impl Document {
+    /// The document of a value.
+    ///
+    /// # Panics
+    /// Never: a `Value` has nothing that JSON cannot write.
+    pub fn new(value: &Value) -> Self {
+        let bytes = serde_json::to_vec(value).expect("a JSON value can be written to memory");
+        let hash = Sha512::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
+        Self { bytes: bytes.into(), hash }
+    }
+}
+
+/// A v3 document of these paths, with every type they lead to.
+pub fn document_v3(version: &str, paths: Map<String, Value>, define: &dyn Fn(&str) -> Option<Value>) -> Value {
+    let mut paths = Value::Object(paths);
+    v2::clean(&mut paths);
+    let schemas = closure(&paths, define);
+    let mut components = json!({
+        "securitySchemes": {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header",
+            "description": "Bearer Token authentication"}}
+    });
+    if !schemas.is_empty() {
+        components["schemas"] = Value::Object(schemas);
+    }
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": version},
+        "paths": paths,
+        "components": components,
+    })
+}
+
+/// The answer of `/openapi/v3`: where each document is, by its name and hash.
+pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
+    let entry = |(name, hash)| {
+        let url = format!("/openapi/v3/{name}?hash={hash}");
+        (String::from(name), json!({"serverRelativeURL": url}))
+    };
+    json!({"paths": documents.into_iter().map(entry).collect::<Map<_, _>>()})
+}
+
+/// Every type that `from` refers to, directly or not.
+fn closure(from: &Value, define: &dyn Fn(&str) -> Option<Value>) -> Map<String, Value> {
+    let mut out = Map::new();
+    let mut todo = Vec::new();
+    references(from, &mut todo);
+    while let Some(name) = todo.pop() {
+        if out.contains_key(&name) {
+            continue;
+        }
+        if let Some(definition) = define(&name) {
+            references(&definition, &mut todo);
+            out.insert(name, definition);
+        }
+    }
+    out
+}
+
+fn references(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value.as_str().filter(|_| key == "$ref").and_then(|r| r.strip_prefix(SCHEMAS)) {
+                    Some(name) => out.push(name.to_owned()),
+                    None => references(value, out),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|v| references(v, out)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_named_by_what_stands_before_its_hash() {
+        let named = |r: &str| Parameter::query(r).name().to_owned();
+        assert_eq!(named("gracePeriodSeconds--K5HaBOS"), "gracePeriodSeconds");
+        assert_eq!(named("container-_Q-EJ3nR"), "container");
+        assert_eq!(named("dryRun"), "dryRun");
+    }
+}
