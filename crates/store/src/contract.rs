@@ -229,7 +229,7 @@ impl Progress {
         Self::default()
     }
 
-    /// Wants a batch (with or without events) as soon as all up to `revision` is delivered.
+    /// Wants batches (with or without events) that tell of progress, until all up to `revision` is delivered.
     pub fn want(&self, revision: Revision) {
         if self.0.wanted.fetch_max(revision, Ordering::AcqRel) < revision {
             self.0.asked.notify_one();

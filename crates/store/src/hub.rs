@@ -283,9 +283,10 @@ impl Watch {
         self.request.progress.as_ref().map_or(0, |progress| progress.wanted())
     }
 
+    /// Until the wanted revision is reached, every step towards it is told: what is wanted may be far in the future,
+    /// and must not hide what somebody else wants sooner.
     fn owes_progress(&self, published: Revision) -> bool {
-        let wanted = self.progress_wanted();
-        wanted > self.reported && wanted <= published
+        published > self.reported && self.progress_wanted() > self.reported
     }
 }
 

@@ -279,7 +279,7 @@ impl Cache {
             match self.load().await {
                 Ok(()) => {
                     pause = RETRY_PAUSES.0;
-                    if self.follow().await.is_closed() {
+                    if self.follow().await == Lost::Closed {
                         return;
                     }
                 }
@@ -428,15 +428,10 @@ impl Cache {
 }
 
 /// Why the store is no longer followed.
+#[derive(PartialEq, Eq)]
 enum Lost {
     /// Changes are missing.
     Track,
     /// The store is closed.
     Closed,
-}
-
-impl Lost {
-    fn is_closed(self) -> bool {
-        matches!(self, Lost::Closed)
-    }
 }

@@ -100,12 +100,10 @@ impl Ring {
 
     /// Adds events of whole revisions and wakes who wants them.
     pub(crate) fn push(&mut self, events: Vec<Arc<Event>>, revision: Revision, events_max: usize, bytes_max: usize) {
-        let mut number = self.first + self.events.len() as u64;
         for event in events {
-            self.wake(number, &event);
+            self.wake(self.first + self.events.len() as u64, &event);
             self.bytes += event.bytes();
             self.events.push_back(event);
-            number += 1;
         }
         self.revision = revision;
         self.trim(events_max, bytes_max);
