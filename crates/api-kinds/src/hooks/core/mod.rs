@@ -2,9 +2,12 @@
 
 use api_schema::row::Hooks;
 
+pub(super) mod claim;
 mod defaults;
 pub(super) mod pod;
+pub(super) mod resources;
 pub(super) mod volume;
+pub(super) mod volume_sources;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
@@ -14,7 +17,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
         "Node" => &const { Hooks { default: Some(defaults::node), ..Hooks::NONE } },
         "PersistentVolume" => &const { Hooks { default: Some(volume::default_persistent_volume), ..Hooks::NONE } },
         "PersistentVolumeClaim" => &const { Hooks { default: Some(volume::default_claim), ..Hooks::NONE } },
-        "Pod" => &const { Hooks { default: Some(pod::defaults::default_pod), ..Hooks::NONE } },
+        "Pod" => &pod::HOOKS,
         "PodTemplate" => &const { Hooks { default: Some(defaults::pod_template), ..Hooks::NONE } },
         "ReplicationController" => &const { Hooks { default: Some(defaults::replication_controller), ..Hooks::NONE } },
         "ResourceQuota" => &const { Hooks { default: Some(defaults::resource_quota), ..Hooks::NONE } },

@@ -1,0 +1,207 @@
+//! Rules of a pod's volumes: those that only pods have. Those shared with persistent volumes are in
+//! [`crate::hooks::core::volume_sources`].
+
+use super::downward;
+use super::mounts::{local_descending, local_not_reserved};
+use crate::hooks::check::Node;
+use crate::hooks::core::{claim, volume_sources};
+use api_core::field::Errors;
+use api_core::names;
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// Sources that only pods have.
+const POD_SOURCES: &[(&str, fn(&Node<'_, '_>, &mut Errors))] = &[
+    ("emptyDir", empty_dir),
+    ("gitRepo", git_repo),
+    ("secret", secret),
+    ("persistentVolumeClaim", |claim, e| {
+        claim.at("claimName").required(e);
+    }),
+    ("downwardAPI", downward_api),
+    ("configMap", config_map),
+    ("projected", projected),
+    ("csi", csi),
+    ("ephemeral", ephemeral),
+];
+
+/// Checks all volumes. Answers with the names of the good ones, since mounts may name only those.
+pub(super) fn validate<'v>(list: &Node<'v, '_>, pod_name: &str, e: &mut Errors) -> Vec<(&'v str, &'v Value)> {
+    let mut good: Vec<(&str, &Value)> = Vec::new();
+    for volume in list.items() {
+        let mut own = Errors::new();
+        source(&volume, &mut own);
+        let name = volume.at("name");
+        name.required_text(names::is_dns1123_label, &mut own);
+        if volume.has("ephemeral") && !pod_name.is_empty() && !name.is_empty() {
+            let claim = format!("{pod_name}-{}", name.str());
+            for why in names::is_dns1123_subdomain(&claim) {
+                name.invalid(&format!("PVC name {claim:?}: {why}"), &mut own);
+            }
+        }
+        if good.iter().any(|(other, _)| *other == name.str()) {
+            name.duplicate(&mut own);
+        }
+        if own.is_empty() {
+            good.push((name.str(), volume.value));
+        }
+        e.extend(own);
+    }
+    good
+}
+
+fn source(volume: &Node<'_, '_>, e: &mut Errors) {
+    let mut sources = 0;
+    for (field, check) in POD_SOURCES.iter().chain(volume_sources::SHARED) {
+        let at = volume.at(field);
+        if !at.present() {
+            continue;
+        }
+        sources += 1;
+        if sources > 1 {
+            at.forbidden("may not specify more than 1 volume type", e);
+        } else {
+            check(&at, e);
+        }
+    }
+    if sources == 0 {
+        volume.path_required("must specify a volume type", e);
+    }
+}
+
+fn empty_dir(dir: &Node<'_, '_>, e: &mut Errors) {
+    if dir.at("sizeLimit").quantity().is_some_and(|q| q.sign() < 0) {
+        dir.at("sizeLimit").forbidden("SizeLimit field must be a valid resource quantity", e);
+    }
+}
+
+fn git_repo(repo: &Node<'_, '_>, e: &mut Errors) {
+    repo.at("repository").required(e);
+    local_descending(&repo.at("directory"), e);
+}
+
+fn secret(source: &Node<'_, '_>, e: &mut Errors) {
+    source.at("secretName").required(e);
+    mode(&source.at("defaultMode"), e);
+    keys_to_paths(&source.at("items"), e);
+}
+
+fn config_map(source: &Node<'_, '_>, e: &mut Errors) {
+    source.at("name").required(e);
+    mode(&source.at("defaultMode"), e);
+    keys_to_paths(&source.at("items"), e);
+}
+
+fn keys_to_paths(items: &Node<'_, '_>, e: &mut Errors) {
+    for item in items.items() {
+        item.at("key").required(e);
+        item.at("path").required(e);
+        local_not_reserved(&item.at("path"), e);
+        mode(&item.at("mode"), e);
+    }
+}
+
+fn mode(mode: &Node<'_, '_>, e: &mut Errors) {
+    if mode.int().is_some_and(|bits| !(0..=0o777).contains(&bits)) {
+        mode.invalid("must be a number between 0 and 0777 (octal), both inclusive", e);
+    }
+}
+
+fn downward_api(source: &Node<'_, '_>, e: &mut Errors) {
+    mode(&source.at("defaultMode"), e);
+    for item in source.at("items").items() {
+        downward_file(&Node::new(item.value, source.path), e);
+    }
+}
+
+/// Upstream names the fields of a file as if the list had only one.
+fn downward_file(file: &Node<'_, '_>, e: &mut Errors) {
+    file.at("path").required(e);
+    local_not_reserved(&file.at("path"), e);
+    if file.has("fieldRef") {
+        downward::field(&file.at("fieldRef"), downward::VOLUME_FIELDS, e);
+        if file.has("resourceFieldRef") {
+            e.invalid(&file.path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously");
+        }
+    } else if file.has("resourceFieldRef") {
+        downward::resource(&file.at("resourceFieldRef"), true, e);
+    } else {
+        file.path_required("one of fieldRef and resourceFieldRef is required", e);
+    }
+    mode(&file.at("mode"), e);
+}
+
+fn projected(projected: &Node<'_, '_>, e: &mut Errors) {
+    mode(&projected.at("defaultMode"), e);
+    let mut paths = HashSet::new();
+    let sources = projected.at("sources");
+    for source in sources.items() {
+        let mut kinds = 0;
+        for field in ["secret", "configMap"] {
+            let at = source.at(field);
+            if at.present() {
+                kinds += 1;
+                at.at("name").required(e);
+                keys_to_paths(&at.at("items"), e);
+                for item in at.at("items").items() {
+                    one_path(item.text("path"), projected, &mut paths, e);
+                }
+            }
+        }
+        let downward = source.at("downwardAPI");
+        if downward.present() {
+            kinds += 1;
+            for item in downward.at("items").items() {
+                downward_file(&Node::new(item.value, downward.path), e);
+                one_path(item.text("path"), projected, &mut paths, e);
+            }
+        }
+        let token = source.at("serviceAccountToken");
+        if token.present() {
+            kinds += 1;
+            token_source(&token, projected, &mut paths, e);
+        }
+        if kinds > 1 {
+            source.forbidden("may not specify more than 1 volume type", e);
+        }
+    }
+}
+
+fn one_path<'v>(path: &'v str, projected: &Node<'_, '_>, seen: &mut HashSet<&'v str>, e: &mut Errors) {
+    if !path.is_empty() && !seen.insert(path) {
+        e.invalid(&projected.path, path, "conflicting duplicate paths");
+    }
+}
+
+fn token_source<'v>(token: &Node<'v, '_>, projected: &Node<'_, '_>, paths: &mut HashSet<&'v str>, e: &mut Errors) {
+    let expiration = token.at("expirationSeconds");
+    if expiration.int().is_some_and(|s| s < 600) {
+        expiration.invalid("may not specify a duration less than 10 minutes", e);
+    }
+    if expiration.int().is_some_and(|s| s > 1 << 32) {
+        expiration.invalid("may not specify a duration larger than 2^32 seconds", e);
+    }
+    if token.at("path").is_empty() {
+        e.required(&projected.path.child("path"), "");
+    } else {
+        local_not_reserved(&token.at("path"), e);
+        one_path(token.text("path"), projected, paths, e);
+    }
+}
+
+fn csi(source: &Node<'_, '_>, e: &mut Errors) {
+    volume_sources::csi_driver_name(&source.at("driver"), e);
+    let secret = source.at("nodePublishSecretRef");
+    if secret.present() {
+        secret.at("name").required(e);
+    }
+}
+
+fn ephemeral(source: &Node<'_, '_>, e: &mut Errors) {
+    let template = source.at("volumeClaimTemplate");
+    if !template.present() {
+        template.path_required("", e);
+        return;
+    }
+    claim::ephemeral_template(&template, e);
+}

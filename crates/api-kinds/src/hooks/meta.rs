@@ -1,0 +1,225 @@
+//! Rules of `metadata` that hold for every kind.
+//!
+//! The registry calls [`validate_create`] before a kind's `validate`, and [`validate_update`] before its
+//! `validate_update`; what both find goes into one answer. Upstream runs some of these rules again from a kind's own
+//! update rules, and each run makes causes of its own: [`again_on_update`] and [`again_on_create`] are those runs.
+
+use super::check::{IMMUTABLE, Node};
+use super::labels;
+use api_core::field::{Errors, Path};
+use api_core::names;
+use api_schema::row::Row;
+use serde_json::Value;
+
+/// A check of a name (`false`) or of what a name is generated from (`true`).
+pub(super) type NameCheck = fn(&str, bool) -> Vec<String>;
+
+/// Checks the metadata of an object to be created, its namespace and name filled in.
+pub fn validate_create(row: &Row, object: &Value, errors: &mut Errors) {
+    let meta = Meta { namespaced: Some(row.namespaced), kube_finalizers: !is_generic(&row.gvr.group) };
+    meta.check(object, row.hooks.validate_name.unwrap_or(names::name_is_dns_subdomain), errors);
+}
+
+/// Checks the metadata of an update. `metadata` of both has its server-set fields in place.
+pub fn validate_update(_row: &Row, new: &Value, old: &Value, errors: &mut Errors) {
+    update(new, old, errors);
+    Meta { namespaced: None, kube_finalizers: false }.check(new, names::name_is_path_segment, errors);
+}
+
+/// Groups whose kinds lack the rule that a finalizer without a domain must be a known one.
+fn is_generic(group: &str) -> bool {
+    matches!(
+        group,
+        "admissionregistration.k8s.io"
+            | "apiextensions.k8s.io"
+            | "apiregistration.k8s.io"
+            | "flowcontrol.apiserver.k8s.io"
+    )
+}
+
+/// What a kind's own update rules find in metadata once more.
+pub(super) fn again_on_update(new: &Value, old: &Value, e: &mut Errors) {
+    update(new, old, e);
+    kube_finalizers(new, e);
+}
+
+/// What a kind's own rules for a new object find in metadata, when an update runs them.
+pub(super) fn again_on_create(new: &Value, e: &mut Errors) {
+    Meta { namespaced: None, kube_finalizers: true }.check(new, |_, _| Vec::new(), e);
+}
+
+struct Meta {
+    /// `None` when nothing about namespaces is to be checked.
+    namespaced: Option<bool>,
+    kube_finalizers: bool,
+}
+
+impl Meta {
+    fn check(&self, object: &Value, name_check: NameCheck, e: &mut Errors) {
+        let root = Node::root(object);
+        let meta = root.at("metadata");
+        names_of(&meta, name_check, e);
+        let namespace = meta.at("namespace");
+        match self.namespaced {
+            Some(true) => {
+                if namespace.required(e) {
+                    namespace.text_is(names::is_dns1123_label, e);
+                }
+            }
+            Some(false) if !namespace.is_empty() => namespace.forbidden("not allowed on this type", e),
+            _ => {}
+        }
+        meta.at("generation").non_negative(e);
+        labels::labels(&meta.at("labels"), e);
+        labels::annotations(&meta.at("annotations"), e);
+        owner_references(&meta.at("ownerReferences"), e);
+        finalizers(&meta.at("finalizers"), e);
+        if self.kube_finalizers {
+            kube_finalizers(object, e);
+        }
+    }
+}
+
+fn names_of(meta: &Node<'_, '_>, name_check: NameCheck, e: &mut Errors) {
+    let prefix = meta.at("generateName");
+    if !prefix.is_empty() {
+        for why in name_check(prefix.str(), true) {
+            prefix.invalid(&why, e);
+        }
+    }
+    let name = meta.at("name");
+    if name.required_because("name or generateName is required", e) {
+        for why in name_check(name.str(), false) {
+            name.invalid(&why, e);
+        }
+    }
+}
+
+/// The metadata of a template: its labels and annotations are for objects to come.
+pub(super) fn template(meta: &Node<'_, '_>, e: &mut Errors) {
+    labels::labels(&meta.at("labels"), e);
+    labels::annotations(&meta.at("annotations"), e);
+}
+
+fn owner_references(list: &Node<'_, '_>, e: &mut Errors) {
+    let mut controllers = 0;
+    for reference in list.items() {
+        // Upstream names the field without its index.
+        let at = Node::new(reference.value, list.path);
+        let api_version = at.text("apiVersion");
+        let version = api_version.split_once('/').map_or(api_version, |(_, version)| version);
+        if version.is_empty() || version.contains('/') {
+            at.at("apiVersion").invalid("version must not be empty", e);
+        }
+        for field in ["kind", "name", "uid"] {
+            if at.text(field).is_empty() {
+                e.invalid(&list.path.child(field), at.text(field), "must not be empty");
+            }
+        }
+        if api_version == "v1" && at.text("kind") == "Event" {
+            list.invalid("/v1, Kind=Event is disallowed from being an owner", e);
+        }
+        controllers += usize::from(at.at("controller").is_true());
+        if controllers > 1 && at.at("controller").is_true() {
+            list.invalid("Only one reference can have Controller set to true", e);
+        }
+    }
+}
+
+fn finalizers(list: &Node<'_, '_>, e: &mut Errors) {
+    for finalizer in list.items() {
+        for why in names::is_qualified_name(finalizer.str()) {
+            e.invalid(&list.path, finalizer.value, &why);
+        }
+    }
+    let has = |name: &str| list.items().any(|f| f.str() == name);
+    if has("orphan") && has("foregroundDeletion") {
+        list.invalid("finalizer orphan and foregroundDeletion cannot be both set", e);
+    }
+}
+
+fn kube_finalizers(object: &Value, e: &mut Errors) {
+    let root = Node::root(object);
+    let meta = root.at("metadata");
+    for finalizer in meta.at("finalizers").items() {
+        let known = ["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer.str());
+        if !finalizer.str().contains('/') && !known {
+            finalizer.invalid("name is neither a standard finalizer name nor is it fully qualified", e);
+        }
+    }
+}
+
+fn update(new: &Value, old: &Value, e: &mut Errors) {
+    let (new_root, old_root) = (Node::root(new), Node::root(old));
+    let (meta, old_meta) = (new_root.at("metadata"), old_root.at("metadata"));
+    if old_meta.has("deletionTimestamp") {
+        no_new_finalizers(&meta, &old_meta, e);
+    }
+    if meta.at("generation").int_or_zero() < old_meta.at("generation").int_or_zero() {
+        meta.at("generation").invalid("must not be decremented", e);
+    }
+    for field in ["name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (new, old) = (meta.at(field), old_meta.at(field));
+        if !new.is_empty() && new.value != old.value {
+            new.invalid(IMMUTABLE, e);
+        }
+    }
+    labels::labels(&meta.at("labels"), e);
+    labels::annotations(&meta.at("annotations"), e);
+    owner_references(&meta.at("ownerReferences"), e);
+}
+
+fn no_new_finalizers(meta: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
+    let had = old.get("finalizers");
+    let list = meta.at("finalizers");
+    let extra = list.items().any(|f| !had.as_array().is_some_and(|h| h.contains(f.value)));
+    if extra {
+        let path: &Path<'_> = &list.path;
+        e.forbidden(path, "no new finalizers can be added if the object is being deleted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn causes(e: &Errors) -> Vec<String> {
+        e.0.iter().map(|e| format!("{} {}", e.kind.reason(), e.field)).collect()
+    }
+
+    #[test]
+    fn bad_metadata_is_reported_by_field() {
+        let object = json!({"metadata": {
+            "generateName": "AB-", "namespace": "n", "labels": {"a/": "v", "b": "-"}, "annotations": {"UPPER": "x", "": "y"},
+            "finalizers": ["x"], "ownerReferences": [{"apiVersion": "v1", "kind": "Event", "name": "e"}],
+        }});
+        let mut e = Errors::new();
+        Meta { namespaced: Some(false), kube_finalizers: true }.check(&object, names::name_is_dns_subdomain, &mut e);
+        assert_eq!(
+            causes(&e),
+            [
+                "FieldValueInvalid metadata.generateName",
+                "FieldValueRequired metadata.name",
+                "FieldValueForbidden metadata.namespace",
+                "FieldValueInvalid metadata.labels",
+                "FieldValueInvalid metadata.labels",
+                "FieldValueInvalid metadata.labels",
+                "FieldValueInvalid metadata.annotations",
+                "FieldValueInvalid metadata.annotations",
+                "FieldValueInvalid metadata.ownerReferences.uid",
+                "FieldValueInvalid metadata.ownerReferences",
+                "FieldValueInvalid metadata.finalizers[0]",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_object_being_deleted_takes_no_new_finalizers() {
+        let old = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["a/b"]}});
+        let new = json!({"metadata": {"name": "a", "deletionTimestamp": "t", "finalizers": ["a/b", "a/c"]}});
+        let mut e = Errors::new();
+        update(&new, &old, &mut e);
+        assert_eq!(causes(&e), ["FieldValueForbidden metadata.finalizers"]);
+    }
+}
