@@ -1,1 +1,16 @@
-//! JSON patch, merge patch, strategic merge, server-side apply and managedFields. Knows no kind by name.
+//! Patches: JSON patch, JSON merge patch, strategic merge patch, server-side apply and managed fields.
+//!
+//! All of it is pure and driven by a schema. Must never know a kind by name.
+
+#![forbid(unsafe_code)]
+
+pub mod fields;
+mod json_patch;
+pub mod managed;
+mod merge_patch;
+mod strategic;
+mod typed;
+
+pub use json_patch::{COPIED_BYTES_MAX, OPERATIONS_MAX, json_patch};
+pub use merge_patch::merge_patch;
+pub use strategic::strategic_merge;

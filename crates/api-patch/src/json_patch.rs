@@ -1,0 +1,250 @@
+//! JSON patch (RFC 6902), as lenient as the library that upstream uses: `replace` of a member that is not there adds it,
+//! `copy` of one adds null, array indexes may count from the end.
+
+use api_core::status::Details;
+use api_core::{ApiError, Reason};
+use serde_json::{Map, Value};
+
+/// Operations in one patch; more are answered with 413.
+pub const OPERATIONS_MAX: usize = 10_000;
+/// What all `copy` operations of a patch may copy together; more are answered with 422.
+pub const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// `doc` with `patch` applied. 400 if the patch is no JSON patch, 413 if it is too long, 422 if it does not apply.
+pub fn json_patch(doc: &Value, patch: &[u8]) -> Result<Value, ApiError> {
+    let operations = decode(patch)?;
+    if operations.len() > OPERATIONS_MAX {
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
+        return Err(ApiError::new(413, Reason::RequestEntityTooLarge, message));
+    }
+    let mut doc = doc.clone();
+    let mut copied_bytes = 0;
+    for operation in &operations {
+        // Upstream does not tell the client which operation failed.
+        run(&mut doc, operation, &mut copied_bytes).ok_or_else(rejected)?;
+    }
+    Ok(doc)
+}
+
+/// 422 as an answer to a patch that does not apply.
+pub(crate) fn rejected() -> ApiError {
+    ApiError::new(422, Reason::Invalid, "the server rejected our request due to an error in our request")
+        .with_details(Details::default())
+}
+
+fn decode(patch: &[u8]) -> Result<Vec<Map<String, Value>>, ApiError> {
+    let patch: Value = serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    let wrong = |what: &Value, into: &str| {
+        let what = match what {
+            Value::Object(_) => "object",
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            _ => "bool",
+        };
+        ApiError::bad_request(format!("json: cannot unmarshal {what} into Go value of type jsonpatch.{into}"))
+    };
+    match patch {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(items) => {
+            let operation = |item| match item {
+                Value::Object(map) => Ok(map),
+                Value::Null => Ok(Map::new()),
+                other => Err(wrong(&other, "Operation")),
+            };
+            items.into_iter().map(operation).collect()
+        }
+        other => Err(wrong(&other, "Patch")),
+    }
+}
+
+/// `None` if the operation does not apply.
+fn run(doc: &mut Value, operation: &Map<String, Value>, copied_bytes: &mut usize) -> Option<()> {
+    let text = |field: &str| operation.get(field).and_then(Value::as_str);
+    let path = text("path");
+    let value = || operation.get("value").cloned().unwrap_or_default();
+    match text("op")? {
+        "add" => add(doc, path?, value()),
+        "remove" => {
+            let (container, key) = container(doc, path?)?;
+            remove(container, &key).map(drop)
+        }
+        "replace" => {
+            let path = path?;
+            if path.is_empty() {
+                let value = operation.get("value")?;
+                return (value.is_object() || value.is_array()).then(|| *doc = value.clone());
+            }
+            let (container, key) = container(doc, path)?;
+            match container {
+                Value::Object(map) => map.insert(key, value()).map_or((), drop),
+                Value::Array(items) => {
+                    let i = index(&key, items.len())?;
+                    items[i] = value();
+                }
+                _ => return None,
+            }
+            Some(())
+        }
+        "move" => {
+            let (from, key) = container(doc, text("from")?)?;
+            let moved = remove(from, &key)?;
+            add(doc, path?, moved)
+        }
+        "copy" => {
+            let (from, key) = container(doc, text("from")?)?;
+            let copy = get(from, &key)?.cloned().unwrap_or_default();
+            *copied_bytes += copy.to_string().len();
+            if *copied_bytes > COPIED_BYTES_MAX {
+                return None;
+            }
+            add(doc, path?, copy)
+        }
+        "test" => {
+            let path = path?;
+            let expected = operation.get("value")?;
+            if path.is_empty() {
+                return (doc == expected).then_some(());
+            }
+            let (container, key) = container(doc, path)?;
+            let null = Value::Null;
+            (get(container, &key)?.unwrap_or(&null) == expected).then_some(())
+        }
+        _ => None,
+    }
+}
+
+/// What holds the last step of `path`, and that step.
+fn container<'a>(doc: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
+    let mut steps = path.split('/');
+    // What stands before the first slash is not looked at.
+    steps.next()?;
+    let mut steps = steps.map(|step| step.replace("~1", "/").replace("~0", "~")).peekable();
+    let mut at = doc;
+    while let Some(step) = steps.next() {
+        if steps.peek().is_none() {
+            return (at.is_object() || at.is_array()).then_some((at, step));
+        }
+        at = match at {
+            Value::Object(map) => map.get_mut(&step)?,
+            Value::Array(items) => {
+                let i = index(&step, items.len())?;
+                items.get_mut(i)?
+            }
+            _ => return None,
+        };
+    }
+    None
+}
+
+/// An index below `len`; a negative one counts from the end.
+fn index(key: &str, len: usize) -> Option<usize> {
+    let i: i64 = key.parse().ok()?;
+    let len = i64::try_from(len).ok()?;
+    let i = if i < 0 { i + len } else { i };
+    (0..len).contains(&i).then(|| usize::try_from(i).ok())?
+}
+
+/// `Some(None)` for a member that is not there.
+fn get<'a>(container: &'a Value, key: &str) -> Option<Option<&'a Value>> {
+    match container {
+        Value::Object(map) => Some(map.get(key)),
+        Value::Array(items) => Some(Some(items.get(index(key, items.len())?)?)),
+        _ => None,
+    }
+}
+
+fn add(doc: &mut Value, path: &str, value: Value) -> Option<()> {
+    let (container, key) = container(doc, path)?;
+    match container {
+        Value::Object(map) => {
+            map.insert(key, value);
+        }
+        Value::Array(items) if key == "-" => items.push(value),
+        Value::Array(items) => items.insert(index(&key, items.len() + 1)?, value),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn remove(container: &mut Value, key: &str) -> Option<Value> {
+    match container {
+        Value::Object(map) => map.remove(key),
+        Value::Array(items) => Some(items.remove(index(key, items.len())?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn patched(doc: Value, patch: Value) -> Result<Value, u16> {
+        json_patch(&doc, patch.to_string().as_bytes()).map_err(|e| e.code)
+    }
+
+    #[test]
+    fn operations() {
+        let doc = || json!({"a": {"b": 1}, "l": [1, 2, 3], "x/y": {"~": null}});
+        let cases = [
+            (
+                json!([{"op": "add", "path": "/c", "value": 2}]),
+                Some(json!({"a": {"b": 1}, "l": [1, 2, 3], "x/y": {"~": null}, "c": 2})),
+            ),
+            (
+                json!([{"op": "add", "path": "/l/-", "value": 4}, {"op": "add", "path": "/l/0", "value": 0}, {"op": "remove", "path": "/a"}, {"op": "remove", "path": "/x~1y"}]),
+                Some(json!({"l": [0, 1, 2, 3, 4]})),
+            ),
+            (
+                json!([{"op": "add", "path": "/l/-1", "value": 4}, {"op": "remove", "path": "/l/-2"}, {"op": "remove", "path": "/x~1y/~0"}, {"op": "remove", "path": "/a"}]),
+                Some(json!({"l": [1, 2, 4], "x/y": {}})),
+            ),
+            (
+                json!([{"op": "replace", "path": "/a/new", "value": 1}, {"op": "move", "from": "/a", "path": "/m"}, {"op": "copy", "from": "/l/1", "path": "/n"}, {"op": "remove", "path": "/x~1y"}]),
+                Some(json!({"m": {"b": 1, "new": 1}, "l": [1, 2, 3], "n": 2})),
+            ),
+            (
+                json!([{"op": "test", "path": "/a/b", "value": 1}, {"op": "test", "path": "/a/none", "value": null}, {"op": "test", "path": "/l", "value": [1, 2, 3]}]),
+                Some(doc()),
+            ),
+            (json!([{"op": "replace", "path": "", "value": {"z": 1}}]), Some(json!({"z": 1}))),
+            (json!([{"op": "test", "path": "/a/b", "value": 2}]), None),
+            (json!([{"op": "remove", "path": "/none"}]), None),
+            (json!([{"op": "add", "path": "/none/a", "value": 1}]), None),
+            (json!([{"op": "add", "path": "/l/5", "value": 1}]), None),
+            (json!([{"op": "replace", "path": "/l/3", "value": 1}]), None),
+            (json!([{"op": "add", "path": "", "value": 1}]), None),
+            (json!([{"op": "jump", "path": "/a"}]), None),
+            (json!([{"path": "/a"}]), None),
+        ];
+        for (patch, expected) in cases {
+            assert_eq!(patched(doc(), patch.clone()), expected.ok_or(422), "{patch}");
+        }
+    }
+
+    #[test]
+    fn malformed_and_oversized_patches() {
+        assert_eq!(patched(json!({}), json!({"op": "add"})), Err(400));
+        assert_eq!(patched(json!({}), json!(["add"])), Err(400));
+        assert_eq!(json_patch(&json!({}), b"{").map_err(|e| e.code), Err(400));
+        let many: Value = (0..=OPERATIONS_MAX).map(|_| json!({"op": "test", "path": "/a", "value": null})).collect();
+        assert_eq!(patched(json!({}), many), Err(413));
+        let big = json!({"a": "x".repeat(COPIED_BYTES_MAX)});
+        assert_eq!(patched(big, json!([{"op": "copy", "from": "/a", "path": "/b"}])), Err(422));
+        let e = json_patch(&json!({}), br#"[{"op":"remove","path":"/a"}]"#).unwrap_err().to_status();
+        assert_eq!(e["details"], json!({}));
+        assert_eq!(e["reason"], "Invalid");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(path in "(/[a-z0-9~-]{0,2}){0,3}", from in "(/[al0-9~-]{0,2}){0,3}", op in "add|remove|replace|move|copy|test") {
+            let patch = json!([{"op": op, "path": path, "from": from, "value": 1}]);
+            let answer = patched(json!({"a": {"b": [1, {"c": null}]}, "l": [[], {}]}), patch);
+            prop_assert!(matches!(answer, Ok(_) | Err(422)));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Cases of strategic merge patches against a small schema.
+
+use super::*;
+use api_schema::schema::{Field, ListKind, MapShape, StructType};
+use proptest::prelude::*;
+use serde_json::json;
+
+fn field(name: &str, shape: Shape) -> Field {
+    Field {
+        name: name.into(),
+        shape,
+        required: false,
+        default: None,
+        zero_is_absent: true,
+        retain_keys: false,
+        number: 1,
+    }
+}
+
+fn list(item: Shape, patch: ListPatch) -> Shape {
+    Shape::List(Box::new(ListShape { item, kind: ListKind::Atomic, patch }))
+}
+
+/// 0: root, 1: item.
+fn schema() -> Schema {
+    let strings = |patch| list(Shape::String, patch);
+    let fields = vec![
+        field("atomic", strings(ListPatch::Replace)),
+        field("items", list(Shape::Struct(1), ListPatch::Merge("name".into()))),
+        field("map", Shape::Map(Box::new(MapShape { value: Shape::String, atomic: false }))),
+        field("nested", Shape::Struct(0)),
+        field("set", strings(ListPatch::Merge(String::new()))),
+    ];
+    let root = StructType { name: "x.Root".into(), fields, ..StructType::default() };
+    let fields = vec![field("a", Shape::Int32), field("b", Shape::Int32), field("name", Shape::String)];
+    let item = StructType { name: "x.Item".into(), fields, ..StructType::default() };
+    Schema { structs: vec![root, item] }
+}
+
+fn merged(original: Value, patch: Value) -> Result<Value, (u16, String)> {
+    strategic_merge(&schema(), 0, &original, &patch).map_err(|e| (e.code, e.message))
+}
+
+#[test]
+fn directives() {
+    let item = |name: &str, a: i64| json!({"name": name, "a": a});
+    let two = || json!({"items": [item("x", 1), item("y", 2)]});
+    let cases = [
+        (json!({"map": {"a": "1"}}), json!({"map": {"b": "2", "a": null}}), json!({"map": {"b": "2"}})),
+        (json!({"map": {"a": "1"}}), json!({"map": {"$patch": "replace", "c": "3"}}), json!({"map": {"c": "3"}})),
+        (json!({"map": {"a": "1"}}), json!({"map": {"$patch": "delete"}}), json!({"map": {}})),
+        (json!({}), json!({"map": {"$patch": "delete"}}), json!({})),
+        (json!({"atomic": ["a"]}), json!({"atomic": ["b"]}), json!({"atomic": ["b"]})),
+        (json!({"set": ["a", "b"]}), json!({"set": ["c", "a"]}), json!({"set": ["c", "a", "b"]})),
+        (json!({"set": ["a", "b"]}), json!({"$deleteFromPrimitiveList/set": ["a"]}), json!({"set": ["b"]})),
+        (json!({}), json!({"$deleteFromPrimitiveList/set": ["a"]}), json!({})),
+        (
+            two(),
+            json!({"items": [{"name": "y", "b": 3}]}),
+            json!({"items": [item("x", 1), {"name": "y", "a": 2, "b": 3}]}),
+        ),
+        (two(), json!({"items": [item("z", 0)]}), json!({"items": [item("z", 0), item("x", 1), item("y", 2)]})),
+        (two(), json!({"items": [{"name": "x", "$patch": "delete"}]}), json!({"items": [item("y", 2)]})),
+        (two(), json!({"items": [{"$patch": "replace"}, item("z", 0)]}), json!({"items": [item("z", 0)]})),
+        (
+            two(),
+            json!({"$setElementOrder/items": [{"name": "y"}, {"name": "z"}, {"name": "x"}], "items": [item("z", 0)]}),
+            json!({"items": [item("y", 2), item("z", 0), item("x", 1)]}),
+        ),
+        (
+            two(),
+            json!({"$setElementOrder/items": [{"name": "y"}, {"name": "x"}]}),
+            json!({"items": [item("y", 2), item("x", 1)]}),
+        ),
+        (
+            json!({"set": ["a", "b", "c"]}),
+            json!({"$setElementOrder/set": ["c", "d", "a"], "set": ["d"]}),
+            json!({"set": ["b", "c", "d", "a"]}),
+        ),
+        (
+            json!({"nested": {"map": {}, "set": ["a"]}}),
+            json!({"nested": {"$retainKeys": ["set"], "set": ["b"]}}),
+            json!({"nested": {"set": ["b", "a"]}}),
+        ),
+        (json!({}), json!({"nested": {"map": {"a": null, "b": "1"}}}), json!({"nested": {"map": {"b": "1"}}})),
+        (
+            json!({}),
+            json!({"items": [{"name": "x", "$patch": "delete"}, item("y", 1)]}),
+            json!({"items": [item("y", 1)]}),
+        ),
+    ];
+    for (original, patch, expected) in cases {
+        assert_eq!(merged(original, patch.clone()), Ok(expected), "{patch}");
+    }
+}
+
+#[test]
+fn errors() {
+    let items = || json!({"items": [{"name": "x"}]});
+    let cases = [
+        (items(), json!({"items": [{"a": 1}]}), 500, "map: map[a:1] does not contain declared merge key: name"),
+        (
+            items(),
+            json!({"items": [{"name": "x", "$patch": "delete", "a": 1}, {"name": "y", "$patch": "x"}]}),
+            500,
+            "unknown patch type: x in map: map[$patch:x name:y]",
+        ),
+        (items(), json!({"$patch": "merge"}), 500, "unknown patch type: merge in map: map[]"),
+        (items(), json!({"$retainKeys": "items"}), 400, "invalid patch format of retainKeys"),
+        (items(), json!({"$retainKeys": ["map"], "set": ["a"]}), 400, "invalid patch format of retainKeys"),
+        (items(), json!({"$deleteFromPrimitiveList": ["a"]}), 400, "invalid patch format of primitive list"),
+        (items(), json!({"$setElementOrder/items": "x"}), 500, "expected a []interface {}, but received a string"),
+        (
+            items(),
+            json!({"$setElementOrder/none": []}),
+            500,
+            "unable to find api field in struct Root for the json field \"none\"",
+        ),
+        (
+            json!({"set": [["a"]]}),
+            json!({"set": [["a"]]}),
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+        (items(), json!([]), 400, "invalid JSON document"),
+        (
+            items(),
+            json!({"$setElementOrder/items": [{"name": "y"}], "items": [{"name": "z"}]}),
+            500,
+            "The order in patch list:\n[map[name:z]]\n doesn't match $setElementOrder list:\n[map[name:y]]\n",
+        ),
+    ];
+    for (original, patch, code, message) in cases {
+        assert_eq!(merged(original, patch.clone()), Err((code, message.to_owned())), "{patch}");
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf =
+        prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!("x")), Just(json!("replace")), Just(json!("delete"))];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        let key = "items|set|map|nested|atomic|name|\\$patch|\\$retainKeys|\\$setElementOrder/(items|set)|\\$deleteFromPrimitiveList/(set|items)";
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            proptest::collection::btree_map(key, inner, 0..4).prop_map(|m| m.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn never_panics(original in any_json(), patch in any_json()) {
+        let is_object = original.is_object() && patch.is_object();
+        prop_assert!(merged(original, patch).map_or_else(|e| e.0 >= 400, |v| v.is_object() && is_object));
+    }
+}

@@ -1,0 +1,218 @@
+//! What changed between two objects, as sets of fields.
+
+use super::{Atom, MapType, Type, always_present, atom, item_element};
+use crate::fields::{Element, Set};
+use api_schema::schema::{ListKind, Schema, Shape};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Fields by what happened to them; none is in two sets.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    pub(crate) added: Set,
+    pub(crate) modified: Set,
+    pub(crate) removed: Set,
+}
+
+impl Comparison {
+    /// Without `fields` and all below them.
+    pub(crate) fn without(self, fields: &Set) -> Self {
+        if fields.is_empty() {
+            return self;
+        }
+        Self {
+            added: self.added.recursive_difference(fields),
+            modified: self.modified.recursive_difference(fields),
+            removed: self.removed.recursive_difference(fields),
+        }
+    }
+
+    pub(crate) fn is_same(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+
+    /// Adds what was found below `element`, and what happened to it.
+    fn attach(&mut self, element: Element, change: Change, below: Comparison) {
+        let add = |set: &mut Set, member: bool, children: Set| {
+            if member || !children.is_empty() {
+                set.add(element.clone(), member, children);
+            }
+        };
+        add(&mut self.added, change == Change::Added, below.added);
+        add(&mut self.modified, change == Change::Modified, below.modified);
+        add(&mut self.removed, change == Change::Removed, below.removed);
+    }
+}
+
+/// What happened to a path itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    Added,
+    Modified,
+    Removed,
+}
+
+/// What changed from `old` to `new`. An object that was not there is compared with an empty one of its type.
+pub(crate) fn compare(schema: &Schema, ty: Type<'_>, old: &Value, new: &Value) -> Result<Comparison, String> {
+    let mut out = Comparison::default();
+    Walk { schema }.value(ty, Some(old), Some(new), &mut out)?;
+    Ok(out)
+}
+
+struct Walk<'a> {
+    schema: &'a Schema,
+}
+
+fn leaf(old: Option<&Value>, new: Option<&Value>) -> Change {
+    match (old, new) {
+        (None, None) => Change::None,
+        (None, Some(_)) => Change::Added,
+        (Some(_), None) => Change::Removed,
+        (Some(old), Some(new)) if old == new => Change::None,
+        _ => Change::Modified,
+    }
+}
+
+/// A container that came or went is in the set itself.
+fn whole(old: Option<&Value>, new: Option<&Value>) -> Change {
+    match (old, new) {
+        (None, _) => Change::Added,
+        (_, None) => Change::Removed,
+        _ => Change::None,
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn value(
+        &self,
+        ty: Type<'a>,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        out: &mut Comparison,
+    ) -> Result<Change, String> {
+        match atom(self.schema, ty, new.filter(|v| !v.is_null()).or(old)) {
+            Atom::Scalar(_) | Atom::AtomicList(_) => Ok(leaf(old, new)),
+            Atom::Map(map) => {
+                let (a, b) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+                let empty = a.is_none_or(Map::is_empty) && b.is_none_or(Map::is_empty);
+                if map.atomic() || empty {
+                    return Ok(leaf(old, new));
+                }
+                self.map(map, a, b, out)?;
+                Ok(whole(old, new))
+            }
+            Atom::List(item, kind) => {
+                let (a, b) = (items_of(old), items_of(new));
+                if a.is_empty() && b.is_empty() {
+                    return Ok(leaf(old, new));
+                }
+                self.list(item, kind, a, b, out)?;
+                Ok(whole(old, new))
+            }
+        }
+    }
+
+    fn map(
+        &self,
+        map: MapType<'a>,
+        old: Option<&Map<String, Value>>,
+        new: Option<&Map<String, Value>>,
+        out: &mut Comparison,
+    ) -> Result<(), String> {
+        // Only an object that is there holds the fields that always are.
+        let implied = |name: &str, there: bool| {
+            if there { map.named(name).and_then(always_present) } else { None }
+        };
+        let there = (old.is_some(), new.is_some());
+        for (name, b) in new.into_iter().flatten() {
+            let a = old.and_then(|m| m.get(name)).or_else(|| implied(name, there.0));
+            self.entry(map, name, a, Some(b), out)?;
+        }
+        for (name, a) in old.into_iter().flatten() {
+            if new.is_none_or(|m| !m.contains_key(name)) {
+                self.entry(map, name, Some(a), implied(name, there.1), out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &self,
+        map: MapType<'a>,
+        name: &str,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        out: &mut Comparison,
+    ) -> Result<(), String> {
+        if let (Some(old), Some(new)) = (old, new)
+            && old == new
+        {
+            return Ok(());
+        }
+        let Some(ty) = map.entry(name) else { return Ok(()) };
+        let mut below = Comparison::default();
+        let change = self.value(ty, old, new, &mut below).map_err(|e| format!(".{name}{e}"))?;
+        if change != Change::None || !below.is_same() {
+            out.attach(Element::Field(name.to_owned()), change, below);
+        }
+        Ok(())
+    }
+
+    fn list(
+        &self,
+        item: &'a Shape,
+        kind: &ListKind,
+        old: &[Value],
+        new: &[Value],
+        out: &mut Comparison,
+    ) -> Result<(), String> {
+        let mut items: BTreeMap<Element, [Vec<&Value>; 2]> = BTreeMap::new();
+        for (side, list) in [old, new].into_iter().enumerate() {
+            for (i, value) in list.iter().enumerate() {
+                let element = item_element(self.schema, item, kind, value);
+                let element = element.map_err(|e| format!(": element {i}: {e}"))?;
+                items.entry(element).or_default()[side].push(value);
+            }
+        }
+        for (element, [a, b]) in items {
+            // Items of the same key are one leaf as long as there are several.
+            match (a.as_slice(), b.as_slice()) {
+                ([] | [_], [] | [_]) => self.item(item, &element, a.first().copied(), b.first().copied(), out)?,
+                ([_, _, ..], [_, _, ..]) if a == b => {}
+                ([_, _, ..], [_, _, ..]) => out.attach(element, Change::Modified, Comparison::default()),
+                ([_, _, ..], rest) => {
+                    self.item(item, &element, None, rest.first().copied(), out)?;
+                    out.attach(element, Change::Removed, Comparison::default());
+                }
+                (rest, [_, _, ..]) => {
+                    self.item(item, &element, rest.first().copied(), None, out)?;
+                    out.attach(element, Change::Added, Comparison::default());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn item(
+        &self,
+        item: &'a Shape,
+        element: &Element,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        out: &mut Comparison,
+    ) -> Result<(), String> {
+        if old == new {
+            return Ok(());
+        }
+        let mut below = Comparison::default();
+        let change = self.value(Type::Shape(item), old, new, &mut below);
+        let change = change.map_err(|e| format!("{element}{e}"))?;
+        out.attach(element.clone(), change, below);
+        Ok(())
+    }
+}
+
+fn items_of(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
