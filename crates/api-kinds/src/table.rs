@@ -62,10 +62,31 @@ pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
             ty.fields.push(field(&shapes, rest));
         }
     }
+    granular(&mut schema);
     for ty in &mut schema.structs {
         ty.fields.sort_by(|a, b| a.name.cmp(&b.name));
     }
     (schema, by_name)
+}
+
+/// A field with `map=granular` has its own variant of a type that is atomic elsewhere (`claimRef`).
+fn granular(schema: &mut Schema) {
+    let mut owner = None;
+    for line in lines(TYPES) {
+        if line.starts_with("type ") {
+            owner = Some(owner.map_or(0, |at: usize| at + 1));
+        } else if let (Some(owner), Some(rest)) = (owner, line.strip_prefix(' '))
+            && rest.split(' ').any(|word| word == "map=granular")
+            && let Some(name) = rest.split(' ').next()
+            && let Some(at) = schema.structs[owner].fields.iter().position(|f| f.name == name)
+            && let Shape::Struct(id) = schema.structs[owner].fields[at].shape
+        {
+            let variant = StructType { atomic: false, ..schema.get(id).clone() };
+            let id = StructId::try_from(schema.structs.len()).expect("few types");
+            schema.structs.push(variant);
+            schema.structs[owner].fields[at].shape = Shape::Struct(id);
+        }
+    }
 }
 
 /// `GROUP/VERSION/KIND`.

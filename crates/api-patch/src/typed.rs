@@ -105,7 +105,7 @@ pub(crate) fn atom<'a>(schema: &'a Schema, ty: Type<'a>, value: Option<&Value>) 
         }
     };
     match shape {
-        Shape::Any | Shape::FieldsV1 => Atom::Scalar(Scalar::Any),
+        Shape::Any | Shape::StructOr(_) | Shape::FieldsV1 => Atom::Scalar(Scalar::Any),
         Shape::Bool => Atom::Scalar(Scalar::Bool),
         Shape::Int32 | Shape::Int64 | Shape::Number => Atom::Scalar(Scalar::Number),
         Shape::String | Shape::Bytes | Shape::Time | Shape::MicroTime => Atom::Scalar(Scalar::String),
@@ -165,11 +165,11 @@ pub(crate) fn always_present(field: &Field) -> Option<&Value> {
     if field.number == 0 {
         return None;
     }
-    let empty_default = matches!(&field.default, Some(Value::Object(m)) if m.is_empty());
     match (&field.shape, &field.default) {
-        (Shape::Struct(_), _) if empty_default => Some(&EMPTY),
-        (Shape::Time | Shape::MicroTime, _) if empty_default || field.required => Some(&NULL),
+        (_, Some(Value::Null)) => Some(&NULL),
+        (Shape::Struct(_), Some(_)) => Some(&EMPTY),
         (_, Some(default)) if !field.zero_is_absent && is_zero(default) => Some(default),
+        // A pointer.
         (Shape::Struct(_) | Shape::Map(_) | Shape::List(_) | Shape::Any, None) if field.required => Some(&NULL),
         _ => None,
     }

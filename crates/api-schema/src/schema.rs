@@ -24,7 +24,7 @@ impl Schema {
 }
 
 /// An object with named fields.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StructType {
     /// Its name in the OpenAPI document, such as `io.k8s.api.core.v1.PodSpec`.
     pub name: String,
@@ -44,7 +44,7 @@ impl StructType {
 }
 
 /// A field of a struct.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Field {
     /// JSON name.
     pub name: String,

@@ -34,7 +34,7 @@ fn schema() -> Schema {
     let root = StructType { name: "x.Root".into(), fields, ..StructType::default() };
     let fields = vec![field("a", Shape::Int32), field("b", Shape::Int32), field("name", Shape::String)];
     let item = StructType { name: "x.Item".into(), fields, ..StructType::default() };
-    Schema { structs: vec![root, item] }
+    Schema { structs: vec![root, item], ..Schema::default() }
 }
 
 fn merged(original: Value, patch: Value) -> Result<Value, (u16, String)> {
