@@ -14,7 +14,7 @@ pub(crate) fn txn(txn: &Txn, request_bytes_max: usize) -> Result<(), StoreError>
                 Op::Delete { start, .. } => (start, 0),
                 Op::Get(range) => (&range.start, 0),
             };
-            if key.is_empty() && !matches!(op, Op::Delete { end: Some(_), .. } | Op::Get(_)) {
+            if key.is_empty() {
                 return Err(StoreError::EmptyKey);
             }
             bytes += key.len() + value;

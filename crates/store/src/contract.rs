@@ -35,7 +35,7 @@ pub struct KeyValue {
 /// Keys from `start` up to and without `end`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Range {
-    /// First key.
+    /// First key; it may not be empty (the first of all keys is `"\0"`).
     pub start: Bytes,
     /// One past the last key. `None` is the single key `start`; `"\0"` is without end.
     pub end: Option<Bytes>,
@@ -270,13 +270,13 @@ pub enum StoreError {
     /// The revision asked for is compacted.
     #[error("revision is compacted; the oldest kept is {oldest}")]
     Compacted {
-        /// Oldest revision that can still be read.
+        /// Oldest revision that can still be read; 0 if the backend does not say.
         oldest: Revision,
     },
     /// The revision asked for lies in the future.
     #[error("revision is in the future; the store is at {current}")]
     FutureRevision {
-        /// The store's revision.
+        /// The store's revision; 0 if the backend does not say.
         current: Revision,
     },
     /// The lease is unknown or over.

@@ -7,6 +7,7 @@
 mod check;
 pub mod contract;
 pub mod embedded;
+pub mod etcd;
 mod hub;
 
 pub use contract::{
@@ -14,3 +15,4 @@ pub use contract::{
     TxnResult, WatchBatch, WatchRequest, in_range, prefix_end,
 };
 pub use embedded::{Embedded, Limits};
+pub use etcd::{Etcd, EtcdConfig};

@@ -108,6 +108,9 @@ impl Index {
         range: &Range,
         mut load: impl FnMut(&Bytes, Place) -> Result<KeyValue, StoreError>,
     ) -> Result<RangeResult, StoreError> {
+        if range.start.is_empty() {
+            return Err(StoreError::EmptyKey);
+        }
         self.check_revision(range.revision)?;
         let limit = if range.limit == 0 { usize::MAX } else { range.limit };
         let mut result = RangeResult { revision: self.revision, ..RangeResult::default() };

@@ -102,6 +102,13 @@ async fn show_events(watch: &mut Batches, count: usize, base: Revision) -> Strin
     events(watch, count).await.iter().map(|event| show_event(event, base)).collect::<Vec<_>>().join(" ")
 }
 
+/// Exactly these revisions, in order, one put each.
+pub async fn expect_puts(watch: &mut Batches, revisions: std::ops::RangeInclusive<Revision>) {
+    let count = usize::try_from(revisions.end() - revisions.start() + 1).expect("small");
+    let seen: Vec<_> = events(watch, count).await.iter().map(|event| event.kv.mod_revision).collect();
+    assert_eq!(seen, revisions.collect::<Vec<_>>());
+}
+
 async fn puts_and_versions(store: &dyn Store) {
     let first = put(store, "pv/a", "1").await;
     assert_eq!(put(store, "pv/a", "2").await, first + 1);

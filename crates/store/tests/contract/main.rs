@@ -1,8 +1,12 @@
 //! What every backend must do, run against each of them.
 
 mod cases;
+mod etcd;
 
-use store::{Embedded, Limits, Store};
+use std::time::Duration;
+
+use futures::StreamExt;
+use store::{Embedded, Limits, Store, StoreError, WatchRequest};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -18,4 +22,67 @@ fn embedded() {
         cases::all(&store).await;
     });
     assert!(runtime().block_on(store.size_bytes()).expect("a size") > 0);
+}
+
+#[test]
+fn etcd() {
+    let server = etcd::Server::start();
+    runtime().block_on(async {
+        let store = server.connect().await;
+        cases::all(&store).await;
+        assert!(store.size_bytes().await.expect("a size") > 0);
+    });
+}
+
+/// A watch goes on where it was, however often the connection breaks, and after etcd was killed.
+#[test]
+fn etcd_watch_survives_the_connection() {
+    let mut server = etcd::Server::start();
+    let proxy = server.proxy();
+    runtime().block_on(async {
+        let direct = server.connect().await;
+        let through = etcd::connect(proxy.port).await;
+        let mut watch = through.watch(WatchRequest::prefix("a/", 0));
+        let base = through.revision().await.expect("a revision");
+        for round in 0..10 {
+            for n in 0..20 {
+                cases::put(&direct, &format!("a/{n}"), &round.to_string()).await;
+            }
+            proxy.break_connections();
+        }
+        cases::expect_puts(&mut watch, base + 1..=base + 200).await;
+
+        server.kill();
+        let gone = tokio::time::timeout(Duration::from_secs(30), direct.revision()).await;
+        assert!(matches!(gone, Ok(Err(StoreError::Unavailable(_)))), "{gone:?}");
+        server.run();
+        let direct = server.connect().await;
+        cases::put(&direct, "a/1", "after").await;
+        cases::expect_puts(&mut watch, base + 201..=base + 201).await;
+    });
+}
+
+/// What was compacted while the connection was gone is not left out silently.
+#[test]
+fn etcd_watch_tells_of_a_gap() {
+    let server = etcd::Server::start();
+    let proxy = server.proxy();
+    runtime().block_on(async {
+        let direct = server.connect().await;
+        let through = etcd::connect(proxy.port).await;
+        let mut watch = through.watch(WatchRequest::prefix("a/", 0));
+        proxy.refuse(true);
+        proxy.break_connections();
+        for _ in 0..5 {
+            cases::put(&direct, "a/1", "unseen").await;
+        }
+        let at = direct.revision().await.expect("a revision");
+        direct.compact(at).await.expect("compaction");
+        proxy.refuse(false);
+        let gap = tokio::time::timeout(Duration::from_secs(30), watch.next()).await.expect("an answer");
+        assert!(matches!(gap, Some(Err(StoreError::Compacted { .. }))), "{gap:?}");
+        let mut watch = through.watch(WatchRequest::prefix("a/", at + 1));
+        cases::put(&direct, "a/1", "seen").await;
+        cases::expect_puts(&mut watch, at + 1..=at + 1).await;
+    });
 }
