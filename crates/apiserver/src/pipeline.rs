@@ -9,13 +9,18 @@ use crate::server::{ApiRequest, Inner};
 use crate::{nonresource, proxy, registry, reviews, tokens};
 use api_core::status::Details;
 use api_core::{ApiError, Reason};
+use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
 
 /// Answers a request. Never fails: a failure is an answer too.
-pub(crate) async fn handle(server: &Arc<Inner>, request: Request<Body>) -> Response<Body> {
+pub(crate) fn handle(server: Arc<Inner>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+    Box::pin(answer(server, request))
+}
+
+async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let audit_id = audit_id(&parts.headers);
@@ -23,13 +28,13 @@ pub(crate) async fn handle(server: &Arc<Inner>, request: Request<Body>) -> Respo
     let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
     let summary = info.clone();
     let long_running = info.is_long_running(&query);
-    let deadline = if long_running { Ok(None) } else { deadline(server, &info, &query).map(Some) };
+    let deadline = if long_running { Ok(None) } else { deadline(&server, &info, &query).map(Some) };
     let request = ApiRequest { parts, body, info, query, user: UserInfo::default(), served: None };
 
     let outcome = match deadline {
-        Ok(None) => stages(server, request, long_running).await,
+        Ok(None) => stages(server.clone(), request, long_running).await,
         Ok(Some(limit)) => {
-            let stages = stages(server, request, long_running);
+            let stages = stages(server.clone(), request, long_running);
             tokio::time::timeout(limit, stages).await.unwrap_or_else(|_| Err(timed_out()))
         }
         Err(e) => Err(e),
@@ -43,19 +48,19 @@ pub(crate) async fn handle(server: &Arc<Inner>, request: Request<Body>) -> Respo
 }
 
 /// authenticate → impersonate → limit → authorize → route.
-async fn stages(server: &Arc<Inner>, mut request: ApiRequest, long_running: bool) -> Result<Response<Body>, ApiError> {
+async fn stages(server: Arc<Inner>, mut request: ApiRequest, long_running: bool) -> Result<Response<Body>, ApiError> {
     let user = server.authenticator.authenticate(&request.parts)?.ok_or_else(ApiError::unauthorized)?;
-    request.user = authn::impersonate(server, user, &request.parts)?;
+    request.user = authn::impersonate(&server, user, &request.parts)?;
     let _permit = if long_running {
         None
     } else {
-        match limit(server, &request) {
+        match limit(&server, &request) {
             Ok(permit) => permit,
             Err(busy) => return Ok(busy),
         }
     };
-    authorize(server, &request)?;
-    route(server, request).await
+    authorize(&server, &request)?;
+    route(&server, request).await
 }
 
 /// Takes a place among the requests at once. The server's own and the administrators' are not counted.
@@ -89,7 +94,7 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
         "" if served.row.storage_prefix.is_empty() => reviews::serve(server, request).await,
         "token" => tokens::create(server, request).await,
         sub if proxy::SUBRESOURCES.contains(&sub) => proxy::connect(server, request).await,
-        _ => registry::routing::serve(server, &served, request).await,
+        _ => registry::routing::serve(server.clone(), served, request).await,
     }
 }
 

@@ -148,7 +148,7 @@ impl tower::Service<Request<Body>> for Service {
         let inner = self.inner.clone();
         Box::pin(async move {
             let tracked = inner.tasks.token();
-            let response = pipeline::handle(&inner, request).await;
+            let response = pipeline::handle(inner, request).await;
             drop(tracked);
             Ok(response)
         })
@@ -176,7 +176,7 @@ impl Inner {
             .body(body::full(bytes))
             .map_err(ApiError::internal)?;
         request.extensions_mut().insert(user.clone());
-        let response = Box::pin(pipeline::handle(self, request)).await;
+        let response = pipeline::handle(self.clone(), request).await;
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.map_err(ApiError::internal)?.to_bytes();
         let value: Value = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;

@@ -43,13 +43,3 @@ impl View for MapView {
         self.0.iter().filter(|(key, _)| wanted(key)).map(|(_, object)| object.clone()).collect()
     }
 }
-
-impl View for crate::registry::Registry {
-    fn get(&self, _group: &str, _resource: &str, _namespace: &str, _name: &str) -> Option<Value> {
-        None
-    }
-
-    fn list(&self, _group: &str, _resource: &str, _namespace: &str) -> Vec<Value> {
-        Vec::new()
-    }
-}

@@ -1,19 +1,54 @@
-//! The table of resources and what is kept of them: rows, caches, allocators; and the verbs.
+//! The table of resources and what is kept of them: rows, caches, pools; and the verbs.
 
+pub(crate) mod call;
+mod create;
+mod delete;
+mod list;
+mod metadata;
+pub(crate) mod object;
+pub(crate) mod options;
+mod patching;
+mod pools;
+mod read;
 pub(crate) mod routing;
+pub(crate) mod storage;
+mod subresource;
+mod txn;
+mod update;
+mod watch;
 
 use crate::config::Config;
 use crate::server::BuildError;
+use crate::view::View;
+use api_core::{ApiError, Gvk};
+use api_schema::codec;
 use api_schema::row::Row;
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pools::Pools;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use store::Store;
+use tokio_util::task::TaskTracker;
+use txn::Current;
+use watch_cache::Cache;
+
+/// One lease keeps the expiring objects of this time, so that there are few leases.
+const LEASE_SHARED_FOR: Duration = Duration::from_secs(60);
+/// How long a cache may take to be filled.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// All resources that are served.
 pub struct Registry {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) pools: Pools,
     table: ArcSwap<Table>,
+    event_ttl_s: i64,
+    lease: Mutex<Option<(i64, Instant)>>,
+    /// The caches at work.
+    caches: TaskTracker,
 }
 
 impl std::fmt::Debug for Registry {
@@ -26,8 +61,10 @@ impl std::fmt::Debug for Registry {
 type Index = HashMap<String, HashMap<String, HashMap<String, Arc<Served>>>>;
 
 /// The rows of one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Table {
+    /// In discovery order.
+    pub(crate) rows: Vec<Arc<Served>>,
     index: Index,
 }
 
@@ -35,12 +72,107 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Served {
     pub(crate) row: Arc<Row>,
+    /// `apiVersion` of its objects.
+    pub(crate) api_version: String,
+    /// `None` for a resource that is never stored.
+    pub(crate) cache: Option<Arc<Cache>>,
+    /// The status of an object that was given none.
+    pub(crate) empty_status: Option<Value>,
+    /// Whether it is a built-in kind; items of its lists have no `kind`, as upstream's.
+    pub(crate) builtin: bool,
+    /// Fields that a selector may name, beside name and namespace.
+    pub(crate) selectable: Vec<&'static str>,
+}
+
+impl Served {
+    fn new(row: Arc<Row>, cache: Option<Arc<Cache>>) -> Self {
+        let bare = json!({"kind": row.kind.kind, "apiVersion": row.kind.api_version()});
+        let empty = codec::decode_value(&row, bare, codec::FieldValidation::Ignore).ok().map(|d| d.value);
+        let empty_status = empty.as_ref().and_then(|v| v.get("status")).cloned();
+        let fields = row.hooks.selectable_fields.map(|fields| fields(&empty.unwrap_or(Value::Null)));
+        let selectable = fields.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+        let builtin = api_kinds::resource(&row.gvr).is_some();
+        Self { api_version: row.gvr.api_version(), row, cache, empty_status, builtin, selectable }
+    }
+
+    /// Key of an object.
+    pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
+        if self.row.namespaced {
+            format!("{}/{namespace}/{name}", self.row.storage_prefix)
+        } else {
+            format!("{}/{name}", self.row.storage_prefix)
+        }
+    }
+
+    /// The cache; a 404 for a resource that is never stored.
+    pub(crate) fn cache(&self) -> Result<&Arc<Cache>, ApiError> {
+        self.cache.as_ref().ok_or_else(ApiError::no_such_resource)
+    }
+
+    /// An object as the cache has it, which may be a moment behind.
+    pub(crate) fn cached(&self, key: &str) -> Result<Option<Current>, ApiError> {
+        let Some(object) = self.cache()?.get(key.as_bytes()) else { return Ok(None) };
+        let value = storage::value(&object)?;
+        Ok(Some(Current { value, stored: None, revision: object.revision, is_live: false }))
+    }
 }
 
 impl Registry {
     /// Fills the caches from the store.
-    pub(crate) async fn build(_config: &Config, store: Arc<dyn Store>) -> Result<Arc<Self>, BuildError> {
-        Ok(Arc::new(Self { store, table: ArcSwap::from_pointee(Table::default()) }))
+    pub(crate) async fn build(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Self>, BuildError> {
+        let registry = Arc::new(Self {
+            store,
+            pools: Pools::new(config),
+            table: ArcSwap::from_pointee(Table::default()),
+            event_ttl_s: config.limits.event_ttl_s,
+            lease: Mutex::new(None),
+            caches: TaskTracker::new(),
+        });
+        registry.insert(api_kinds::rows()).await?;
+        Ok(registry)
+    }
+
+    /// Serves more resources. Versions of one resource share a cache.
+    pub(crate) async fn insert(&self, rows: &[Arc<Row>]) -> Result<(), BuildError> {
+        let mut table = Table::clone(&self.table.load());
+        let known = table.rows.iter().filter_map(|s| Some((s.row.storage_prefix.clone(), s.cache.clone()?)));
+        let mut caches: HashMap<String, Arc<Cache>> = known.collect();
+        let mut started = Vec::new();
+        for row in rows {
+            let cache = match caches.get(&row.storage_prefix) {
+                _ if row.storage_prefix.is_empty() => None,
+                Some(cache) => Some(cache.clone()),
+                None => {
+                    let same = |r: &&Arc<Row>| r.storage_prefix == row.storage_prefix && object::is_as_stored(r);
+                    let stored = rows.iter().find(same).unwrap_or(row).clone();
+                    let cache = storage::cache(stored, self.store.clone());
+                    let running = cache.clone();
+                    self.caches.spawn(async move { running.run().await });
+                    caches.insert(row.storage_prefix.clone(), cache.clone());
+                    started.push((row, cache.clone()));
+                    Some(cache)
+                }
+            };
+            table.add(Arc::new(Served::new(row.clone(), cache)));
+        }
+        let deadline = tokio::time::Instant::now() + LOAD_TIMEOUT;
+        for (row, cache) in started {
+            cache.wait_until(1, deadline).await.map_err(|e| BuildError::Registry(e.to_string()))?;
+            self.mark_held(row, &cache);
+        }
+        self.table.store(Arc::new(table));
+        Ok(())
+    }
+
+    fn mark_held(&self, row: &Row, cache: &Cache) {
+        if row.hooks.allocated.is_none() {
+            return;
+        }
+        for object in cache.snapshot().prefix(cache.prefix()) {
+            if let Some(value) = readable(storage::value(object)) {
+                self.pools.mark(row, &value);
+            }
+        }
     }
 
     /// The resource of that group, version and name.
@@ -48,6 +180,78 @@ impl Registry {
         self.table.load().index.get(group)?.get(version)?.get(resource).cloned()
     }
 
+    /// Whether the group has that version.
+    pub(crate) fn has_version(&self, group: &str, version: &str) -> bool {
+        self.table.load().index.get(group).is_some_and(|versions| versions.contains_key(version))
+    }
+
+    /// The rows of this moment.
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// A resource of any version.
+    fn any_version(&self, group: &str, resource: &str) -> Option<Arc<Served>> {
+        self.table.load().index.get(group)?.values().find_map(|v| v.get(resource)).cloned()
+    }
+
+    /// The row of a kind.
+    pub(crate) fn by_kind(&self, kind: &Gvk) -> Option<Arc<Served>> {
+        self.table.load().rows.iter().find(|s| s.row.kind == *kind).cloned()
+    }
+
+    /// The lease that a write of this row is bound to; 0 for none.
+    pub(crate) async fn lease_for(&self, row: &Row) -> Result<i64, ApiError> {
+        if !row.hooks.expires {
+            return Ok(0);
+        }
+        if let Some((lease, since)) = *self.lease.lock() {
+            if since.elapsed() < LEASE_SHARED_FOR {
+                return Ok(lease);
+            }
+        }
+        let shared_s = i64::try_from(LEASE_SHARED_FOR.as_secs()).unwrap_or(60);
+        let lease = self.store.lease_grant(self.event_ttl_s + shared_s).await.map_err(|e| txn::failed(&e))?;
+        *self.lease.lock() = Some((lease, Instant::now()));
+        Ok(lease)
+    }
+
     /// Stops the caches.
-    pub(crate) async fn close(&self) {}
+    pub(crate) async fn close(&self) {
+        for served in &self.table().rows {
+            if let Some(cache) = &served.cache {
+                cache.close();
+            }
+        }
+        self.caches.close();
+        self.caches.wait().await;
+    }
+}
+
+impl Table {
+    fn add(&mut self, served: Arc<Served>) {
+        let gvr = &served.row.gvr;
+        let versions = self.index.entry(gvr.group.clone()).or_default();
+        versions.entry(gvr.version.clone()).or_default().insert(gvr.resource.clone(), served.clone());
+        self.rows.push(served);
+    }
+}
+
+impl View for Registry {
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let served = self.any_version(group, resource)?;
+        let object = served.cache.as_ref()?.get(served.key(namespace, name).as_bytes())?;
+        readable(storage::value(&object))
+    }
+
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
+        let Some(served) = self.any_version(group, resource) else { return Vec::new() };
+        let Some(cache) = &served.cache else { return Vec::new() };
+        let prefix = list::prefix(&served, namespace);
+        cache.snapshot().prefix(prefix.as_bytes()).filter_map(|o| readable(storage::value(o))).collect()
+    }
+}
+
+fn readable(value: Result<Value, ApiError>) -> Option<Value> {
+    value.inspect_err(|error| tracing::error!(%error, "a cached object is unreadable")).ok()
 }

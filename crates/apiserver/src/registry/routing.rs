@@ -1,31 +1,84 @@
 //! From a request for a resource to the verb that serves it.
 
-use super::Served;
+use super::call::Call;
+use super::{Served, create, delete, patching, read, subresource, update, watch};
 use crate::Body;
+use crate::negotiate::Form;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
+use futures::future::BoxFuture;
 use http::Response;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Whether the resource has the subresource and the verb, and is asked for in its scope.
 pub(crate) fn check(served: &Served, info: &RequestInfo) -> Result<(), ApiError> {
+    let row = &served.row;
     let verbs = if info.subresource.is_empty() {
-        &served.row.verbs
+        &row.verbs
     } else {
-        &served.row.subresource(&info.subresource).ok_or_else(ApiError::no_such_resource)?.verbs
+        &row.subresource(&info.subresource).ok_or_else(ApiError::no_such_resource)?.verbs
     };
-    if verbs.contains(&info.verb) { Ok(()) } else { Err(ApiError::method_not_allowed()) }
+    let is_collection = !info.name_in_path;
+    if !row.namespaced && !info.namespace.is_empty() && !is_own_namespace(served, info) {
+        return Err(ApiError::no_such_resource());
+    }
+    if row.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") {
+        return Err(ApiError::method_not_allowed());
+    }
+    let fits = match info.verb.as_str() {
+        "create" if info.subresource.is_empty() => is_collection,
+        "list" | "deletecollection" => is_collection,
+        "watch" => true,
+        _ => !is_collection,
+    };
+    if fits && verbs.contains(&info.verb) { Ok(()) } else { Err(ApiError::method_not_allowed()) }
+}
+
+/// `/namespaces/x` has the namespace `x`, and its resource is cluster-scoped all the same.
+fn is_own_namespace(served: &Served, info: &RequestInfo) -> bool {
+    served.row.gvr.resource == "namespaces" && served.row.gvr.group.is_empty() && info.name == info.namespace
 }
 
 /// Serves a verb.
-pub(crate) async fn serve(
-    _server: &Arc<Inner>,
-    _served: &Arc<Served>,
-    _request: ApiRequest,
-) -> Result<Response<Body>, ApiError> {
-    Err(ApiError::method_not_allowed())
+pub(crate) fn serve(
+    server: Arc<Inner>,
+    served: Arc<Served>,
+    request: ApiRequest,
+) -> BoxFuture<'static, Result<Response<Body>, ApiError>> {
+    Box::pin(serve_call(server, served, request))
+}
+
+async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    let ApiRequest { parts, body, info, query, user, .. } = request;
+    let form = Form::negotiate(&parts.headers, true)?;
+    let call = Call {
+        server,
+        served,
+        now_unix_s: jiff::Timestamp::now().as_second(),
+        headers: parts.headers,
+        warnings: Mutex::new(Vec::new()),
+        info,
+        query,
+        user,
+        form,
+    };
+    if subresource::is_special(&call.info.subresource) {
+        return subresource::serve(call, body).await;
+    }
+    match call.info.verb.as_str() {
+        "get" => read::get(call).await,
+        "list" => read::list(call).await,
+        "watch" => watch::watch(call).await,
+        "create" => create::create(call, body).await,
+        "update" => update::put(call, body).await,
+        "patch" => patching::patch(call, body).await,
+        "delete" => delete::delete(call, body).await,
+        "deletecollection" => delete::delete_collection(call, body).await,
+        _ => Err(ApiError::method_not_allowed()),
+    }
 }
 
 /// A duration as Go writes one (`1h2m3.5s`), or a number of seconds.

@@ -1,0 +1,190 @@
+//! What the verbs share: the request taken apart, its body read, its answer put together.
+
+use super::options::{Validation, WriteOptions};
+use super::{Served, object};
+use crate::authn::UserInfo;
+use crate::body::{self, Body, BoxError};
+use crate::negotiate::{Form, Media, View, unsupported};
+use crate::query::Query;
+use crate::render;
+use crate::request_info::RequestInfo;
+use crate::server::Inner;
+use crate::{admission, negotiate};
+use api_core::{ApiError, GroupResource, Reason};
+use api_schema::codec;
+use api_schema::row::{Row, WriteContext};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A request for a resource that is stored.
+pub(crate) struct Call {
+    pub(crate) server: Arc<Inner>,
+    pub(crate) served: Arc<Served>,
+    pub(crate) info: RequestInfo,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    pub(crate) user: UserInfo,
+    pub(crate) form: Form,
+    pub(crate) now_unix_s: i64,
+    /// What the client is told beside the answer.
+    pub(crate) warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    pub(crate) fn row(&self) -> &Row {
+        &self.served.row
+    }
+
+    pub(crate) fn group_resource(&self) -> GroupResource {
+        self.row().gvr.group_resource()
+    }
+
+    pub(crate) fn not_found(&self) -> ApiError {
+        ApiError::not_found(&self.group_resource(), &self.info.name)
+    }
+
+    /// Key of an object of this resource, in this request's namespace.
+    pub(crate) fn key(&self, name: &str) -> String {
+        self.served.key(&self.info.namespace, name)
+    }
+
+    /// What hooks are told.
+    pub(crate) fn context(&self) -> WriteContext<'_> {
+        WriteContext { now_unix_s: self.now_unix_s, subresource: &self.info.subresource, user: &self.user.name }
+    }
+
+    /// The present time as the API writes it.
+    pub(crate) fn now(&self) -> String {
+        api_core::time::format_unix_s(self.now_unix_s)
+    }
+
+    /// Name of the manager of fields that this request sets.
+    pub(crate) fn manager(&self, options: &WriteOptions) -> String {
+        if !options.field_manager.is_empty() {
+            return options.field_manager.clone();
+        }
+        let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let name = agent.split('/').next().unwrap_or("");
+        let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
+        if name.is_empty() { "unknown".into() } else { name }
+    }
+
+    /// What admission is told.
+    pub(crate) fn admission<'a>(
+        &'a self,
+        operation: admission::Operation,
+        name: &'a str,
+        old: Option<&'a Value>,
+        dry_run: bool,
+    ) -> admission::Attributes<'a> {
+        admission::Attributes {
+            operation,
+            user: &self.user,
+            row: self.row(),
+            resource: &self.row().gvr,
+            subresource: &self.info.subresource,
+            namespace: if self.row().namespaced { &self.info.namespace } else { "" },
+            name,
+            old,
+            dry_run,
+        }
+    }
+
+    pub(crate) fn warn(&self, warnings: impl IntoIterator<Item = String>) {
+        self.warnings.lock().extend(warnings);
+    }
+
+    /// Decodes a body of the row's own kind.
+    pub(crate) fn decode(&self, bytes: &[u8], validation: Validation) -> Result<Value, ApiError> {
+        let media = body_media(&self.headers)?;
+        let decoded = codec::decode(self.row(), bytes, media, fields(validation))?;
+        self.warn(decoded.warnings);
+        Ok(decoded.value)
+    }
+
+    /// Reads an object that a patch made, as if it had come as a body.
+    pub(crate) fn decode_value(&self, value: Value, validation: Validation) -> Result<Value, ApiError> {
+        let decoded = codec::decode_value(self.row(), value, fields(validation))?;
+        self.warn(decoded.warnings);
+        Ok(decoded.value)
+    }
+
+    /// Brings a decoded object into its stored version, with defaults.
+    pub(crate) fn complete(&self, value: &mut Value) {
+        object::convert(self.row(), value, &self.row().storage_version);
+        if let Some(default) = self.row().hooks.default {
+            default(value);
+        }
+    }
+
+    /// An object as answer; `bytes` are served bytes of the stored version.
+    pub(crate) fn answer(&self, status: StatusCode, bytes: &Bytes) -> Result<Response<Body>, ApiError> {
+        let bytes = object::to_version(self.row(), bytes)?;
+        let response = match (self.form.view, self.form.media) {
+            (View::Object, Media::Json) => body::answer(status, "application/json", body::full(bytes)),
+            _ => render::object(&self.served, self.form, status, &bytes, &self.query, self.now_unix_s)?,
+        };
+        Ok(self.finish(response))
+    }
+
+    /// Any other JSON answer.
+    pub(crate) fn answer_value(&self, status: StatusCode, value: &Value) -> Result<Response<Body>, ApiError> {
+        let bytes = object::encode(value);
+        Ok(self.finish(render::bytes(self.form.media, status, bytes)?))
+    }
+
+    fn finish(&self, mut response: Response<Body>) -> Response<Body> {
+        add_warnings(response.headers_mut(), &self.warnings.lock());
+        response
+    }
+}
+
+/// Writes `Warning` headers, each warning once.
+pub(crate) fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
+    for (i, text) in warnings.iter().enumerate() {
+        if warnings[..i].contains(text) {
+            continue;
+        }
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            headers.append(http::header::WARNING, value);
+        }
+    }
+}
+
+pub(crate) fn fields(validation: Validation) -> codec::FieldValidation {
+    match validation {
+        Validation::Ignore => codec::FieldValidation::Ignore,
+        Validation::Warn => codec::FieldValidation::Warn,
+        Validation::Strict => codec::FieldValidation::Strict,
+    }
+}
+
+/// The language of a body by its `Content-Type`.
+pub(crate) fn body_media(headers: &HeaderMap) -> Result<codec::Media, ApiError> {
+    match negotiate::content_type(headers).as_str() {
+        "" | "application/json" => Ok(codec::Media::Json),
+        "application/yaml" => Ok(codec::Media::Yaml),
+        _ => Err(unsupported(&["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"])),
+    }
+}
+
+/// Reads a whole body, up to the limit.
+pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
+    // Boxed: the compiler cannot see through `Limited` that the future is `Send`.
+    let all: BoxFuture<'static, Result<Bytes, BoxError>> =
+        Limited::new(body, bytes_max).collect().map_ok(http_body_util::Collected::to_bytes).boxed();
+    match all.await {
+        Ok(all) => Ok(all),
+        Err(e) if e.downcast_ref::<LengthLimitError>().is_some() => {
+            let message = format!("Request entity too large: limit is {bytes_max}");
+            Err(ApiError::new(413, Reason::RequestEntityTooLarge, message))
+        }
+        Err(e) => Err(ApiError::bad_request(format!("reading the body failed: {e}"))),
+    }
+}

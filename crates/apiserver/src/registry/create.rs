@@ -1,0 +1,164 @@
+//! POST: a new object.
+
+use super::call::{Call, read_body};
+use super::metadata;
+use super::object;
+use super::options::WriteOptions;
+use super::patching;
+use super::txn::Attempt;
+use crate::Body;
+use crate::admission::Operation;
+use api_core::field::Errors;
+use api_core::meta::Meta;
+use api_core::{ApiError, Reason};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use rand::Rng;
+use serde_json::Value;
+
+/// Attempts to find a name that is free for `generateName`.
+const GENERATED_NAMES_MAX: usize = 8;
+
+/// Serves a POST to the collection.
+pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
+    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let value = call.decode(&bytes, options.validation)?;
+    let served = create_value(&call, value, &options).await?;
+    call.answer(StatusCode::CREATED, &served)
+}
+
+/// Makes an object of a decoded one; gives its served bytes.
+pub(crate) async fn create_value(call: &Call, mut value: Value, options: &WriteOptions) -> Result<Bytes, ApiError> {
+    check_namespace(call, &mut value)?;
+    call.complete(&mut value);
+    fill_metadata(call, &mut value);
+    drop_status(call, &mut value);
+    patching::managed_update(call, options, None, &mut value);
+    insert(call, value, options).await
+}
+
+/// Admission, preparation, validation, and the write itself, for an object that is complete.
+pub(crate) async fn insert(call: &Call, value: Value, options: &WriteOptions) -> Result<Bytes, ApiError> {
+    let mut value = value;
+    let generate = value.meta_str("generateName").to_owned();
+    let must_generate = value.name().is_empty() && !generate.is_empty();
+    admit(call, &mut value, options).await?;
+    prepare(call, &mut value);
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        if must_generate {
+            value.set_meta("name", &generate_name(&generate));
+        }
+        match attempt(call, &mut value, options).await {
+            Err(e) if must_generate && e.reason == Reason::AlreadyExists && attempts < GENERATED_NAMES_MAX => {}
+            result => return result,
+        }
+    }
+}
+
+async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<(), ApiError> {
+    let name = value.name().to_owned();
+    let mut warnings = Vec::new();
+    let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
+    call.server.admission.mutate(&attributes, value, &mut warnings).await?;
+    call.warn(warnings);
+    Ok(())
+}
+
+fn prepare(call: &Call, value: &mut Value) {
+    let hooks = call.row().hooks;
+    if hooks.has_generation {
+        value.metadata_mut().insert("generation".into(), 1.into());
+    }
+    if let Some(prepare) = hooks.prepare_create {
+        prepare(&call.context(), value);
+    }
+}
+
+async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<Bytes, ApiError> {
+    let (row, registry) = (call.row(), &call.server.registry);
+    let mut errors = Errors::new();
+    let held = registry.pools.allocate(row, value, None, &mut errors, options.dry_run);
+    metadata::check_create(row, value, &mut errors);
+    if let Some(validate) = row.hooks.validate {
+        validate(value, &mut errors);
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(&row.kind.group_kind(), value.name(), &errors));
+    }
+    if let Some(warnings) = row.hooks.warnings {
+        call.warn(warnings(value, None));
+    }
+    let name = value.name().to_owned();
+    let mut warnings = Vec::new();
+    let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
+    call.server.admission.validate(&attributes, Some(value), &mut warnings).await?;
+    call.warn(warnings);
+    if !value.resource_version().is_empty() && !options.dry_run {
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::new(500, Reason::Unknown, why));
+    }
+    value.set_meta("resourceVersion", "");
+    let stored = object::encode(value);
+    let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
+    if options.dry_run {
+        return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(stored) };
+    }
+    let lease = registry.lease_for(row).await?;
+    match registry.put(&key, 0, stored.clone(), lease).await? {
+        Attempt::Done(revision) => {
+            held.keep();
+            object::with_revision(&stored, revision).map_err(ApiError::internal)
+        }
+        Attempt::Lost(_) => Err(exists()),
+    }
+}
+
+/// Sets the namespace of the URL; another one in the object is refused.
+pub(crate) fn check_namespace(call: &Call, value: &mut Value) -> Result<(), ApiError> {
+    if !call.row().namespaced {
+        return Ok(());
+    }
+    let namespace = value.namespace();
+    if !namespace.is_empty() && namespace != call.info.namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(why));
+    }
+    value.set_meta("namespace", &call.info.namespace);
+    Ok(())
+}
+
+/// What the server alone decides of a new object's metadata.
+pub(crate) fn fill_metadata(call: &Call, value: &mut Value) {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        value.metadata_mut().remove(field);
+    }
+    value.set_meta("uid", &uuid::Uuid::new_v4().to_string());
+    value.set_meta("creationTimestamp", &call.now());
+}
+
+/// A new object has the status of one without status, if status is a subresource.
+pub(crate) fn drop_status(call: &Call, value: &mut Value) {
+    if call.row().subresource("status").is_none() {
+        return;
+    }
+    let Some(object) = value.as_object_mut() else { return };
+    match &call.served.empty_status {
+        Some(status) => object.insert("status".into(), status.clone()),
+        None => object.remove("status"),
+    };
+}
+
+/// A name that starts with `base`, at most 63 bytes long.
+fn generate_name(base: &str) -> String {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut rng = rand::rng();
+    let mut end = base.len().min(58);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let suffix: String = (0..5).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect();
+    format!("{}{suffix}", &base[..end])
+}

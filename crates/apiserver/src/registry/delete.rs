@@ -1,0 +1,309 @@
+//! DELETE: at once, after a grace period, or when the finalizers are gone; and collections.
+
+use super::call::{Call, body_media, read_body};
+use super::object;
+use super::options::{DeleteOptions, ListOptions};
+use super::read;
+use super::txn::{Attempt, Current};
+use crate::Body;
+use crate::admission::Operation;
+use api_core::meta::Meta;
+use api_core::{ApiError, GroupResource};
+use api_schema::codec;
+use api_schema::row::Row;
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+/// Serves a DELETE of an object.
+pub(crate) async fn delete(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let options = read_options(&call, body).await?;
+    let name = call.info.name.clone();
+    let deleted = delete_one(&call, &name, &options).await?;
+    let accepted = !deleted.gone
+        && (options.orphan_dependents == Some(false)
+            || options.propagation == Some(super::options::Propagation::Foreground));
+    let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
+    match deleted.answer {
+        Answer::Object(bytes) => call.answer(status, &bytes),
+        Answer::Status(uid) => call.answer_value(status, &success(&call, &name, &uid)),
+    }
+}
+
+/// Serves a DELETE of a collection: what the selectors choose, one by one.
+pub(crate) async fn delete_collection(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let options = read_options(&call, body).await?;
+    let list_options = ListOptions::read(&call.query, false)?;
+    let page = read::select(&call, &list_options).await?;
+    for item in &page.items {
+        match delete_one(&call, &item.name, &options).await {
+            Ok(_) => {}
+            Err(e) if e.code == 404 => {}
+            Err(e) => return Err(e),
+        }
+    }
+    read::answer_page(&call, page)
+}
+
+async fn read_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError> {
+    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    if bytes.is_empty() {
+        return DeleteOptions::read(&call.query, None);
+    }
+    let value: Value = match body_media(&call.headers)? {
+        codec::Media::Json => serde_json::from_slice(&bytes).map_err(|e| ApiError::bad_request(e.to_string()))?,
+        codec::Media::Yaml => crate::yaml::parse(&bytes)?,
+    };
+    DeleteOptions::read(&call.query, Some(&value))
+}
+
+/// The end of a DELETE.
+pub(crate) struct Deleted {
+    pub(crate) gone: bool,
+    pub(crate) answer: Answer,
+}
+
+/// What a DELETE answers with.
+pub(crate) enum Answer {
+    /// Served bytes of the stored version.
+    Object(Bytes),
+    /// A `Status` that names the uid.
+    Status(String),
+}
+
+/// What to do with an object that someone wants to be gone.
+enum Plan {
+    /// It goes now.
+    Remove,
+    /// It is marked first; then it goes now.
+    MarkAndRemove(Box<Value>),
+    /// It is marked, and goes later.
+    Mark(Box<Value>),
+    /// It is on its way already.
+    Nothing,
+}
+
+/// Deletes one object of the request's namespace.
+pub(crate) async fn delete_one(call: &Call, name: &str, options: &DeleteOptions) -> Result<Deleted, ApiError> {
+    let key = call.key(name);
+    let registry = &call.server.registry;
+    let gone = || ApiError::not_found(&call.group_resource(), name);
+    loop {
+        let Some(current) = registry.read_live(&key).await? else { return Err(gone()) };
+        check_preconditions(call.row(), name, &current, options)?;
+        let mut warnings = Vec::new();
+        let attributes = call.admission(Operation::Delete, name, Some(&current.value), options.dry_run);
+        call.server.admission.validate(&attributes, None, &mut warnings).await?;
+        call.warn(warnings);
+        match carry_out(call, &key, current, options).await? {
+            Some(deleted) => return Ok(deleted),
+            None => continue,
+        }
+    }
+}
+
+/// `None` if someone else wrote the object in the meantime.
+async fn carry_out(
+    call: &Call,
+    key: &str,
+    mut current: Current,
+    options: &DeleteOptions,
+) -> Result<Option<Deleted>, ApiError> {
+    let (row, registry) = (call.row(), &call.server.registry);
+    let plan = plan(row, &current.value, options, call.now_unix_s);
+    let (marked, removes) = match plan {
+        Plan::Nothing => {
+            let bytes = serve(&current.value, current.revision)?;
+            return Ok(Some(Deleted { gone: false, answer: answer(row, &current.value, bytes) }));
+        }
+        Plan::Remove => (None, true),
+        Plan::MarkAndRemove(value) => (Some(value), true),
+        Plan::Mark(value) => (Some(value), false),
+    };
+    if let Some(value) = marked {
+        if !options.dry_run && *value != current.value {
+            match registry.put(key, current.revision, object::encode(&value), 0).await? {
+                Attempt::Done(revision) => current.revision = revision,
+                Attempt::Lost(_) => return Ok(None),
+            }
+        }
+        current.value = *value;
+    }
+    if !removes {
+        let bytes = serve(&current.value, current.revision)?;
+        return Ok(Some(Deleted { gone: false, answer: Answer::Object(bytes) }));
+    }
+    let mut revision = current.revision;
+    if !options.dry_run {
+        match registry.remove(key, current.revision).await? {
+            Attempt::Done(at) => revision = at,
+            Attempt::Lost(_) => return Ok(None),
+        }
+        registry.pools.release(row, &current.value);
+    }
+    let bytes = serve(&current.value, revision)?;
+    Ok(Some(Deleted { gone: true, answer: answer(row, &current.value, bytes) }))
+}
+
+fn serve(value: &Value, revision: i64) -> Result<Bytes, ApiError> {
+    object::with_revision(&object::encode(value), revision).map_err(ApiError::internal)
+}
+
+fn answer(row: &Row, value: &Value, bytes: Bytes) -> Answer {
+    if row.hooks.returns_deleted { Answer::Object(bytes) } else { Answer::Status(value.uid().to_owned()) }
+}
+
+fn success(call: &Call, name: &str, uid: &str) -> Value {
+    let GroupResource { group, resource } = call.group_resource();
+    let mut details = json!({"name": name, "kind": resource, "uid": uid});
+    if !group.is_empty() {
+        details["group"] = group.into();
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+fn check_preconditions(row: &Row, name: &str, current: &Current, options: &DeleteOptions) -> Result<(), ApiError> {
+    // Upstream names the kind here, not the resource.
+    let gk = row.kind.group_kind();
+    let about = GroupResource { group: gk.group, resource: gk.kind };
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != current.value.uid()) {
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted \
+             and then recreated",
+            current.value.uid()
+        );
+        return Err(ApiError::conflict(&about, name, &why));
+    }
+    if let Some(version) = options.resource_version.as_deref().filter(|v| *v != current.revision.to_string()) {
+        let why = format!(
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The \
+             object might have been modified",
+            current.revision
+        );
+        return Err(ApiError::conflict(&about, name, &why));
+    }
+    Ok(())
+}
+
+fn plan(row: &Row, value: &Value, options: &DeleteOptions, now_unix_s: i64) -> Plan {
+    if row.hooks.has_spec_finalizers {
+        if let Some(plan) = plan_by_spec_finalizers(value, now_unix_s) {
+            return plan;
+        }
+    }
+    let mut marked = value.clone();
+    set_propagation(row, &mut marked, options);
+    let has_finalizers = !marked.finalizers().is_empty();
+    match grace(row, value, options) {
+        Grace::Pending => return Plan::Nothing,
+        Grace::For(seconds) => {
+            mark(&mut marked, now_unix_s, seconds);
+            if has_finalizers || seconds > 0 { Plan::Mark(marked.into()) } else { Plan::MarkAndRemove(marked.into()) }
+        }
+        Grace::None if has_finalizers => {
+            if value.is_deleting() && grace_of(value).is_none_or(|s| s == 0) {
+                return Plan::Mark(marked.into());
+            }
+            mark(&mut marked, now_unix_s, 0);
+            Plan::Mark(marked.into())
+        }
+        Grace::None => Plan::Remove,
+    }
+}
+
+enum Grace {
+    /// The kind has none.
+    None,
+    /// It has begun, and is not to be shortened.
+    Pending,
+    /// So long from now on (or from when it began).
+    For(i64),
+}
+
+fn grace_of(value: &Value) -> Option<i64> {
+    value.metadata()?.get("deletionGracePeriodSeconds")?.as_i64()
+}
+
+fn grace(row: &Row, value: &Value, options: &DeleteOptions) -> Grace {
+    let Some(default) = row.hooks.default_grace_s else { return Grace::None };
+    if value.is_deleting() {
+        return match (grace_of(value), options.grace_period_s) {
+            (None, _) => Grace::None,
+            (Some(left), Some(asked)) if asked.max(0) < left => Grace::For(if asked < 0 { 1 } else { asked }),
+            (Some(_), _) => Grace::Pending,
+        };
+    }
+    match (default(value), options.grace_period_s) {
+        (None, _) => Grace::For(0),
+        (Some(_), Some(asked)) => Grace::For(if asked < 0 { 1 } else { asked }),
+        (Some(seconds), None) => Grace::For(if seconds < 0 { 1 } else { seconds }),
+    }
+}
+
+/// Sets the time at which the object is to be gone; counts the first time as a change.
+fn mark(value: &mut Value, now_unix_s: i64, grace_s: i64) {
+    let began = match (value.is_deleting(), grace_of(value)) {
+        (true, Some(grace)) => {
+            api_core::time::parse_unix_s(value.meta_str("deletionTimestamp")).map_or(now_unix_s, |at| at - grace)
+        }
+        _ => now_unix_s,
+    };
+    let first = !value.is_deleting();
+    let at = api_core::time::format_unix_s(began + grace_s);
+    value.set_meta("deletionTimestamp", &at);
+    let meta = value.metadata_mut();
+    meta.insert("deletionGracePeriodSeconds".into(), grace_s.into());
+    let generation = meta.get("generation").and_then(Value::as_i64).unwrap_or(0);
+    if first && generation > 0 {
+        meta.insert("generation".into(), (generation + 1).into());
+    }
+}
+
+/// Sets or drops the finalizers that say what becomes of dependents.
+fn set_propagation(row: &Row, value: &mut Value, options: &DeleteOptions) {
+    const ORPHAN: &str = "orphan";
+    const FOREGROUND: &str = "foregroundDeletion";
+    let before: Vec<String> = value.finalizers().into_iter().map(str::to_owned).collect();
+    let has = |name: &str| before.iter().any(|f| f == name);
+    let orphan = options.orphans(has(ORPHAN), row.hooks.orphan_by_default && !has(FOREGROUND));
+    let foreground = options.is_foreground(has(FOREGROUND));
+    let mut after: Vec<String> = before.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    if orphan {
+        after.push(ORPHAN.into());
+    }
+    if foreground {
+        after.push(FOREGROUND.into());
+    }
+    let same = before.len() == after.len() && before.iter().all(|f| after.contains(f));
+    if same {
+        return;
+    }
+    if after.is_empty() {
+        value.metadata_mut().remove("finalizers");
+    } else {
+        value.metadata_mut().insert("finalizers".into(), after.into());
+    }
+}
+
+fn spec_finalizers(value: &Value) -> usize {
+    value.get("spec").and_then(|s| s.get("finalizers")).and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+/// A kind whose `spec.finalizers` hold it back is marked and terminates; its own controller empties the list.
+fn plan_by_spec_finalizers(value: &Value, now_unix_s: i64) -> Option<Plan> {
+    if value.is_deleting() {
+        return (spec_finalizers(value) > 0).then(|| Plan::Mark(value.clone().into()));
+    }
+    let mut marked = value.clone();
+    marked.set_meta("deletionTimestamp", &api_core::time::format_unix_s(now_unix_s));
+    marked["status"]["phase"] = "Terminating".into();
+    (spec_finalizers(value) > 0).then(|| Plan::Mark(marked.into()))
+}
+
+/// Whether an update has taken away the last thing that held back a deletion.
+pub(crate) fn is_due(row: &Row, new: &Value, old: &Value) -> bool {
+    new.finalizers().is_empty()
+        && old.is_deleting()
+        && grace_of(old).is_none_or(|s| s == 0)
+        && !(row.hooks.has_spec_finalizers && spec_finalizers(new) > 0)
+}

@@ -1,0 +1,232 @@
+//! Which objects a list means: selectors, snapshots, pages.
+
+use super::options::{ListOptions, Match};
+use super::{Served, txn};
+use crate::registry::call::Call;
+use api_core::selector::{fields, labels};
+use api_core::status::{Cause, Details};
+use api_core::{ApiError, Reason};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use watch_cache::{CacheError, Object, Objects, Snapshot};
+
+/// How long a read waits for the cache to have what it asks for.
+const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What was selected.
+pub(crate) struct Page {
+    pub(crate) items: Vec<Arc<Object>>,
+    pub(crate) revision: i64,
+    /// Empty if there is no more.
+    pub(crate) continue_token: String,
+    /// How many come after this page, if that is known.
+    pub(crate) remaining: Option<usize>,
+}
+
+/// Labels and fields that are asked for.
+pub(crate) struct Selectors {
+    labels: labels::Selector,
+    fields: fields::Selector,
+    everything: bool,
+}
+
+impl Selectors {
+    /// Checks that the row offers the fields.
+    pub(crate) fn new(served: &Served, options: &ListOptions) -> Result<Self, ApiError> {
+        for term in options.fields.terms() {
+            let known = |name: &&&str| **name == term.field;
+            let general = ["metadata.name", "metadata.namespace"];
+            if general.iter().find(known).is_none() && served.selectable.iter().find(known).is_none() {
+                return Err(unknown_field(served, &term.field));
+            }
+        }
+        Ok(Self {
+            everything: options.labels.is_everything() && options.fields.is_empty(),
+            labels: options.labels.clone(),
+            fields: options.fields.clone(),
+        })
+    }
+
+    /// A field that must have one value, to wake a watch for nothing else.
+    pub(crate) fn single_field(&self) -> Option<(String, String)> {
+        let term = self.fields.terms().iter().find(|t| !t.negated)?;
+        Some((term.field.clone(), term.value.clone()))
+    }
+
+    pub(crate) fn is_everything(&self) -> bool {
+        self.everything
+    }
+
+    pub(crate) fn matches(&self, object: &Object) -> bool {
+        self.everything || (self.labels.matches(&*object.labels) && self.fields.matches(|name| object.field(name)))
+    }
+}
+
+fn unknown_field(served: &Served, field: &str) -> ApiError {
+    if served.selectable.is_empty() {
+        let known = "only \"metadata.name\", \"metadata.namespace\"";
+        return ApiError::bad_request(format!("{field:?} is not a known field selector: {known}"));
+    }
+    ApiError::bad_request(format!("field label not supported: {field}"))
+}
+
+/// Prefix of the keys of a namespace, or of all.
+pub(crate) fn prefix(served: &Served, namespace: &str) -> String {
+    if served.row.namespaced && !namespace.is_empty() {
+        format!("{}/{namespace}/", served.row.storage_prefix)
+    } else {
+        format!("{}/", served.row.storage_prefix)
+    }
+}
+
+/// Where the next page starts.
+#[derive(Debug, Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+fn encode_token(revision: i64, start: &str) -> String {
+    let token = Token { v: "meta.k8s.io/v1".into(), rv: revision, start: format!("{start}\0") };
+    serde_json::to_vec(&token).map(|json| URL_SAFE_NO_PAD.encode(json)).unwrap_or_default()
+}
+
+fn decode_token(text: &str, prefix: &str) -> Result<(i64, String), ApiError> {
+    let bad = |why: String| ApiError::bad_request(format!("continue key is not valid: {why}"));
+    let json = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
+    let token: Token = serde_json::from_slice(&json).map_err(|e| bad(e.to_string()))?;
+    if token.v != "meta.k8s.io/v1" {
+        return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));
+    }
+    Ok((token.rv, format!("{prefix}{}", token.start)))
+}
+
+/// Selects what the options ask for.
+pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, ApiError> {
+    let selectors = Selectors::new(&call.served, options)?;
+    let prefix = prefix(&call.served, &call.info.namespace);
+    let start = start(call, options, &prefix).await?;
+    let snapshot = &start.snapshot;
+    if let Some(broken) = snapshot.undecodable(prefix.as_bytes()) {
+        return Err(ApiError::internal(format!("unable to decode {:?}", String::from_utf8_lossy(&broken.key))));
+    }
+    let mut objects = match &start.after {
+        Some(key) => snapshot.page(prefix.as_bytes(), key.as_bytes()),
+        None => snapshot.prefix(prefix.as_bytes()),
+    };
+    let limit = if options.limit == 0 { usize::MAX } else { options.limit };
+    let mut items = Vec::with_capacity(objects.len().min(limit));
+    items.extend(objects.by_ref().filter(|o| selectors.matches(o)).take(limit).cloned());
+    let revision = snapshot.revision();
+    let (continue_token, remaining) = rest(&selectors, &items, objects, limit, revision, &prefix);
+    Ok(Page { items, revision, continue_token, remaining })
+}
+
+fn rest(
+    selectors: &Selectors,
+    items: &[Arc<Object>],
+    mut objects: Objects<'_>,
+    limit: usize,
+    revision: i64,
+    prefix: &str,
+) -> (String, Option<usize>) {
+    let remaining = objects.len();
+    let more = items.len() == limit && objects.any(|o| selectors.matches(o));
+    let Some(last) = items.last().filter(|_| more) else { return (String::new(), None) };
+    let key = String::from_utf8_lossy(&last.key);
+    let token = encode_token(revision, key.strip_prefix(prefix).unwrap_or(&key));
+    (token, selectors.is_everything().then_some(remaining))
+}
+
+/// The state to list, and the key that the page comes after.
+struct Start {
+    snapshot: Arc<Snapshot>,
+    after: Option<String>,
+}
+
+async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start, ApiError> {
+    let cache = call.served.cache()?;
+    if !options.continue_token.is_empty() {
+        if options.revision.is_some_and(|r| r != 0) {
+            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        let (revision, after) = decode_token(&options.continue_token, prefix)?;
+        let after = Some(after.trim_end_matches('\0').to_owned());
+        if revision <= 0 {
+            fresh(call).await?;
+            return Ok(Start { snapshot: cache.snapshot(), after });
+        }
+        let snapshot = cache.snapshot_at(revision).map_err(|_| expired_page())?;
+        return Ok(Start { snapshot, after });
+    }
+    // Upstream's old rule: a limit without a match asks for exactly that revision.
+    let exact = options.matching == Match::Exact || (options.matching == Match::Unset && options.limit > 0);
+    let snapshot = match options.revision {
+        None => {
+            fresh(call).await?;
+            cache.snapshot()
+        }
+        Some(0) => cache.snapshot(),
+        Some(revision) => {
+            wait(call, revision).await?;
+            let at = if exact { cache.snapshot_at(revision) } else { Ok(cache.snapshot()) };
+            at.map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))?
+        }
+    };
+    Ok(Start { snapshot, after: None })
+}
+
+/// Waits until the cache has all that the store had when the request came.
+pub(crate) async fn fresh(call: &Call) -> Result<(), ApiError> {
+    let cache = call.served.cache()?;
+    let newest = call.server.registry.store.revision().await.map_err(|e| txn::failed(&e))?;
+    cache.wait_until(newest, Instant::now() + FRESH_TIMEOUT).await.map_err(|e| cache_failed(&e, newest))
+}
+
+/// Waits until the cache has reached a revision that the client has seen.
+pub(crate) async fn wait(call: &Call, revision: i64) -> Result<(), ApiError> {
+    let cache = call.served.cache()?;
+    if cache.snapshot().revision() >= revision {
+        return Ok(());
+    }
+    let newest = call.server.registry.store.revision().await.map_err(|e| txn::failed(&e))?;
+    if newest < revision {
+        return Err(too_new(revision, newest));
+    }
+    cache.wait_until(revision, Instant::now() + FRESH_TIMEOUT).await.map_err(|e| cache_failed(&e, revision))
+}
+
+/// A cache that cannot answer, as the client sees it.
+pub(crate) fn cache_failed(error: &CacheError, asked: i64) -> ApiError {
+    match error {
+        CacheError::TooOld { oldest } => ApiError::expired(format!("too old resource version: {asked} ({oldest})")),
+        CacheError::TooLarge { current } => too_new(asked, *current),
+        CacheError::TooManyWatches => ApiError::new(429, Reason::TooManyRequests, "too many watches")
+            .with_details(Details { retry_after_seconds: 1, ..Details::default() }),
+        CacheError::Closed => ApiError::new(503, Reason::ServiceUnavailable, "the server is shutting down"),
+    }
+}
+
+fn too_new(asked: i64, newest: i64) -> ApiError {
+    let message = format!("Too large resource version: {asked}, current: {newest}");
+    let cause = Cause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        ..Cause::default()
+    };
+    let details = Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() };
+    ApiError::new(504, Reason::Timeout, format!("Timeout: {message}")).with_details(details)
+}
+
+/// The revision of the token is no longer known.
+fn expired_page() -> ApiError {
+    ApiError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
+         the continue parameter.",
+    )
+}

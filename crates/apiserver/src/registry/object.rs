@@ -1,0 +1,154 @@
+//! Objects as bytes: the stored form, the served form, and the way between the two.
+//!
+//! Stored: JSON of the storage version without `metadata.resourceVersion`. Served: the same with it spliced in.
+
+use api_core::meta::Meta;
+use api_core::{ApiError, Gvk};
+use api_schema::row::Row;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The served bytes of a stored value.
+pub(crate) fn with_revision(stored: &[u8], revision: i64) -> Result<Bytes, serde_json::Error> {
+    let Some(at) = after_metadata(stored) else {
+        let mut value: Value = serde_json::from_slice(stored)?;
+        set_revision(&mut value, revision);
+        return Ok(encode(&value));
+    };
+    let (head, tail) = stored.split_at(at);
+    let mut out = Vec::with_capacity(stored.len() + 32);
+    out.extend_from_slice(head);
+    out.extend_from_slice(b"\"resourceVersion\":\"");
+    out.extend_from_slice(revision.to_string().as_bytes());
+    out.push(b'"');
+    if tail.first() != Some(&b'}') {
+        out.push(b',');
+    }
+    out.extend_from_slice(tail);
+    Ok(out.into())
+}
+
+/// The same object with another revision.
+pub(crate) fn restamp(served: &[u8], revision: i64) -> Result<Bytes, serde_json::Error> {
+    const FIELD: &[u8] = b"\"resourceVersion\":\"";
+    let spliced = after_metadata(served).and_then(|at| skip(served, at, FIELD));
+    let end = spliced.and_then(|from| Some(from + served.get(from..)?.iter().take(24).position(|b| *b == b'"')?));
+    let (Some(from), Some(end)) = (spliced, end) else {
+        let mut value: Value = serde_json::from_slice(served)?;
+        set_revision(&mut value, revision);
+        return Ok(encode(&value));
+    };
+    let revision = revision.to_string();
+    Ok([&served[..from], revision.as_bytes(), &served[end..]].concat().into())
+}
+
+/// Offset just after `"metadata":{`, if `kind` and `apiVersion` are all that comes before it.
+fn after_metadata(stored: &[u8]) -> Option<usize> {
+    let mut at = skip(stored, 0, b"{")?;
+    loop {
+        if let Some(end) = skip(stored, at, b"\"metadata\":{") {
+            return Some(end);
+        }
+        at = skip(stored, at, b"\"kind\":\"").or_else(|| skip(stored, at, b"\"apiVersion\":\""))?;
+        at += stored.get(at..)?.iter().take(256).position(|b| *b == b'"')? + 1;
+        at = skip(stored, at, b",")?;
+    }
+}
+
+fn skip(bytes: &[u8], at: usize, expected: &[u8]) -> Option<usize> {
+    bytes.get(at..)?.starts_with(expected).then_some(at + expected.len())
+}
+
+/// Sets `metadata.resourceVersion`.
+pub(crate) fn set_revision(value: &mut Value, revision: i64) {
+    value.set_meta("resourceVersion", &revision.to_string());
+}
+
+/// `kind`, `apiVersion`, `metadata` first, then the rest.
+pub(crate) fn encode(value: &Value) -> Bytes {
+    api_schema::codec::encode(value)
+}
+
+/// Reads stored or served bytes. What cannot be read is the store's fault.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(bytes).map_err(|e| ApiError::internal(format!("stored object is unreadable: {e}")))
+}
+
+/// Converts an object to a version of its kind, if it is in another one.
+pub(crate) fn convert(row: &Row, value: &mut Value, to: &Gvk) {
+    let api_version = to.api_version();
+    if value.get("apiVersion").and_then(Value::as_str) == Some(&api_version) {
+        return;
+    }
+    if let Some(convert) = row.hooks.convert {
+        convert(value, to);
+    }
+    if let Some(object) = value.as_object_mut() {
+        object.insert("apiVersion".into(), api_version.into());
+        object.insert("kind".into(), to.kind.clone().into());
+    }
+}
+
+/// Whether objects are served as they are stored.
+pub(crate) fn is_as_stored(row: &Row) -> bool {
+    row.kind == row.storage_version
+}
+
+/// Served bytes of a row's version from served bytes of its storage version.
+pub(crate) fn to_version(row: &Row, bytes: &Bytes) -> Result<Bytes, ApiError> {
+    if is_as_stored(row) {
+        return Ok(bytes.clone());
+    }
+    let mut value = decode(bytes)?;
+    convert(row, &mut value, &row.kind);
+    Ok(encode(&value))
+}
+
+/// As an item of a list: without `kind` and `apiVersion`, as upstream has it for built-in kinds.
+pub(crate) fn as_item(bytes: &Bytes) -> Bytes {
+    let metadata = after_metadata(bytes).map(|at| at - "\"metadata\":{".len());
+    match metadata {
+        // One byte before `"metadata"` is replaced by the opening brace when it is written.
+        Some(at) if at > 1 => bytes.slice(at..),
+        _ => bytes.slice(1..),
+    }
+}
+
+/// The parts of an object that need no schema.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: &'a RawValue,
+}
+
+/// A `PartialObjectMetadata` of an object's bytes.
+pub(crate) fn metadata_only(bytes: &[u8], version: &str) -> Result<String, ApiError> {
+    let head: Head<'_> = serde_json::from_slice(bytes).map_err(ApiError::internal)?;
+    let metadata = head.metadata.get();
+    Ok(format!(
+        "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{metadata}}}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_is_spliced_into_metadata() {
+        let stored = br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{}}"#;
+        let served = with_revision(stored, 7).expect("json");
+        assert_eq!(
+            std::str::from_utf8(&served).expect("text"),
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"7","name":"a"},"spec":{}}"#
+        );
+        let later = restamp(&served, 10).expect("json");
+        assert_eq!(later, with_revision(stored, 10).expect("json"));
+        let odd = with_revision(br#"{"spec":{},"metadata":{"name":"a"},"kind":"X"}"#, 7).expect("json");
+        let odd: Value = serde_json::from_slice(&odd).expect("json");
+        assert_eq!(odd["metadata"]["resourceVersion"], "7");
+        assert_eq!(&as_item(&served)[..14], b"\"metadata\":{\"r");
+    }
+}

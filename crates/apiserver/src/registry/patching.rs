@@ -1,0 +1,188 @@
+//! PATCH in its four types, and managed fields: the one place that calls `api-patch`.
+
+use super::call::{Call, read_body};
+use super::object;
+use super::options::WriteOptions;
+use super::txn::Current;
+use super::update::{self, Edit};
+use crate::Body;
+use crate::negotiate::{content_type, unsupported};
+use api_core::ApiError;
+use api_core::meta::Meta;
+use api_patch::managed::{self, Manager};
+use api_schema::row::Row;
+use api_schema::schema::{Schema, StructId};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::Value;
+
+/// The types of a patch, as upstream lists them.
+const TYPES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PatchType {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl PatchType {
+    /// By the request's `Content-Type`.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        match content_type(headers).as_str() {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            "application/apply-patch+yaml" => Ok(Self::Apply),
+            _ => Err(unsupported(&TYPES)),
+        }
+    }
+}
+
+/// Serves a PATCH of an object, or of a subresource that has the object's own kind.
+pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let kind = PatchType::of(&call.headers)?;
+    let options = WriteOptions::read(&call.query, "PatchOptions", kind == PatchType::Apply)?;
+    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let edit = edit(&call, kind, &bytes, &options)?;
+    let create = kind == PatchType::Apply && call.info.subresource.is_empty();
+    let updated = update::update(&call, &options, &*edit, create).await?;
+    let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
+    call.answer(status, &updated.bytes)
+}
+
+fn edit<'a>(
+    call: &Call,
+    kind: PatchType,
+    bytes: &'a Bytes,
+    options: &'a WriteOptions,
+) -> Result<Box<Edit<'a>>, ApiError> {
+    if kind == PatchType::Apply {
+        return apply_edit(call, bytes, options);
+    }
+    let parsed = parse(kind, bytes)?;
+    Ok(Box::new(move |call, current| {
+        let current = current.ok_or_else(|| call.not_found())?;
+        let shown = shown(call.row(), current);
+        let patched = patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, &shown)?;
+        let mut value = call.decode_value(patched, options.validation)?;
+        update::check_name(call, &value)?;
+        call.complete(&mut value);
+        Ok(value)
+    }))
+}
+
+/// Applies a patch to an object as its clients see it.
+pub(crate) fn patch_value(
+    schema: &Schema,
+    root: StructId,
+    kind: PatchType,
+    bytes: &[u8],
+    parsed: &Value,
+    shown: &Value,
+) -> Result<Value, ApiError> {
+    match kind {
+        PatchType::Json => api_patch::json_patch(shown, bytes),
+        PatchType::Merge => api_patch::merge_patch(shown, bytes),
+        PatchType::Strategic | PatchType::Apply => api_patch::strategic_merge(schema, root, shown, parsed),
+    }
+}
+
+/// Reads a patch; a JSON patch is read by who applies it.
+pub(crate) fn parse(kind: PatchType, bytes: &[u8]) -> Result<Value, ApiError> {
+    if kind == PatchType::Json {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))
+}
+
+/// The object in the version of the row, with its resource version.
+pub(crate) fn shown(row: &Row, current: &Current) -> Value {
+    let mut shown = current.value.clone();
+    object::convert(row, &mut shown, &row.kind);
+    object::set_revision(&mut shown, current.revision);
+    shown
+}
+
+fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> Result<Box<Edit<'a>>, ApiError> {
+    let applied = crate::yaml::parse(bytes)?;
+    check_applied(call, &applied)?;
+    let decoded = call.decode_value(applied.clone(), options.validation)?;
+    drop(decoded);
+    Ok(Box::new(move |call, current| {
+        let row = call.row();
+        let live = current.map(|c| shown(row, c));
+        let name = call.manager(options);
+        let now = call.now();
+        let manager = manager(call, &name, &now);
+        let merged = managed::apply(&row.schema, row.root, live.as_ref(), &applied, &manager, options.force)?;
+        let mut value = call.decode_value(merged, super::options::Validation::Ignore)?;
+        if row.namespaced {
+            value.set_meta("namespace", &call.info.namespace);
+        }
+        value.set_meta("name", &call.info.name);
+        call.complete(&mut value);
+        Ok(value)
+    }))
+}
+
+fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
+    let name = applied.name();
+    if !name.is_empty() && name != call.info.name {
+        let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.info.name);
+        return Err(ApiError::bad_request(why));
+    }
+    let namespace = applied.namespace();
+    if call.row().namespaced && !namespace.is_empty() && namespace != call.info.namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(why));
+    }
+    if applied.metadata().is_some_and(|m| m.contains_key("managedFields")) {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+fn manager<'a>(call: &'a Call, name: &'a str, now: &'a str) -> Manager<'a> {
+    let subresource = call.info.subresource.as_str();
+    let has_status = call.row().subresource("status").is_some();
+    Manager {
+        name,
+        api_version: &call.served.api_version,
+        subresource,
+        // A write through `scale` leaves its entry without a time.
+        now: if subresource == "scale" { "" } else { now },
+        reset: managed::reset_fields(has_status, subresource),
+    }
+}
+
+/// Notes who set which field of `new`; both objects are in their stored version. Server-side apply has noted its own.
+pub(crate) fn managed_update(call: &Call, options: &WriteOptions, old: Option<&Value>, new: &mut Value) {
+    if content_type(&call.headers) == TYPES[3] {
+        return;
+    }
+    let row = call.row();
+    let (name, now) = (call.manager(options), call.now());
+    let manager = manager(call, &name, &now);
+    if object::is_as_stored(row) {
+        managed::update(&row.schema, row.root, old, new, &manager);
+        return;
+    }
+    let convert = |value: &Value| {
+        let mut value = value.clone();
+        object::convert(row, &mut value, &row.kind);
+        value
+    };
+    let mut shown = convert(new);
+    managed::update(&row.schema, row.root, old.map(convert).as_ref(), &mut shown, &manager);
+    match shown.metadata().and_then(|m| m.get("managedFields")) {
+        Some(fields) => new.metadata_mut().insert("managedFields".into(), fields.clone()),
+        None => new.metadata_mut().remove("managedFields"),
+    };
+}

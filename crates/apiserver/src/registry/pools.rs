@@ -1,0 +1,227 @@
+//! Service addresses and node ports: what is taken, and who may have what. Which kinds take any is said by their rows.
+//!
+//! Rebuilt from the caches at start. A write takes first and gives back what it took if it does not happen.
+
+use super::Registry;
+use crate::config::Config;
+use api_core::field::Errors;
+use api_schema::row::{Allocation, Pool, Row};
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use rand::Rng;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+/// Draws at random before the range is searched from a random start.
+const DRAWS_MAX: usize = 16;
+/// Addresses that are looked at in one search of a large range.
+const SEARCH_MAX: u128 = 1 << 16;
+
+/// All pools of a cluster.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    range: IpNet,
+    v6: [bool; 1],
+    ports: RangeInclusive<u16>,
+    taken: Mutex<HashSet<Allocation>>,
+}
+
+/// What a write has taken; given back unless kept.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    pools: &'a Pools,
+    taken: Vec<Allocation>,
+}
+
+impl Held<'_> {
+    /// The write has happened.
+    pub(crate) fn keep(mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if !self.taken.is_empty() {
+            let mut all = self.pools.taken.lock();
+            for a in &self.taken {
+                all.remove(a);
+            }
+        }
+    }
+}
+
+impl Pools {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            v6: [matches!(config.service_cidr, IpNet::V6(_))],
+            range: config.service_cidr,
+            ports: config.node_ports.clone(),
+            taken: Mutex::default(),
+        }
+    }
+
+    /// Takes what a new or changed object needs; writes it into the object.
+    pub(crate) fn allocate<'a>(
+        &'a self,
+        row: &Row,
+        new: &mut Value,
+        old: Option<&Value>,
+        errors: &mut Errors,
+        _dry_run: bool,
+    ) -> Held<'a> {
+        let mut held = Held { pools: self, taken: Vec::new() };
+        if let Some(allocate) = row.hooks.allocate {
+            allocate(new, old, &mut held, errors);
+        }
+        held
+    }
+
+    /// Marks what a stored object holds.
+    pub(crate) fn mark(&self, row: &Row, value: &Value) {
+        if let Some(allocated) = row.hooks.allocated {
+            self.taken.lock().extend(allocated(value));
+        }
+    }
+
+    /// Gives back what a deleted object held.
+    pub(crate) fn release(&self, row: &Row, value: &Value) {
+        if let Some(allocated) = row.hooks.allocated {
+            let mut taken = self.taken.lock();
+            for a in allocated(value) {
+                taken.remove(&a);
+            }
+        }
+    }
+
+    /// Gives back what an update has dropped.
+    pub(crate) fn release_dropped(&self, row: &Row, new: &Value, old: &Value) {
+        let Some(allocated) = row.hooks.allocated else { return };
+        let kept = allocated(new);
+        let mut taken = self.taken.lock();
+        for a in allocated(old).into_iter().filter(|a| !kept.contains(a)) {
+            taken.remove(&a);
+        }
+    }
+}
+
+impl Held<'_> {
+    fn take(&mut self, all: &mut HashSet<Allocation>, a: Allocation) -> bool {
+        let free = all.insert(a);
+        if free {
+            self.taken.push(a);
+        }
+        free
+    }
+}
+
+impl Pool for Held<'_> {
+    fn ip(&mut self, v6: bool, wanted: Option<IpAddr>) -> Result<IpAddr, String> {
+        let (pools, range) = (self.pools, self.pools.range);
+        let mut all = pools.taken.lock();
+        if let Some(ip) = wanted {
+            if !range.contains(&ip) || ip == range.network() || (!v6 && ip == range.broadcast()) {
+                return Err(format!(
+                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+                ));
+            }
+            let free = self.take(&mut all, Allocation::Ip(ip));
+            return if free { Ok(ip) } else { Err("provided IP is already allocated".into()) };
+        }
+        if v6 != pools.v6[0] {
+            return Err("no IP family of the cluster is the one asked for".into());
+        }
+        let size = addresses(range);
+        let mut rng = rand::rng();
+        let draws = (0..DRAWS_MAX).map(|_| rng.random_range(0..size)).collect::<Vec<_>>();
+        let start = rng.random_range(0..size);
+        let search = (0..size.min(SEARCH_MAX)).map(|i| (start + i) % size);
+        for offset in draws.into_iter().chain(search) {
+            let ip = nth(range, offset + 1);
+            if self.take(&mut all, Allocation::Ip(ip)) {
+                return Ok(ip);
+            }
+        }
+        Err("range is full".into())
+    }
+
+    fn port(&mut self, protocol: &'static str, wanted: Option<u16>) -> Result<u16, String> {
+        let (pools, ports) = (self.pools, self.pools.ports.clone());
+        let mut all = pools.taken.lock();
+        if let Some(port) = wanted {
+            if !ports.contains(&port) {
+                let (first, last) = (ports.start(), ports.end());
+                return Err(format!(
+                    "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+                ));
+            }
+            let free = self.take(&mut all, Allocation::Port(protocol, port));
+            return if free { Ok(port) } else { Err("provided port is already allocated".into()) };
+        }
+        let count = u32::from(ports.end() - ports.start()) + 1;
+        let start = rand::rng().random_range(0..count);
+        for i in 0..count {
+            let offset = (start + i) % count;
+            let port = ports.start() + u16::try_from(offset).unwrap_or(0);
+            if self.take(&mut all, Allocation::Port(protocol, port)) {
+                return Ok(port);
+            }
+        }
+        Err("range is full".into())
+    }
+
+    fn families(&self) -> &[bool] {
+        &self.pools.v6
+    }
+}
+
+/// Addresses of the range that a service may have: all but the first, and in IPv4 the last.
+fn addresses(range: IpNet) -> u128 {
+    let bits = u32::from(range.max_prefix_len() - range.prefix_len());
+    let all = 1u128.checked_shl(bits).unwrap_or(u128::MAX);
+    let reserved = if matches!(range, IpNet::V4(_)) { 2 } else { 1 };
+    all.saturating_sub(reserved).max(1)
+}
+
+fn nth(range: IpNet, offset: u128) -> IpAddr {
+    match range.network() {
+        IpAddr::V4(first) => {
+            let offset = u32::try_from(offset).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(first.to_bits().wrapping_add(offset)))
+        }
+        IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits().wrapping_add(offset))),
+    }
+}
+
+impl Registry {
+    /// The address of that offset in the services' range; the first is the server's own.
+    pub fn service_ip(&self, offset: u32) -> IpAddr {
+        nth(self.pools.range, u128::from(offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_given_back_unless_kept() {
+        let pools = Pools::new(&Config { service_cidr: "10.0.0.0/30".parse().expect("range"), ..Config::default() });
+        let mut a = Held { pools: &pools, taken: Vec::new() };
+        let first = a.ip(false, None).expect("free");
+        let mut b = Held { pools: &pools, taken: Vec::new() };
+        assert_eq!(b.ip(false, Some(first)), Err("provided IP is already allocated".into()));
+        b.ip(false, None).expect("free");
+        assert_eq!(b.ip(false, None), Err("range is full".into()));
+        a.keep();
+        drop(b);
+        let mut c = Held { pools: &pools, taken: Vec::new() };
+        assert_ne!(c.ip(false, None).expect("free"), first);
+        assert!(c.ip(false, Some("10.0.1.1".parse().expect("ip"))).is_err());
+        assert_eq!(c.port("TCP", Some(80)).map_err(|e| e.starts_with("provided port is not in")), Err(true));
+        assert_eq!((c.port("TCP", Some(30001)), c.port("UDP", Some(30001))), (Ok(30001), Ok(30001)));
+    }
+}

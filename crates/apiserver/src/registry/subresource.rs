@@ -1,0 +1,145 @@
+//! Subresources that are not the object itself in part: scale, binding, eviction.
+
+use super::call::{Call, body_media, fields, read_body};
+use super::options::{Validation, WriteOptions};
+use super::txn::Current;
+use super::{object, patching, read, update};
+use crate::body::Body;
+use api_core::field::{Errors, Path};
+use api_core::meta::Meta;
+use api_core::selector::labels;
+use api_core::{ApiError, Gvk};
+use api_schema::codec;
+use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+/// Whether the subresource is served here.
+pub(crate) fn is_special(subresource: &str) -> bool {
+    matches!(subresource, "scale" | "binding" | "eviction")
+}
+
+/// Serves any verb of one of them.
+pub(crate) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    match (call.info.subresource.as_str(), call.info.verb.as_str()) {
+        ("scale", "get") => {
+            let object = object::decode(&read::current(&call).await?)?;
+            call.answer_value(StatusCode::OK, &scale_of(&object))
+        }
+        ("scale", "update") => put_scale(call, body).await,
+        ("scale", "patch") => patch_scale(call, body).await,
+        ("binding", "create") => post(call, body).await,
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+/// The `Scale` of an object that has `spec.replicas` and `spec.selector`.
+fn scale_of(object: &Value) -> Value {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object.metadata().and_then(|m| m.get(field)) {
+            metadata.insert(field.into(), value.clone());
+        }
+    }
+    let replicas = |part: &str| object.get(part).and_then(|p| p.get("replicas")).and_then(Value::as_i64).unwrap_or(0);
+    let mut status = json!({"replicas": replicas("status")});
+    let selector = object.get("spec").and_then(|s| s.get("selector"));
+    let text = selector.map(selector_text).unwrap_or_default();
+    if !text.is_empty() {
+        status["selector"] = text.into();
+    }
+    let mut spec = json!({});
+    if replicas("spec") != 0 {
+        spec["replicas"] = replicas("spec").into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// A selector of labels as text; it is either a `LabelSelector` or, in old kinds, a map of labels.
+fn selector_text(selector: &Value) -> String {
+    let is_map = selector.as_object().is_some_and(|s| s.values().all(Value::is_string));
+    if is_map {
+        let pairs = selector.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
+        return labels::Selector::from_labels(pairs).to_string();
+    }
+    labels::Selector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default()
+}
+
+async fn put_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let options = WriteOptions::read(&call.query, "UpdateOptions", false)?;
+    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let scale = decode_as(&call, "autoscaling", "Scale", &bytes, options.validation)?;
+    update::check_name(&call, &scale)?;
+    write_scale(call, &options, &move |_| Ok(scale.clone())).await
+}
+
+async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let kind = patching::PatchType::of(&call.headers)?;
+    let options = WriteOptions::read(&call.query, "PatchOptions", kind == patching::PatchType::Apply)?;
+    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let parsed =
+        if kind == patching::PatchType::Apply { crate::yaml::parse(&bytes)? } else { patching::parse(kind, &bytes)? };
+    let gvk = Gvk::new("autoscaling", "v1", "Scale");
+    let root = api_kinds::type_of(&gvk).ok_or_else(ApiError::no_such_resource)?;
+    let make = move |shown: &Value| {
+        let patched = patching::patch_value(api_kinds::schema(), root, kind, &bytes, &parsed, &scale_of(shown))?;
+        let text = patched.to_string();
+        let media = codec::Media::Json;
+        Ok(codec::decode_as(api_kinds::schema(), root, &gvk, text.as_bytes(), media, fields(Validation::Warn))?.value)
+    };
+    write_scale(call, &options, &make).await
+}
+
+type MakeScale<'a> = dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync + 'a;
+
+async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -> Result<Response<Body>, ApiError> {
+    let edit = |call: &Call, current: Option<&Current>| {
+        let current = current.ok_or_else(|| call.not_found())?;
+        let mut shown = current.value.clone();
+        object::set_revision(&mut shown, current.revision);
+        let scale = make(&shown)?;
+        let replicas = scale.get("spec").and_then(|s| s.get("replicas")).and_then(Value::as_i64).unwrap_or(0);
+        if replicas < 0 {
+            let mut errors = Errors::new();
+            let path = Path::new("spec");
+            errors.invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
+            let gk = Gvk::new("autoscaling", "v1", "Scale").group_kind();
+            return Err(ApiError::invalid(&gk, &call.info.name, &errors));
+        }
+        let mut value = current.value.clone();
+        value["spec"]["replicas"] = replicas.into();
+        value.set_meta("resourceVersion", scale.resource_version());
+        value.set_meta("uid", if scale.uid().is_empty() { current.value.uid() } else { scale.uid() });
+        Ok(value)
+    };
+    let updated = update::update(&call, options, &edit, false).await?;
+    let object = object::decode(&updated.bytes)?;
+    call.answer_value(StatusCode::OK, &scale_of(&object))
+}
+
+/// Decodes a body of another built-in kind.
+fn decode_as(call: &Call, group: &str, kind: &str, bytes: &[u8], validation: Validation) -> Result<Value, ApiError> {
+    let gvk = Gvk::new(group, "v1", kind);
+    let root = api_kinds::type_of(&gvk).ok_or_else(ApiError::no_such_resource)?;
+    let media = body_media(&call.headers)?;
+    let decoded = codec::decode_as(api_kinds::schema(), root, &gvk, bytes, media, fields(validation))?;
+    call.warn(decoded.warnings);
+    Ok(decoded.value)
+}
+
+/// A POST that changes the object as its row says.
+async fn post(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let post = call.row().hooks.post_subresource.ok_or_else(ApiError::method_not_allowed)?;
+    let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
+    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
+    let posted = decode_as(&call, &kind.group, &kind.kind, &bytes, options.validation)?;
+    let edit = |call: &Call, current: Option<&Current>| {
+        let current = current.ok_or_else(|| call.not_found())?;
+        let mut value = current.value.clone();
+        post(&call.context(), &mut value, &posted)?;
+        Ok(value)
+    };
+    update::update(&call, &options, &edit, false).await?;
+    let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    call.answer_value(StatusCode::CREATED, &done)
+}

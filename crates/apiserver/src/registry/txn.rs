@@ -1,0 +1,84 @@
+//! The store, as the verbs see it: put if unchanged, delete if unchanged, read the newest.
+
+use super::{Registry, object};
+use api_core::{ApiError, Reason};
+use bytes::Bytes;
+use serde_json::Value;
+use store::{Compare, KeyValue, Op, OpResult, Range, StoreError, Txn};
+
+/// An object as the store has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Current {
+    /// In its stored version, without a resource version.
+    pub(crate) value: Value,
+    /// As it is stored, if that is known.
+    pub(crate) stored: Option<Bytes>,
+    /// Revision of its last write.
+    pub(crate) revision: i64,
+    /// Whether it was read from the store itself, so that what is decided by it is final.
+    pub(crate) is_live: bool,
+}
+
+/// The end of an attempt to write.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// Done, at this revision.
+    Done(i64),
+    /// Someone else was faster; this is what there is now.
+    Lost(Option<Current>),
+}
+
+impl Registry {
+    /// Reads an object from the store itself.
+    pub(crate) async fn read_live(&self, key: &str) -> Result<Option<Current>, ApiError> {
+        let result = self.store.range(Range::key(key.to_owned())).await.map_err(|e| failed(&e))?;
+        result.kvs.into_iter().next().map(live).transpose()
+    }
+
+    /// Writes `value` if the key's last write was at `expected`; 0 says that it does not exist.
+    pub(crate) async fn put(&self, key: &str, expected: i64, value: Bytes, lease: i64) -> Result<Attempt, ApiError> {
+        let key = Bytes::from(key.to_owned());
+        self.attempt(key.clone(), expected, Op::Put { key, value, lease }).await
+    }
+
+    /// Deletes the key if its last write was at `expected`.
+    pub(crate) async fn remove(&self, key: &str, expected: i64) -> Result<Attempt, ApiError> {
+        let key = Bytes::from(key.to_owned());
+        self.attempt(key.clone(), expected, Op::Delete { start: key, end: None }).await
+    }
+
+    async fn attempt(&self, key: Bytes, expected: i64, op: Op) -> Result<Attempt, ApiError> {
+        let txn = Txn {
+            compare: vec![Compare::ModRevision(key.clone(), expected)],
+            success: vec![op],
+            failure: vec![Op::Get(Range::key(key))],
+        };
+        let result = self.store.txn(txn).await.map_err(|e| failed(&e))?;
+        if result.succeeded {
+            return Ok(Attempt::Done(result.revision));
+        }
+        let found = result.results.into_iter().find_map(|r| match r {
+            OpResult::Get(range) => range.kvs.into_iter().next(),
+            _ => None,
+        });
+        Ok(Attempt::Lost(found.map(live).transpose()?))
+    }
+}
+
+fn live(kv: KeyValue) -> Result<Current, ApiError> {
+    Ok(Current { value: object::decode(&kv.value)?, revision: kv.mod_revision, is_live: true, stored: Some(kv.value) })
+}
+
+/// A failure of the store as the client sees it.
+pub(crate) fn failed(error: &StoreError) -> ApiError {
+    match error {
+        StoreError::Compacted { .. } => ApiError::expired("The resourceVersion for the provided list is too old."),
+        StoreError::TooLarge { .. } => ApiError::new(500, Reason::Unknown, "etcdserver: request is too large"),
+        StoreError::NoSpace(_) => ApiError::new(500, Reason::Unknown, "etcdserver: mvcc: database space exceeded"),
+        StoreError::Unavailable(_) | StoreError::Closed => {
+            tracing::warn!(%error, "the store does not answer");
+            ApiError::new(503, Reason::ServiceUnavailable, "the store is unavailable")
+        }
+        other => ApiError::internal(other),
+    }
+}

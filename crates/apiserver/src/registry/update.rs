@@ -1,0 +1,316 @@
+//! PUT, and what every change of an object has in common: read, edit, admit, validate, write if unchanged, else again.
+
+use super::call::{Call, read_body};
+use super::create::{self, check_namespace};
+use super::options::WriteOptions;
+use super::txn::{Attempt, Current};
+use super::{delete, metadata, object, patching};
+use crate::Body;
+use crate::admission::Operation;
+use api_core::field::{BadValue, Errors, Path};
+use api_core::meta::Meta;
+use api_core::{ApiError, Reason};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+/// Attempts of one update against others that write the same object. Past it the client gets the conflict.
+const ATTEMPTS_MAX: usize = 100;
+
+/// What an update makes of an object: from what there is (nothing, if it may be created) to the new one, complete and in
+/// its stored version, with the resource version that the client wants to replace.
+pub(crate) type Edit<'e> = dyn Fn(&Call, Option<&Current>) -> Result<Value, ApiError> + Send + Sync + 'e;
+
+/// The object after an update.
+pub(crate) struct Updated {
+    /// Served bytes in the stored version.
+    pub(crate) bytes: Bytes,
+    pub(crate) created: bool,
+}
+
+/// Serves a PUT to an object, or to a subresource that has the object's own kind.
+pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let options = WriteOptions::read(&call.query, "UpdateOptions", false)?;
+    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let mut value = call.decode(&bytes, options.validation)?;
+    check_name(&call, &value)?;
+    check_namespace(&call, &mut value)?;
+    call.complete(&mut value);
+    let create = call.row().hooks.create_on_update && call.info.subresource.is_empty();
+    let edit = move |_: &Call, _: Option<&Current>| Ok(value.clone());
+    let updated = update(&call, &options, &edit, create).await?;
+    let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
+    call.answer(status, &updated.bytes)
+}
+
+/// The name in the body must be that of the URL.
+pub(crate) fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
+    let (name, expected) = (value.name(), &call.info.name);
+    if name.is_empty() {
+        let why = "the name of the object (based on URL) was undeterminable: name must be provided";
+        return Err(ApiError::bad_request(why));
+    }
+    if name != expected {
+        let why = format!("the name of the object ({name}) does not match the name on the URL ({expected})");
+        return Err(ApiError::bad_request(why));
+    }
+    Ok(())
+}
+
+/// Changes the object that the request names, by `edit`; makes it if there is none and `create`.
+pub(crate) async fn update(
+    call: &Call,
+    options: &WriteOptions,
+    edit: &Edit<'_>,
+    create: bool,
+) -> Result<Updated, ApiError> {
+    let key = call.key(&call.info.name);
+    let registry = &call.server.registry;
+    let mut current = call.served.cached(&key)?;
+    if current.is_none() {
+        current = registry.read_live(&key).await?;
+    }
+    let mut lost = 0;
+    loop {
+        let is_live = current.as_ref().is_none_or(|c| c.is_live);
+        let outcome = match &current {
+            Some(current) => attempt(call, options, edit, &key, current).await,
+            None if create => return make(call, options, edit).await,
+            None => return Err(call.not_found()),
+        };
+        match outcome {
+            Ok(Outcome::Done(updated)) => return Ok(updated),
+            Ok(Outcome::Lost(now)) if lost < ATTEMPTS_MAX => {
+                lost += 1;
+                current = now;
+            }
+            Ok(Outcome::Lost(_)) => return Err(conflict(call)),
+            // What was decided by the cache may be decided by what is no longer so.
+            Err(e) if !is_live => {
+                let now = registry.read_live(&key).await?;
+                if now.as_ref().map(|c| c.revision) == current.as_ref().map(|c| c.revision) {
+                    return Err(e);
+                }
+                current = now;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+enum Outcome {
+    Done(Updated),
+    Lost(Option<Current>),
+}
+
+async fn make(call: &Call, options: &WriteOptions, edit: &Edit<'_>) -> Result<Updated, ApiError> {
+    let mut value = edit(call, None)?;
+    value.set_meta("resourceVersion", "");
+    create::fill_metadata(call, &mut value);
+    create::drop_status(call, &mut value);
+    patching::managed_update(call, options, None, &mut value);
+    let bytes = create::insert(call, value, options).await?;
+    Ok(Updated { bytes, created: true })
+}
+
+async fn attempt(
+    call: &Call,
+    options: &WriteOptions,
+    edit: &Edit<'_>,
+    key: &str,
+    current: &Current,
+) -> Result<Outcome, ApiError> {
+    let old = &current.value;
+    let mut new = edit(call, Some(current))?;
+    check_version(call, &new, current)?;
+    new.set_meta("resourceVersion", "");
+    keep_other_half(call, &mut new, old);
+    keep_metadata(&mut new, old);
+    patching::managed_update(call, options, Some(old), &mut new);
+    let mut warnings = Vec::new();
+    let attributes = call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run);
+    call.server.admission.mutate(&attributes, &mut new, &mut warnings).await?;
+    prepare(call, &mut new, old);
+    let held = validate(call, options, &mut new, old)?;
+    call.server.admission.validate(&attributes, Some(&new), &mut warnings).await?;
+    call.warn(warnings);
+    api_patch::managed::keep_times_if_unchanged(old, &mut new);
+    let stored = object::encode(&new);
+    if options.dry_run {
+        return done(&stored, current.revision);
+    }
+    if delete::is_due(call.row(), &new, old) {
+        return Ok(match call.server.registry.remove(key, current.revision).await? {
+            Attempt::Done(revision) => {
+                call.server.registry.pools.release(call.row(), old);
+                return done(&stored, revision);
+            }
+            Attempt::Lost(now) => Outcome::Lost(now),
+        });
+    }
+    if current.stored.as_ref() == Some(&stored) || (current.stored.is_none() && &new == old) {
+        return done(&stored, current.revision);
+    }
+    let lease = call.server.registry.lease_for(call.row()).await?;
+    match call.server.registry.put(key, current.revision, stored.clone(), lease).await? {
+        Attempt::Done(revision) => {
+            held.keep();
+            call.server.registry.pools.release_dropped(call.row(), &new, old);
+            done(&stored, revision)
+        }
+        Attempt::Lost(now) => Ok(Outcome::Lost(now)),
+    }
+}
+
+fn done(stored: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
+    let bytes = object::with_revision(stored, revision).map_err(ApiError::internal)?;
+    Ok(Outcome::Done(Updated { bytes, created: false }))
+}
+
+/// The version and the uid that the client wants to replace must be those that there are.
+fn check_version(call: &Call, new: &Value, current: &Current) -> Result<(), ApiError> {
+    let uid = new.uid();
+    if !uid.is_empty() && uid != current.value.uid() {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {uid}, UID in object meta: {}",
+            call.key(&call.info.name),
+            current.value.uid()
+        );
+        return Err(ApiError::conflict(&call.group_resource(), &call.info.name, &why));
+    }
+    let version = new.resource_version();
+    if version.is_empty() || version == "0" {
+        if call.row().hooks.unconditional_update {
+            return Ok(());
+        }
+        let mut errors = Errors::new();
+        let path = Path::new("metadata");
+        let bad = BadValue("0x0".into());
+        errors.invalid(&path.child("resourceVersion"), bad, "must be specified for an update");
+        return Err(ApiError::invalid(&call.row().kind.group_kind(), &call.info.name, &errors));
+    }
+    match version.parse::<i64>() {
+        Ok(version) if version == current.revision => Ok(()),
+        Ok(_) => Err(conflict(call)),
+        Err(_) => {
+            let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+            let why = format!("resourceVersion: Invalid value: {version:?}: {why}");
+            Err(ApiError::new(500, Reason::Unknown, why))
+        }
+    }
+}
+
+fn conflict(call: &Call) -> ApiError {
+    let why = "the object has been modified; please apply your changes to the latest version and try again";
+    ApiError::conflict(&call.group_resource(), &call.info.name, why)
+}
+
+/// The part of the object that a subresource writes; none for the object itself.
+fn written_part(subresource: &str) -> Option<&'static [&'static str]> {
+    match subresource {
+        "status" | "approval" => Some(&["status"]),
+        "ephemeralcontainers" => Some(&["spec", "ephemeralContainers"]),
+        "finalize" => Some(&["spec", "finalizers"]),
+        _ => None,
+    }
+}
+
+/// A write to the object leaves its status as it is, a write to a subresource all but its part.
+fn keep_other_half(call: &Call, new: &mut Value, old: &Value) {
+    if call.info.subresource.is_empty() {
+        if call.row().subresource("status").is_some() {
+            copy_part(new, old, &["status"]);
+        }
+        return;
+    }
+    let Some(path) = written_part(&call.info.subresource) else { return };
+    let mut kept = old.clone();
+    copy_part(&mut kept, new, path);
+    if let Some(metadata) = new.get_mut("metadata") {
+        kept["metadata"] = metadata.take();
+    }
+    *new = kept;
+}
+
+fn copy_part(to: &mut Value, from: &Value, path: &[&str]) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let mut to = to;
+    let mut from = Some(from);
+    for parent in parents {
+        let Some(object) = to.as_object_mut() else { return };
+        to = object.entry(*parent).or_insert_with(|| Value::Object(serde_json::Map::new()));
+        from = from.and_then(|f| f.get(parent));
+    }
+    let Some(object) = to.as_object_mut() else { return };
+    match from.and_then(|f| f.get(last)) {
+        Some(value) => object.insert((*last).into(), value.clone()),
+        None => object.remove(*last),
+    };
+}
+
+/// What an update cannot change, or need not repeat.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    let old_meta = old.metadata();
+    let meta = new.metadata_mut();
+    meta.remove("selfLink");
+    let mut keep = |field: &str, always: bool| {
+        let old = old_meta.and_then(|m| m.get(field));
+        match old {
+            Some(value) if always || !meta.contains_key(field) => {
+                meta.insert(field.into(), value.clone());
+            }
+            None if field == "generation" => {
+                meta.remove(field);
+            }
+            _ => {}
+        }
+    };
+    keep("uid", false);
+    keep("creationTimestamp", true);
+    keep("deletionTimestamp", true);
+    keep("deletionGracePeriodSeconds", false);
+    keep("generation", true);
+}
+
+fn prepare(call: &Call, new: &mut Value, old: &Value) {
+    let hooks = call.row().hooks;
+    if let Some(prepare) = hooks.prepare_update {
+        prepare(&call.context(), new, old);
+    }
+    if hooks.has_generation && call.info.subresource != "status" && has_new_spec(new, old) {
+        let generation = old.metadata().and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or(0);
+        new.metadata_mut().insert("generation".into(), (generation + 1).into());
+    }
+}
+
+/// Whether anything outside of `metadata` and `status` differs.
+fn has_new_spec(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
+    let counts = |key: &String| !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion");
+    new.iter().any(|(k, v)| counts(k) && old.get(k) != Some(v)) || old.keys().any(|k| counts(k) && !new.contains_key(k))
+}
+
+fn validate<'a>(
+    call: &'a Call,
+    options: &WriteOptions,
+    new: &mut Value,
+    old: &Value,
+) -> Result<super::pools::Held<'a>, ApiError> {
+    let row = call.row();
+    let mut errors = Errors::new();
+    let held = call.server.registry.pools.allocate(row, new, Some(old), &mut errors, options.dry_run);
+    metadata::check_update(row, new, old, &mut errors);
+    match (row.hooks.validate_update, row.hooks.validate) {
+        (Some(validate), _) => validate(&call.context(), new, old, &mut errors),
+        (None, Some(validate)) => validate(new, &mut errors),
+        (None, None) => {}
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(&row.kind.group_kind(), new.name(), &errors));
+    }
+    if let Some(warnings) = row.hooks.warnings {
+        call.warn(warnings(new, Some(old)));
+    }
+    Ok(held)
+}

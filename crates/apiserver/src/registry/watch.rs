@@ -1,0 +1,298 @@
+//! GET with `watch`: a stream of changes from a revision on.
+
+use super::Served;
+use super::call::Call;
+use super::list::{self, Selectors};
+use super::object;
+use super::options::ListOptions;
+use super::storage::frame;
+use crate::body::{self, Body, BoxError};
+use crate::negotiate::{Media, View};
+use crate::render::{self, Include};
+use api_core::ApiError;
+use api_core::meta::Meta;
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::{Response, StatusCode};
+use rand::Rng;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use watch_cache::{Cache, Event, EventType, Interest, Object, Watch};
+
+/// Lines are sent together up to this size.
+const PIECE_BYTES: usize = 64 << 10;
+/// Time between bookmarks of a watch.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// Serves a watch.
+pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
+    let options = ListOptions::read(&call.query, true)?;
+    let selectors = Selectors::new(&call.served, &options)?;
+    if call.form.media == Media::Yaml {
+        return Err(crate::negotiate::not_acceptable());
+    }
+    let mut shown = Shown {
+        view: call.form.view,
+        include: Include::of(&call.query)?,
+        served: call.served.clone(),
+        now_unix_s: call.now_unix_s,
+        headers_sent: false,
+    };
+    let (watch, pending) = start(&call, &options, &selectors, &mut shown).await?;
+    let events = Events {
+        watch,
+        selectors,
+        shown,
+        pending,
+        cache: call.served.cache()?.clone(),
+        deadline: Instant::now() + lifetime(&call, &options),
+        next_bookmark: options.bookmarks.then(|| Instant::now() + BOOKMARK_EVERY),
+        end: call.server.drain.clone(),
+        over: false,
+    };
+    let tracked = call.server.tasks.token();
+    let stream = stream::unfold((events, tracked), |(mut events, tracked)| async move {
+        let next = events.next().await?;
+        Some((Ok::<_, BoxError>(next), (events, tracked)))
+    });
+    Ok(body::answer(StatusCode::OK, "application/json", body::stream(stream)))
+}
+
+/// The watch, and the lines that come before its events. A revision that is too old is told in the stream, as upstream does.
+async fn start(
+    call: &Call,
+    options: &ListOptions,
+    selectors: &Selectors,
+    shown: &mut Shown,
+) -> Result<(Option<Watch>, VecDeque<Bytes>), ApiError> {
+    let cache = call.served.cache()?;
+    let prefix = list::prefix(&call.served, &call.info.namespace);
+    let interest = Interest { prefix: prefix.clone().into(), field: selectors.single_field() };
+    let initial = options.send_initial_events.unwrap_or(matches!(options.revision, None | Some(0)));
+    let mut pending = VecDeque::new();
+    if initial {
+        match options.revision {
+            Some(0) => {}
+            None => list::fresh(call).await?,
+            Some(revision) => list::wait(call, revision).await?,
+        }
+        let (snapshot, watch) = cache.snapshot_and_watch(interest).map_err(|e| list::cache_failed(&e, 0))?;
+        for object in snapshot.prefix(prefix.as_bytes()).filter(|o| selectors.matches(o)) {
+            pending.push_back(shown.added(object)?);
+        }
+        if options.send_initial_events == Some(true) && options.bookmarks {
+            pending.push_back(shown.bookmark(snapshot.revision(), true)?);
+        }
+        return Ok((Some(watch), pending));
+    }
+    if options.revision.is_none_or(|r| r == 0) {
+        list::fresh(call).await?;
+        let (_, watch) = cache.snapshot_and_watch(interest).map_err(|e| list::cache_failed(&e, 0))?;
+        return Ok((Some(watch), pending));
+    }
+    let revision = options.revision.unwrap_or(0);
+    match cache.watch(revision, interest) {
+        Ok(watch) => Ok((Some(watch), pending)),
+        Err(e) => {
+            let error = list::cache_failed(&e, revision);
+            pending.push_back(frame("ERROR", error.to_status().to_string().as_bytes()));
+            Ok((None, pending))
+        }
+    }
+}
+
+fn lifetime(call: &Call, options: &ListOptions) -> Duration {
+    match options.timeout_s {
+        Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        _ => {
+            let least = call.server.config.limits.watch_timeout_min;
+            least.mul_f64(1.0 + rand::rng().random::<f64>())
+        }
+    }
+}
+
+/// One watch.
+struct Events {
+    /// `None` if it could not start.
+    watch: Option<Watch>,
+    cache: Arc<Cache>,
+    selectors: Selectors,
+    shown: Shown,
+    pending: VecDeque<Bytes>,
+    deadline: Instant,
+    /// `None` if the client takes none.
+    next_bookmark: Option<Instant>,
+    end: CancellationToken,
+    over: bool,
+}
+
+enum Step {
+    Events(Vec<Arc<Event>>),
+    Failed(ApiError),
+    Bookmark,
+    Over,
+}
+
+impl Events {
+    /// The next lines; `None` when the watch is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if !self.pending.is_empty() {
+                return Some(self.drain());
+            }
+            if self.over {
+                return None;
+            }
+            match self.step().await {
+                Step::Events(events) => {
+                    for event in &events {
+                        if let Err(error) = self.push(event) {
+                            self.fail(&error);
+                        }
+                    }
+                }
+                Step::Failed(error) => self.fail(&error),
+                Step::Bookmark => self.push_bookmark().await,
+                Step::Over => self.over = true,
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Step {
+        let Some(watch) = &mut self.watch else { return Step::Over };
+        let wake = self.next_bookmark.map_or(self.deadline, |at| at.min(self.deadline));
+        let at = watch.revision();
+        tokio::select! {
+            biased;
+            () = self.end.cancelled() => Step::Over,
+            events = watch.next() => match events {
+                Ok(events) => Step::Events(events),
+                Err(watch_cache::CacheError::Closed) => Step::Over,
+                Err(error) => Step::Failed(list::cache_failed(&error, at)),
+            },
+            () = tokio::time::sleep_until(wake) => {
+                if Instant::now() >= self.deadline { Step::Over } else { Step::Bookmark }
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Bytes {
+        if self.pending.len() == 1 {
+            return self.pending.pop_front().unwrap_or_default();
+        }
+        let mut out = BytesMut::new();
+        while let Some(line) = self.pending.pop_front() {
+            out.extend_from_slice(&line);
+            if out.len() > PIECE_BYTES {
+                break;
+            }
+        }
+        out.freeze()
+    }
+
+    fn fail(&mut self, error: &ApiError) {
+        self.over = true;
+        self.pending.push_back(frame("ERROR", error.to_status().to_string().as_bytes()));
+    }
+
+    fn push(&mut self, event: &Event) -> Result<(), ApiError> {
+        let selectors = &self.selectors;
+        let Some((kind, object)) = event.seen(|o| selectors.matches(o)) else { return Ok(()) };
+        let line = self.shown.change(event, kind, object)?;
+        self.pending.push_back(line);
+        Ok(())
+    }
+
+    /// Everything up to the store's newest revision has been sent if nothing is left to send after catching up.
+    async fn push_bookmark(&mut self) {
+        let now = Instant::now();
+        self.next_bookmark = Some(now + BOOKMARK_EVERY);
+        if let Err(error) = self.cache.catch_up(now + BOOKMARK_EVERY).await {
+            tracing::debug!(%error, "no bookmark");
+            return;
+        }
+        let Some(watch) = &mut self.watch else { return };
+        let step = watch.try_next();
+        let revision = watch.revision();
+        match step {
+            Ok(None) => match self.shown.bookmark(revision, false) {
+                Ok(line) => self.pending.push_back(line),
+                Err(error) => self.fail(&error),
+            },
+            Ok(Some(events)) => {
+                for event in &events {
+                    if let Err(error) = self.push(event) {
+                        self.fail(&error);
+                    }
+                }
+            }
+            Err(error) => self.fail(&list::cache_failed(&error, revision)),
+        }
+    }
+}
+
+/// How changes are shown to this watcher.
+struct Shown {
+    view: View,
+    include: Include,
+    served: Arc<Served>,
+    now_unix_s: i64,
+    headers_sent: bool,
+}
+
+impl Shown {
+    fn added(&mut self, object: &Object) -> Result<Bytes, ApiError> {
+        let bytes = object::to_version(&self.served.row, &object.bytes)?;
+        Ok(frame("ADDED", &self.show(&bytes)?))
+    }
+
+    fn change(&mut self, event: &Event, kind: EventType, object: &Object) -> Result<Bytes, ApiError> {
+        if self.view == View::Object && object::is_as_stored(&self.served.row) {
+            let shared = event.frame(kind, 0, |kind, object| frame(kind.as_str(), &object.bytes));
+            return shared.ok_or_else(|| ApiError::internal("a deletion of what was not there"));
+        }
+        let bytes = object::to_version(&self.served.row, &object.bytes)?;
+        Ok(frame(kind.as_str(), &self.show(&bytes)?))
+    }
+
+    fn show(&mut self, bytes: &Bytes) -> Result<Bytes, ApiError> {
+        match self.view {
+            View::Object => Ok(bytes.clone()),
+            View::Metadata(version) => Ok(object::metadata_only(bytes, version)?.into()),
+            View::Table(version) => {
+                let rows = [render::row(&self.served, bytes, self.include, version, self.now_unix_s)?];
+                let headers = !std::mem::replace(&mut self.headers_sent, true);
+                let metadata = json!({"resourceVersion": revision_of(bytes)}).to_string();
+                Ok(render::table(&self.served, version, &metadata, headers, &rows).into())
+            }
+        }
+    }
+
+    fn bookmark(&mut self, revision: i64, initial_end: bool) -> Result<Bytes, ApiError> {
+        let row = &self.served.row;
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = json!({"kind": row.kind.kind, "apiVersion": row.kind.api_version(), "metadata": metadata});
+        let bytes = object::encode(&object);
+        let shown = match self.view {
+            View::Table(version) => {
+                let rows = [format!("{{\"cells\":[],\"object\":{}}}", object::metadata_only(&bytes, version)?)];
+                let metadata = json!({"resourceVersion": revision.to_string()}).to_string();
+                render::table(&self.served, version, &metadata, false, &rows).into()
+            }
+            View::Object => bytes,
+            View::Metadata(version) => object::metadata_only(&bytes, version)?.into(),
+        };
+        Ok(frame("BOOKMARK", &shown))
+    }
+}
+
+fn revision_of(bytes: &[u8]) -> String {
+    serde_json::from_slice::<Value>(bytes).map(|v| v.resource_version().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,19 @@
+//! YAML of bodies that have no schema of their own, and YAML answers.
+
+use api_core::ApiError;
+use serde_json::Value;
+
+/// Reads YAML (or JSON, which is YAML too).
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+    serde_saphyr::from_str(text).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))
+}
+
+/// Writes YAML.
+pub(crate) fn write(json: &[u8]) -> Result<String, ApiError> {
+    let value: Value = serde_json::from_slice(json).map_err(ApiError::internal)?;
+    serde_saphyr::to_string(&value).map_err(ApiError::internal)
+}
