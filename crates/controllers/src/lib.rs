@@ -9,10 +9,18 @@
 mod adopt;
 mod batch;
 mod deployment;
+mod discovery;
+mod endpoint_slice;
+mod endpoints;
 mod hash;
+mod namespace;
+mod node_ipam;
 mod pods;
 mod replica_set;
+mod root_ca;
 mod run;
+mod service;
+mod service_account;
 
 pub use run::{Config, graph, run};
 

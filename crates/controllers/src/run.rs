@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ReplicationController;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{deployment, replica_set};
+use crate::{deployment, endpoint_slice, endpoints, namespace, node_ipam, replica_set, root_ca, service_account};
 
 /// What the controllers need to know beyond the API.
 #[derive(Clone)]
@@ -36,9 +36,16 @@ pub struct RunError {
 type Start = fn(Context, &Config) -> BoxFuture<'static, ()>;
 
 static ALL: &[(&Row, Start)] = &[
+    (&namespace::ROW, |context, _| Box::pin(namespace::start(context))),
+    (&service_account::ROW, |context, _| Box::pin(service_account::start(context))),
+    (&root_ca::ROW, |context, config| Box::pin(root_ca::start(context, config.root_ca_pem.clone()))),
     (&deployment::ROW, |context, _| Box::pin(deployment::start(context))),
     (&replica_set::REPLICA_SET, |context, _| Box::pin(replica_set::start::<ReplicaSet>(context))),
     (&replica_set::REPLICATION_CONTROLLER, |context, _| Box::pin(replica_set::start::<ReplicationController>(context))),
+    (&endpoints::ROW, |context, _| Box::pin(endpoints::start(context))),
+    (&endpoint_slice::ROW, |context, _| Box::pin(endpoint_slice::start(context))),
+    (&endpoint_slice::mirror::ROW, |context, _| Box::pin(endpoint_slice::mirror::start(context))),
+    (&node_ipam::ROW, |context, config| Box::pin(node_ipam::start(context, config.cluster_cidrs.clone()))),
 ];
 
 /// The controllers with their inputs and outputs, one line each.

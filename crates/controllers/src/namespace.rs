@@ -1,0 +1,258 @@
+//! Namespaces that are being deleted: delete all they contain, say what remains, then let them go.
+//!
+//! What a namespace contains is asked of discovery each time, so that custom resources are not forgotten.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use controller_kit::conditions::{self, Condition};
+use controller_kit::{Context, Controller, Error, Handle, Key, Next, Row, Runner, Writer};
+use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, NamespaceStatus, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, ListParams};
+
+use crate::discovery::{self, Found};
+
+/// The finalizer that stands for this controller in `spec.finalizers`.
+const FINALIZER: &str = "kubernetes";
+/// When to look again at content whose going away nobody tells us of.
+const REMAINING_RECHECK: Duration = Duration::from_secs(2);
+/// Objects listed per page while counting what remains.
+const LIST_PAGE_OBJECTS: u32 = 500;
+
+pub(crate) static ROW: Row = Row {
+    name: "namespace",
+    inputs: &["Namespace", "Pod"],
+    outputs: &["Namespace/status", "Namespace/finalize", "*"],
+    workers: 10,
+};
+
+/// Whether new objects may be made in it.
+pub fn is_active(namespace: &Namespace) -> bool {
+    let phase = namespace.status.as_ref().and_then(|status| status.phase.as_deref());
+    namespace.metadata.deletion_timestamp.is_none() && phase != Some("Terminating")
+}
+
+pub(crate) async fn start(context: Context) {
+    let (namespaces, pods) = (context.informer::<Namespace>(), context.informer::<Pod>());
+    let store = namespaces.store().clone();
+    let by_pod = move |old: Option<&Pod>, new: Option<&Pod>| {
+        let Some(gone) = old.filter(|_| new.is_none()) else { return Vec::new() };
+        let key = Key::cluster(gone.metadata.namespace.as_deref().unwrap_or_default());
+        let waits = store.get(&key).is_some_and(|namespace| !is_active(&namespace));
+        if waits { vec![key] } else { Vec::new() }
+    };
+    let runner = Runner::new(&context).primary(&namespaces).watch_change(&pods, by_pod);
+    let writer = context.writer();
+    runner.run(Driver { context, writer, namespaces }).await;
+}
+
+struct Driver {
+    context: Context,
+    writer: Writer,
+    namespaces: Handle<Namespace>,
+}
+
+impl Controller for Driver {
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let Some(namespace) = self.namespaces.store().get(key) else { return Ok(Next::Done) };
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+        if namespace.metadata.deletion_timestamp.is_none() || !finalizers.iter().any(|name| name == FINALIZER) {
+            return Ok(Next::Done);
+        }
+        let content = self.delete_content(&key.name).await;
+        let mut current = namespace.as_ref().clone();
+        if let Some(changed) = status(&current, &content, self.context.now()) {
+            current = self.writer.replace_status(&changed).await?;
+        }
+        if !content.is_gone() {
+            return Ok(Next::After(REMAINING_RECHECK));
+        }
+        let spec = current.spec.get_or_insert_default();
+        spec.finalizers = Some(finalizers.into_iter().filter(|name| name != FINALIZER).collect());
+        match self.writer.replace_subresource("finalize", &current).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(Next::Done),
+        }
+    }
+}
+
+impl Driver {
+    async fn delete_content(&self, namespace: &str) -> Content {
+        let mut content = Content::default();
+        let found = match discovery::resources(&self.context.client).await {
+            Ok((found, failed)) => {
+                content.undiscovered = failed;
+                found
+            }
+            Err(error) => {
+                content.undiscovered.push(error.to_string());
+                Vec::new()
+            }
+        };
+        for kind in found.iter().filter(|kind| kind.namespaced && kind.can("delete") && kind.can("list")) {
+            if let Err(error) = self.delete_kind(namespace, kind, &mut content).await {
+                content.undeleted.push(format!("{}: {error}", kind.name()));
+            }
+        }
+        content
+    }
+
+    async fn delete_kind(&self, namespace: &str, kind: &Found, content: &mut Content) -> Result<(), kube::Error> {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.context.client.clone(), namespace, &kind.resource);
+        let mut left = list(&api).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if kind.can("deletecollection") {
+            api.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
+        } else {
+            for (name, _) in &left {
+                match api.delete(name, &DeleteParams::background()).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    other => drop(other?),
+                }
+            }
+        }
+        left = list(&api).await?;
+        if !left.is_empty() {
+            content.remaining.insert(kind.name(), left.len());
+            for finalizer in left.into_iter().flat_map(|(_, finalizers)| finalizers) {
+                *content.finalizers.entry(finalizer).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names and finalizers of all objects.
+async fn list(api: &Api<DynamicObject>) -> Result<Vec<(String, Vec<String>)>, kube::Error> {
+    let mut params = ListParams::default().limit(LIST_PAGE_OBJECTS);
+    let mut all = Vec::new();
+    loop {
+        let page = api.list_metadata(&params).await?;
+        all.extend(
+            page.items.into_iter().map(|object| {
+                (object.metadata.name.unwrap_or_default(), object.metadata.finalizers.unwrap_or_default())
+            }),
+        );
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// What is left of a namespace after a try to empty it.
+#[derive(Debug, Default)]
+struct Content {
+    undiscovered: Vec<String>,
+    undeleted: Vec<String>,
+    remaining: BTreeMap<String, usize>,
+    finalizers: BTreeMap<String, usize>,
+}
+
+impl Content {
+    fn is_gone(&self) -> bool {
+        self.undiscovered.is_empty() && self.undeleted.is_empty() && self.remaining.is_empty()
+    }
+}
+
+/// The namespace with its new status, if that differs.
+fn status(namespace: &Namespace, content: &Content, now: DateTime<Utc>) -> Option<Namespace> {
+    let listed = |counts: &BTreeMap<String, usize>, text: fn(&str, usize) -> String| {
+        counts.iter().map(|(name, count)| text(name, *count)).collect::<Vec<_>>().join(", ")
+    };
+    let remaining = listed(&content.remaining, |name, count| match name.split_once('.') {
+        Some(_) => format!("{name} has {count} resource instances"),
+        None => format!("{name}. has {count} resource instances"),
+    });
+    let finalizers = listed(&content.finalizers, |name, count| format!("{name} in {count} resource instances"));
+    let discovery = format!(
+        "Discovery failed for some groups, {} failing: {}",
+        content.undiscovered.len(),
+        content.undiscovered.join(", ")
+    );
+    let deletion = format!(
+        "Failed to delete all resource types, {} remaining: {}",
+        content.undeleted.len(),
+        content.undeleted.join(", ")
+    );
+    // Type, whether it holds, (reason, message) when it does, and when it does not.
+    let rows = [
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            !content.undiscovered.is_empty(),
+            ("DiscoveryFailed", discovery),
+            ("ResourcesDiscovered", "All resources successfully discovered"),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            false,
+            ("GroupVersionParsingFailed", String::new()),
+            ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            !content.undeleted.is_empty(),
+            ("ContentDeletionFailed", deletion),
+            ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
+        ),
+        (
+            "NamespaceContentRemaining",
+            !content.remaining.is_empty(),
+            ("SomeResourcesRemain", format!("Some resources are remaining: {remaining}")),
+            ("ContentRemoved", "All content successfully removed"),
+        ),
+        (
+            "NamespaceFinalizersRemaining",
+            !content.finalizers.is_empty(),
+            ("SomeFinalizersRemain", format!("Some content in the namespace has finalizers remaining: {finalizers}")),
+            ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+        ),
+    ];
+    let old = namespace.status.clone().unwrap_or_default();
+    let mut list = old.conditions.clone().unwrap_or_default();
+    for (kind, holds, bad, good) in rows {
+        let (status, reason, message) = if holds { ("True", bad.0, bad.1) } else { ("False", good.0, good.1.into()) };
+        conditions::set(&mut list, NamespaceCondition::make(kind, status, reason, &message, now));
+    }
+    let new = NamespaceStatus { phase: Some("Terminating".into()), conditions: Some(list) };
+    (new != old).then(|| Namespace { status: Some(new), ..namespace.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pods::build::time;
+
+    #[test]
+    fn conditions_say_what_remains() {
+        let content = Content {
+            remaining: BTreeMap::from([("pods".into(), 2), ("widgets.example.com".into(), 1)]),
+            finalizers: BTreeMap::from([("example.com/hold".into(), 1)]),
+            ..Content::default()
+        };
+        let changed = status(&Namespace::default(), &content, time("2024-01-01T00:00:00Z")).unwrap();
+        let list = changed.status.as_ref().unwrap().conditions.as_ref();
+        let text =
+            |kind| conditions::get(list, kind).map(|found| (found.status.clone(), found.message.clone().unwrap()));
+        assert_eq!(
+            text("NamespaceContentRemaining").unwrap(),
+            (
+                "True".into(),
+                "Some resources are remaining: pods. has 2 resource instances, \
+                 widgets.example.com has 1 resource instances"
+                    .into()
+            )
+        );
+        assert_eq!(text("NamespaceDeletionContentFailure").unwrap().0, "False");
+        assert!(!content.is_gone());
+        let later = time("2024-01-01T00:01:00Z");
+        assert!(status(&changed, &content, later).is_none(), "the same again is not written");
+        let empty = status(&changed, &Content::default(), later).unwrap();
+        let list = empty.status.as_ref().unwrap().conditions.as_ref();
+        assert_eq!(conditions::get(list, "NamespaceContentRemaining").unwrap().status, "False");
+    }
+}
