@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod hooks;
 pub mod openapi;
 mod rows;

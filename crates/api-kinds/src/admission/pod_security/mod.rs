@@ -1,0 +1,94 @@
+//! The Pod Security Standards: which level a namespace asks for, and what in a pod violates it.
+
+mod checks;
+mod policy;
+
+pub use policy::{Level, LevelVersion, Policy, Version};
+
+use serde_json::Value;
+
+/// What a pod violates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    reason: String,
+    detail: String,
+}
+
+/// What a pod (or a pod template) violates of a level; empty if it may be.
+pub fn evaluate(level: LevelVersion, pod: &Value) -> Vec<Violation> {
+    if level.level == Level::Privileged {
+        return Vec::new();
+    }
+    let restricted = level.level == Level::Restricted;
+    let version = level.version.minor();
+    let wanted = |check: &&checks::Check| match check.level {
+        Level::Restricted => restricted,
+        _ => !(restricted && check.replaced_by_restricted),
+    };
+    let (baseline, more): (Vec<_>, Vec<_>) =
+        checks::ALL.iter().filter(wanted).partition(|c| c.level == Level::Baseline && !c.replaced_by_restricted);
+    let due = baseline.into_iter().chain(more).filter(|c| c.since <= version);
+    due.filter_map(|check| (check.find)(pod, version)).collect()
+}
+
+/// Violations as the API words them.
+pub fn describe(violations: &[Violation]) -> String {
+    let one = |v: &Violation| {
+        if v.detail.is_empty() { v.reason.clone() } else { format!("{} ({})", v.reason, v.detail) }
+    };
+    violations.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Reasons alone, as a warning about many pods gives them.
+pub fn reasons(violations: &[Violation]) -> String {
+    violations.iter().map(|v| v.reason.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The pod template in an object of a kind that makes pods; `None` for other kinds.
+pub fn template<'a>(group: &str, resource: &str, object: &'a Value) -> Option<&'a Value> {
+    let pointer = match (group, resource) {
+        ("", "podtemplates") => "/template",
+        ("", "replicationcontrollers") | ("batch", "jobs") => "/spec/template",
+        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") => "/spec/template",
+        ("batch", "cronjobs") => "/spec/jobTemplate/spec/template",
+        _ => return None,
+    };
+    object.pointer(pointer)
+}
+
+/// Whether an update of a pod changes something that a level may forbid.
+pub fn is_significant_update(new: &Value, old: &Value) -> bool {
+    let annotations = |pod: &Value| -> Vec<(String, Value)> {
+        let all = pod["metadata"]["annotations"].as_object();
+        let relevant = |key: &str| {
+            key.starts_with(checks::APPARMOR_PREFIX)
+                || key.starts_with("container.seccomp.security.alpha.kubernetes.io/")
+                || key == "seccomp.security.alpha.kubernetes.io/pod"
+        };
+        all.into_iter().flatten().filter(|(k, _)| relevant(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    if annotations(new) != annotations(old) {
+        return true;
+    }
+    // Of the fields of a spec that can change at all, these are safe.
+    let reduced = |pod: &Value| {
+        let mut spec = pod["spec"].clone();
+        if let Some(fields) = spec.as_object_mut() {
+            fields.remove("activeDeadlineSeconds");
+            fields.remove("tolerations");
+            fields.remove("terminationGracePeriodSeconds");
+            for list in ["initContainers", "containers", "ephemeralContainers"] {
+                for container in fields.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                    if let Some(container) = container.as_object_mut() {
+                        container.remove("image");
+                    }
+                }
+            }
+        }
+        spec
+    };
+    reduced(new) != reduced(old)
+}
+
+#[cfg(test)]
+mod tests;
