@@ -12,6 +12,7 @@ pub mod body;
 pub mod bootstrap;
 pub mod config;
 mod metrics;
+mod names;
 mod negotiate;
 mod nonresource;
 mod pipeline;

@@ -51,7 +51,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
     pub(crate) authenticator: Authenticator,
-    pub(crate) authorizer: Authorizer,
+    pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) admission: Admission,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reading: Semaphore,
@@ -94,9 +94,10 @@ impl Server {
     pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Server, BuildError> {
         let registry = Registry::build(&config, store).await?;
         let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
+        let authorizer = Arc::new(Authorizer::new(bootstrap::node_rules()));
         let inner = Arc::new(Inner {
-            authorizer: Authorizer::new(bootstrap::node_rules()),
-            admission: Admission::new(&config, registry.clone()),
+            admission: Admission::new(registry.clone(), authorizer.clone()),
+            authorizer,
             authenticator,
             metrics: Arc::new(Metrics::new()),
             reading: Semaphore::new(config.limits.inflight_reading_max),

@@ -3,14 +3,39 @@
 //! A trait, so that what decides is tested with a few objects in a map, and knows nothing of caches.
 
 use api_core::meta::Meta;
+use futures::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 /// A read-only view of the objects that are there.
 pub trait View: Send + Sync + Debug {
     /// An object; `namespace` is empty for cluster-scoped resources.
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value>;
+
+    /// An object as the store has it now; for what may be too new for the cache.
+    fn live<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Option<Value>> {
+        Box::pin(async move { self.get(group, resource, namespace, name) })
+    }
+
+    /// An object that is about to be made: waits until it is there, at most so long.
+    fn wait<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        _at_most: Duration,
+    ) -> BoxFuture<'a, Option<Value>> {
+        self.live(group, resource, namespace, name)
+    }
 
     /// All objects of a namespace, or of all namespaces if it is empty.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value>;

@@ -62,6 +62,8 @@ mod tests {
         assert_eq!(needed("status", &signed, &csr).map(|n| n.verb), Some("sign"));
         let masters = ["system:masters".to_owned()];
         assert!(check_subject(&csr, &masters).is_ok());
-        assert!(check_subject(&json!({"spec": {"signerName": "kubernetes.io/kube-apiserver-client"}}), &masters).is_err());
+        assert!(
+            check_subject(&json!({"spec": {"signerName": "kubernetes.io/kube-apiserver-client"}}), &masters).is_err()
+        );
     }
 }

@@ -130,7 +130,13 @@ fn check(limit: &Value, requests: &Amounts, limits: &Amounts, errors: &mut Vec<S
     }
 }
 
-fn too_small(kind: &str, name: &str, bound: Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn too_small(
+    kind: &str,
+    name: &str,
+    bound: Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     let base = format!("minimum {name} usage per {kind} is {bound}");
     match (request, limit) {
         (None, _) => Some(format!("{base}.  No request is specified")),
@@ -140,7 +146,13 @@ fn too_small(kind: &str, name: &str, bound: Quantity, request: Option<&Quantity>
     }
 }
 
-fn too_large(kind: &str, name: &str, bound: Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn too_large(
+    kind: &str,
+    name: &str,
+    bound: Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     let base = format!("maximum {name} usage per {kind} is {bound}");
     match (request, limit) {
         (_, None) => Some(format!("{base}.  No limit is specified")),
@@ -150,7 +162,13 @@ fn too_large(kind: &str, name: &str, bound: Quantity, request: Option<&Quantity>
     }
 }
 
-fn too_wide(kind: &str, name: &str, bound: Quantity, request: Option<&Quantity>, limit: Option<&Quantity>) -> Option<String> {
+fn too_wide(
+    kind: &str,
+    name: &str,
+    bound: Quantity,
+    request: Option<&Quantity>,
+    limit: Option<&Quantity>,
+) -> Option<String> {
     let base = format!("{name} max limit to request ratio per {kind} is {bound}, but");
     let Some(request) = request.filter(|q| !q.is_zero()) else {
         return Some(format!("{base} no request is specified or request is 0"));
@@ -174,7 +192,12 @@ mod tests {
     fn containers_get_defaults_and_a_note() {
         let mut pod = json!({"metadata": {}, "spec": {"containers": [
             {"name": "a"}, {"name": "b", "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}}]}});
-        default_pod(&mut pod, &range(json!({"type": "Container", "default": {"cpu": "500m", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}})));
+        default_pod(
+            &mut pod,
+            &range(
+                json!({"type": "Container", "default": {"cpu": "500m", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}}),
+            ),
+        );
         assert_eq!(
             pod["spec"]["containers"][0]["resources"],
             json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "500m", "memory": "1Gi"}})
@@ -194,11 +217,22 @@ mod tests {
             (container("min", "100m"), both("50m", "1"), "minimum cpu usage per Container is 100m, but request is 50m"),
             (container("min", "100m"), json!({}), "minimum cpu usage per Container is 100m.  No request is specified"),
             (container("max", "1"), both("1", "2"), "maximum cpu usage per Container is 1, but limit is 2"),
-            (container("max", "1"), json!({"requests": {"cpu": "1"}}), "maximum cpu usage per Container is 1.  No limit is specified"),
-            (container("maxLimitRequestRatio", "2"), both("100m", "500m"),
-                "cpu max limit to request ratio per Container is 2, but provided ratio is 5.000000"),
+            (
+                container("max", "1"),
+                json!({"requests": {"cpu": "1"}}),
+                "maximum cpu usage per Container is 1.  No limit is specified",
+            ),
+            (
+                container("maxLimitRequestRatio", "2"),
+                both("100m", "500m"),
+                "cpu max limit to request ratio per Container is 2, but provided ratio is 5.000000",
+            ),
             (container("max", "2"), both("1", "2"), ""),
-            (json!({"type": "Pod", "max": {"cpu": "1"}}), both("1", "2"), "maximum cpu usage per Pod is 1, but limit is 2"),
+            (
+                json!({"type": "Pod", "max": {"cpu": "1"}}),
+                both("1", "2"),
+                "maximum cpu usage per Pod is 1, but limit is 2",
+            ),
         ];
         for (limit, resources, want) in table {
             assert_eq!(check_pod(&pod(resources), &range(limit)).join("; "), want);

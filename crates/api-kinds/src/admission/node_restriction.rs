@@ -34,11 +34,20 @@ pub fn check(w: &Write<'_>) -> Result<(), String> {
     match w.path {
         "pods" => match w.operation {
             "CREATE" => create_pod(w.node, new),
-            "DELETE" => own_pod(w.old, || format!("node {:?} can only delete pods with spec.nodeName set to itself", w.node), w.node),
-            _ => Err(format!("unexpected operation {:?}, node {:?} can only create and delete mirror pods", w.operation, w.node)),
+            "DELETE" => own_pod(
+                w.old,
+                || format!("node {:?} can only delete pods with spec.nodeName set to itself", w.node),
+                w.node,
+            ),
+            _ => Err(format!(
+                "unexpected operation {:?}, node {:?} can only create and delete mirror pods",
+                w.operation, w.node
+            )),
         },
         "pods/status" => pod_status(w, new),
-        "pods/eviction" => own_pod(w.pod, || format!("node {} can only evict pods with spec.nodeName set to itself", w.node), w.node),
+        "pods/eviction" => {
+            own_pod(w.pod, || format!("node {} can only evict pods with spec.nodeName set to itself", w.node), w.node)
+        }
         "nodes" | "nodes/status" => node(w, new),
         "persistentvolumeclaims/status" if w.operation == "UPDATE" => claim_status(w, new),
         "serviceaccounts/token" => token(w, new),
@@ -86,9 +95,8 @@ fn create_pod(node: &str, pod: &Value) -> Result<(), String> {
     if owner["blockOwnerDeletion"] == true {
         return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
     }
-    let refers = items(&pod["spec"], "volumes").any(|v| {
-        ["configMap", "secret", "persistentVolumeClaim"].iter().any(|kind| v.get(*kind).is_some())
-    });
+    let refers = items(&pod["spec"], "volumes")
+        .any(|v| ["configMap", "secret", "persistentVolumeClaim"].iter().any(|kind| v.get(*kind).is_some()));
     if refers || !text(&pod["spec"], "serviceAccountName").is_empty() {
         return Err(format!("node {node:?} can not create pods that reference other objects"));
     }
@@ -97,7 +105,11 @@ fn create_pod(node: &str, pod: &Value) -> Result<(), String> {
 
 fn pod_status(w: &Write<'_>, new: &Value) -> Result<(), String> {
     let old = w.old.unwrap_or(&NULL);
-    own_pod(w.old, || format!("node {:?} can only update pod status for pods with spec.nodeName set to itself", w.node), w.node)?;
+    own_pod(
+        w.old,
+        || format!("node {:?} can only update pod status for pods with spec.nodeName set to itself", w.node),
+        w.node,
+    )?;
     if new["metadata"]["labels"] != old["metadata"]["labels"] {
         return Err(format!("node {:?} cannot update labels through pod status", w.node));
     }
@@ -108,7 +120,8 @@ fn node(w: &Write<'_>, new: &Value) -> Result<(), String> {
     let name = if w.operation == "CREATE" { new.name() } else { w.name };
     same(name, w.node, || format!("node {:?} is not allowed to modify node {name:?}", w.node))?;
     let labels = |v: &Value, changed_from: &Value| -> BTreeSet<String> {
-        let keys = [v, changed_from].into_iter().filter_map(|n| n["metadata"]["labels"].as_object()).flat_map(|l| l.keys());
+        let keys =
+            [v, changed_from].into_iter().filter_map(|n| n["metadata"]["labels"].as_object()).flat_map(|l| l.keys());
         keys.filter(|k| v.label(k) != changed_from.label(k)).cloned().collect()
     };
     let list = |keys: Vec<&String>| keys.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -197,9 +210,14 @@ fn token(w: &Write<'_>, new: &Value) -> Result<(), String> {
     }
     let Some(pod) = w.pod else { return Err(format!("pod {:?} not found", text(bound, "name"))) };
     if pod.uid() != text(bound, "uid") {
-        return Err(format!("the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated", text(bound, "uid")));
+        return Err(format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+            text(bound, "uid")
+        ));
     }
-    same(text(&pod["spec"], "nodeName"), w.node, || "node requested token bound to a pod scheduled on a different node".into())
+    same(text(&pod["spec"], "nodeName"), w.node, || {
+        "node requested token bound to a pod scheduled on a different node".into()
+    })
 }
 
 fn lease(w: &Write<'_>, new: &Value) -> Result<(), String> {
@@ -218,30 +236,101 @@ mod tests {
     fn writes_of_a_node() {
         let own = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"nodeName": "one"}});
         let foreign = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"nodeName": "two"}});
-        let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": "one"}});
+        let mirror =
+            json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": "one"}});
         let named = |name: &str| json!({"metadata": {"name": name}});
         let labelled = |key: &str| json!({"metadata": {"name": "one", "labels": {key: "x"}}});
         let request = json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}}});
         let (one, two) = (named("one"), named("two"));
-        let base = Write { node: "one", operation: "UPDATE", path: "", namespace: "", name: "one", new: None, old: None, pod: None };
+        let base = Write {
+            node: "one",
+            operation: "UPDATE",
+            path: "",
+            namespace: "",
+            name: "one",
+            new: None,
+            old: None,
+            pod: None,
+        };
         let table = [
             ("mirror pod", Write { path: "pods", operation: "CREATE", new: Some(&mirror), ..base }, true),
             ("other pod", Write { path: "pods", operation: "CREATE", new: Some(&own), ..base }, false),
             ("delete own", Write { path: "pods", operation: "DELETE", old: Some(&own), ..base }, true),
             ("delete foreign", Write { path: "pods", operation: "DELETE", old: Some(&foreign), ..base }, false),
             ("status of own", Write { path: "pods/status", new: Some(&own), old: Some(&own), ..base }, true),
-            ("status of foreign", Write { path: "pods/status", new: Some(&foreign), old: Some(&foreign), ..base }, false),
+            (
+                "status of foreign",
+                Write { path: "pods/status", new: Some(&foreign), old: Some(&foreign), ..base },
+                false,
+            ),
             ("evict foreign", Write { path: "pods/eviction", pod: Some(&foreign), ..base }, false),
             ("own node", Write { path: "nodes", operation: "CREATE", new: Some(&one), ..base }, true),
             ("foreign node", Write { path: "nodes", operation: "CREATE", new: Some(&two), ..base }, false),
-            ("own label", Write { path: "nodes", new: Some(&labelled("kubernetes.io/os")), old: Some(&one), ..base }, true),
+            (
+                "own label",
+                Write { path: "nodes", new: Some(&labelled("kubernetes.io/os")), old: Some(&one), ..base },
+                true,
+            ),
             ("free label", Write { path: "nodes", new: Some(&labelled("x")), old: Some(&one), ..base }, true),
-            ("role label", Write { path: "nodes", new: Some(&labelled("node-role.kubernetes.io/control-plane")), old: Some(&one), ..base }, false),
-            ("token", Write { path: "serviceaccounts/token", operation: "CREATE", new: Some(&request), pod: Some(&own), ..base }, true),
-            ("token of foreign pod", Write { path: "serviceaccounts/token", operation: "CREATE", new: Some(&request), pod: Some(&foreign), ..base }, false),
-            ("unbound token", Write { path: "serviceaccounts/token", operation: "CREATE", new: Some(&one), ..base }, false),
-            ("own lease", Write { path: "coordination.k8s.io/leases", namespace: "kube-node-lease", operation: "CREATE", new: Some(&one), ..base }, true),
-            ("foreign lease", Write { path: "coordination.k8s.io/leases", namespace: "kube-node-lease", operation: "CREATE", new: Some(&two), ..base }, false),
+            (
+                "role label",
+                Write {
+                    path: "nodes",
+                    new: Some(&labelled("node-role.kubernetes.io/control-plane")),
+                    old: Some(&one),
+                    ..base
+                },
+                false,
+            ),
+            (
+                "token",
+                Write {
+                    path: "serviceaccounts/token",
+                    operation: "CREATE",
+                    new: Some(&request),
+                    pod: Some(&own),
+                    ..base
+                },
+                true,
+            ),
+            (
+                "token of foreign pod",
+                Write {
+                    path: "serviceaccounts/token",
+                    operation: "CREATE",
+                    new: Some(&request),
+                    pod: Some(&foreign),
+                    ..base
+                },
+                false,
+            ),
+            (
+                "unbound token",
+                Write { path: "serviceaccounts/token", operation: "CREATE", new: Some(&one), ..base },
+                false,
+            ),
+            (
+                "own lease",
+                Write {
+                    path: "coordination.k8s.io/leases",
+                    namespace: "kube-node-lease",
+                    operation: "CREATE",
+                    new: Some(&one),
+                    ..base
+                },
+                true,
+            ),
+            (
+                "foreign lease",
+                Write {
+                    path: "coordination.k8s.io/leases",
+                    namespace: "kube-node-lease",
+                    operation: "CREATE",
+                    new: Some(&two),
+                    ..base
+                },
+                false,
+            ),
             ("config maps are not its business", Write { path: "configmaps", ..base }, true),
         ];
         for (what, write, allowed) in table {

@@ -18,7 +18,8 @@ pub fn priority(pod: &mut Value, named: Option<&Value>, classes: &[Value]) -> Re
         Some(named.ok_or_else(|| format!("no PriorityClass with name {name} was found"))?)
     };
     let value = class.map_or(0, |c| c["value"].as_i64().unwrap_or(0));
-    let policy = class.map_or(PREEMPT, |c| Some(text(c, "preemptionPolicy")).filter(|p| !p.is_empty()).unwrap_or(PREEMPT));
+    let policy =
+        class.map_or(PREEMPT, |c| Some(text(c, "preemptionPolicy")).filter(|p| !p.is_empty()).unwrap_or(PREEMPT));
     if let Some(given) = spec["priority"].as_i64().filter(|given| *given != value) {
         return Err(format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
@@ -63,9 +64,7 @@ pub fn default_tolerations(pod: &mut Value) {
     let missing: Vec<Value> = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
         .into_iter()
         .filter(|key| {
-            let covers = |t: &Value| {
-                matches!(text(t, "key"), "") || text(t, "key") == *key
-            };
+            let covers = |t: &Value| matches!(text(t, "key"), "") || text(t, "key") == *key;
             let evicts = |t: &Value| matches!(text(t, "effect"), "" | "NoExecute");
             !items(&pod["spec"], "tolerations").any(|t| covers(t) && evicts(t))
         })
@@ -123,8 +122,10 @@ pub fn runtime_class(pod: &mut Value, class: Option<&Value>) -> Result<(), Strin
             None => spec["nodeSelector"][key] = value.clone(),
         }
     }
-    let new: Vec<Value> =
-        items(scheduling, "tolerations").filter(|t| !items(spec, "tolerations").any(|own| own == *t)).cloned().collect();
+    let new: Vec<Value> = items(scheduling, "tolerations")
+        .filter(|t| !items(spec, "tolerations").any(|own| own == *t))
+        .cloned()
+        .collect();
     if !new.is_empty() {
         list_mut(spec, "tolerations").extend(new);
     }
@@ -133,7 +134,8 @@ pub fn runtime_class(pod: &mut Value, class: Option<&Value>) -> Result<(), Strin
 
 /// Gives an ingress that names no class the default one.
 pub fn default_ingress_class(ingress: &mut Value, classes: &[Value]) {
-    let named = !ingress["spec"]["ingressClassName"].is_null() || ingress.annotation("kubernetes.io/ingress.class").is_some();
+    let named =
+        !ingress["spec"]["ingressClassName"].is_null() || ingress.annotation("kubernetes.io/ingress.class").is_some();
     if named {
         return;
     }

@@ -47,7 +47,8 @@ pub fn apply(pod: &mut Value, account: &Value, suffix: &str) -> Result<(), Strin
 
 fn mount_token(pod: &mut Value, suffix: &str) {
     let spec = &mut pod["spec"];
-    let present = items(spec, "volumes").map(|v| text(v, "name")).find(|n| n.starts_with(VOLUME_PREFIX)).map(str::to_owned);
+    let present =
+        items(spec, "volumes").map(|v| text(v, "name")).find(|n| n.starts_with(VOLUME_PREFIX)).map(str::to_owned);
     let name = present.clone().unwrap_or_else(|| format!("{VOLUME_PREFIX}{suffix}"));
     let mut used = false;
     for list in ["initContainers", "containers"] {
@@ -160,7 +161,12 @@ mod tests {
 
     #[test]
     fn pod_and_account_may_want_no_token() {
-        let table = [(None, None, true), (None, Some(false), false), (Some(true), Some(false), true), (Some(false), None, false)];
+        let table = [
+            (None, None, true),
+            (None, Some(false), false),
+            (Some(true), Some(false), true),
+            (Some(false), None, false),
+        ];
         for (of_pod, of_account, mounted) in table {
             let mut pod = json!({"spec": {"containers": [{"name": "a"}]}});
             let mut account = json!({"metadata": {"name": "x"}});

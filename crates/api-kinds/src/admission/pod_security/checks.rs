@@ -71,7 +71,7 @@ fn name(v: &Value) -> String {
     v["name"].as_str().unwrap_or("").to_owned()
 }
 
-fn security<'a>(container: &'a Value) -> &'a Value {
+fn security(container: &Value) -> &Value {
     &container["securityContext"]
 }
 
@@ -123,7 +123,9 @@ fn privilege_escalation(pod: &Value, version: u32) -> Option<Violation> {
 }
 
 fn app_armor(pod: &Value, _: u32) -> Option<Violation> {
-    let forbidden = |profile: &Value| profile["type"].as_str().filter(|t| !matches!(*t, "RuntimeDefault" | "Localhost"));
+    fn forbidden(profile: &Value) -> Option<&str> {
+        profile["type"].as_str().filter(|t| !matches!(*t, "RuntimeDefault" | "Localhost"))
+    }
     let mut who = Vec::new();
     let mut values = BTreeSet::new();
     if let Some(kind) = forbidden(&pod_security(pod)["appArmorProfile"]) {
@@ -206,7 +208,11 @@ fn capabilities_restricted(pod: &Value, version: u32) -> Option<Violation> {
         details.push(format!("{} must set securityContext.capabilities.drop=[\"ALL\"]", named(&keeps)));
     }
     if !adds.is_empty() {
-        details.push(format!("{} must not include {} in securityContext.capabilities.add", named(&adds), quoted(&found)));
+        details.push(format!(
+            "{} must not include {} in securityContext.capabilities.add",
+            named(&adds),
+            quoted(&found)
+        ));
     }
     if details.is_empty() { None } else { violation("unrestricted capabilities", details.join("; ")) }
 }
@@ -231,8 +237,11 @@ fn host_path(pod: &Value, _: u32) -> Option<Violation> {
 fn host_ports(pod: &Value, _: u32) -> Option<Violation> {
     let mut ports = BTreeSet::new();
     let names = names_where(pod, |c| {
-        let used: Vec<String> =
-            items(c, "ports").filter_map(|p| p["hostPort"].as_i64()).filter(|p| *p != 0).map(|p| p.to_string()).collect();
+        let used: Vec<String> = items(c, "ports")
+            .filter_map(|p| p["hostPort"].as_i64())
+            .filter(|p| *p != 0)
+            .map(|p| p.to_string())
+            .collect();
         let any = !used.is_empty();
         ports.extend(used);
         any
@@ -275,7 +284,8 @@ fn volume_types(pod: &Value, _: u32) -> Option<Violation> {
     let mut names = Vec::new();
     let mut types = BTreeSet::new();
     for volume in items(&pod["spec"], "volumes") {
-        let kinds: Vec<&String> = volume.as_object().map(|v| v.keys().filter(|k| *k != "name").collect()).unwrap_or_default();
+        let kinds: Vec<&String> =
+            volume.as_object().map(|v| v.keys().filter(|k| *k != "name").collect()).unwrap_or_default();
         if kinds.iter().any(|k| VOLUME_TYPES.contains(&k.as_str())) {
             continue;
         }

@@ -39,31 +39,62 @@ fn restricted() {
     let table = [
         (none(), none(), ""),
         (json!({"hostNetwork": true, "hostPID": true}), none(), "host namespaces (hostNetwork=true, hostPID=true)"),
-        (none(), security(json!({"capabilities": {"drop": null, "add": ["CHOWN"]}})),
+        (
+            none(),
+            security(json!({"capabilities": {"drop": null, "add": ["CHOWN"]}})),
             "unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]; \
-             container \"c\" must not include \"CHOWN\" in securityContext.capabilities.add)"),
+             container \"c\" must not include \"CHOWN\" in securityContext.capabilities.add)",
+        ),
         (none(), security(json!({"capabilities": {"add": ["NET_BIND_SERVICE"]}})), ""),
         (none(), json!({"ports": [{"hostPort": 80}]}), "hostPort (container \"c\" uses hostPort 80)"),
-        (volume(json!({"name": "v", "hostPath": {}})), none(),
-            "restricted volume types (volume \"v\" uses restricted volume type \"hostPath\")"),
+        (
+            volume(json!({"name": "v", "hostPath": {}})),
+            none(),
+            "restricted volume types (volume \"v\" uses restricted volume type \"hostPath\")",
+        ),
         (volume(json!({"name": "v", "emptyDir": {}})), none(), ""),
-        (none(), security(json!({"seccompProfile": {"type": "Unconfined"}})),
-            "seccompProfile (container \"c\" must not set securityContext.seccompProfile.type to \"Unconfined\")"),
-        (json!({"securityContext": {"seccompProfile": null}}), none(),
-            "seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"),
+        (
+            none(),
+            security(json!({"seccompProfile": {"type": "Unconfined"}})),
+            "seccompProfile (container \"c\" must not set securityContext.seccompProfile.type to \"Unconfined\")",
+        ),
+        (
+            json!({"securityContext": {"seccompProfile": null}}),
+            none(),
+            "seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")",
+        ),
         (none(), security(json!({"runAsUser": 0})), "runAsUser=0 (container \"c\" must not set runAsUser=0)"),
-        (json!({"securityContext": {"runAsNonRoot": false}}), none(),
-            "runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)"),
-        (none(), security(json!({"allowPrivilegeEscalation": true})),
-            "allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false)"),
-        (json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}}), none(), "forbidden sysctls (kernel.msgmax)"),
-        (none(), security(json!({"seLinuxOptions": {"user": "x"}})),
-            "seLinuxOptions (container \"c\" set forbidden securityContext.seLinuxOptions: user may not be set)"),
-        (none(), security(json!({"appArmorProfile": {"type": "Unconfined"}})),
-            "forbidden AppArmor profile (container \"c\" must not set AppArmor profile type to \"Unconfined\")"),
-        (json!({"hostIPC": true}), security(json!({"allowPrivilegeEscalation": null, "procMount": "Unmasked"})),
+        (
+            json!({"securityContext": {"runAsNonRoot": false}}),
+            none(),
+            "runAsNonRoot != true (pod must not set securityContext.runAsNonRoot=false)",
+        ),
+        (
+            none(),
+            security(json!({"allowPrivilegeEscalation": true})),
+            "allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false)",
+        ),
+        (
+            json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}}),
+            none(),
+            "forbidden sysctls (kernel.msgmax)",
+        ),
+        (
+            none(),
+            security(json!({"seLinuxOptions": {"user": "x"}})),
+            "seLinuxOptions (container \"c\" set forbidden securityContext.seLinuxOptions: user may not be set)",
+        ),
+        (
+            none(),
+            security(json!({"appArmorProfile": {"type": "Unconfined"}})),
+            "forbidden AppArmor profile (container \"c\" must not set AppArmor profile type to \"Unconfined\")",
+        ),
+        (
+            json!({"hostIPC": true}),
+            security(json!({"allowPrivilegeEscalation": null, "procMount": "Unmasked"})),
             "host namespaces (hostIPC=true), procMount (container \"c\" must not set securityContext.procMount to \"Unmasked\"), \
-             allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false)"),
+             allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false)",
+        ),
     ];
     for (patch, container, want) in table {
         check(Level::Restricted, &pod(patch, container), want);
@@ -75,7 +106,8 @@ fn baseline() {
     let bare = json!({"spec": {"containers": [{"name": "c"}, {"name": "d"}]}});
     check(Level::Baseline, &bare, "");
     check(Level::Privileged, &pod(json!({"hostPID": true}), json!({})), "");
-    let privileged = pod(json!({"volumes": [{"name": "v", "hostPath": {}}]}), json!({"securityContext": {"privileged": true}}));
+    let privileged =
+        pod(json!({"volumes": [{"name": "v", "hostPath": {}}]}), json!({"securityContext": {"privileged": true}}));
     check(
         Level::Baseline,
         &privileged,
@@ -96,13 +128,21 @@ fn labels_of_a_namespace() {
     let namespace = |labels: Value| json!({"metadata": {"labels": labels}});
     let table = [
         (json!({}), "privileged:latest privileged:latest privileged:latest", ""),
-        (json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.24"}),
-            "baseline:v1.24 privileged:latest baseline:v1.24", ""),
-        (json!({"pod-security.kubernetes.io/enforce": "privileged", "pod-security.kubernetes.io/warn": "restricted"}),
-            "privileged:latest privileged:latest restricted:latest", ""),
-        (json!({"pod-security.kubernetes.io/enforce": "none"}),
+        (
+            json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.24"}),
+            "baseline:v1.24 privileged:latest baseline:v1.24",
+            "",
+        ),
+        (
+            json!({"pod-security.kubernetes.io/enforce": "privileged", "pod-security.kubernetes.io/warn": "restricted"}),
+            "privileged:latest privileged:latest restricted:latest",
+            "",
+        ),
+        (
+            json!({"pod-security.kubernetes.io/enforce": "none"}),
             "restricted:latest privileged:latest restricted:latest",
-            "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"none\": must be one of privileged, baseline, restricted"),
+            "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"none\": must be one of privileged, baseline, restricted",
+        ),
     ];
     for (labels, want, errors) in table {
         let (policy, found) = Policy::of_namespace(&namespace(labels));

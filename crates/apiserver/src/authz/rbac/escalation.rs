@@ -1,6 +1,6 @@
 //! Nobody may hand out what they do not hold: the check on writes of roles and bindings.
 
-use super::index::{Index, RoleRef};
+use super::index::Index;
 use super::rule::{Rule, compact, uncovered};
 use crate::authn::UserInfo;
 use std::collections::BTreeSet;
@@ -29,23 +29,4 @@ pub fn may_grant(index: &Index, user: &UserInfo, namespace: &str, rules: &[Rule]
         many => message.push_str(&format!("; resolution errors: [[{}]]", many.join(", "))),
     }
     Err(message)
-}
-
-/// Whether `user` holds all of what a binding in `namespace` would give.
-///
-/// The caller has checked before that the user may not `bind` the role.
-pub fn may_bind(index: &Index, user: &UserInfo, namespace: &str, role: &RoleRef) -> Result<(), BindError> {
-    let rules = index.role_rules(role, namespace).map_err(|_| BindError::NoSuchRole)?;
-    may_grant(index, user, namespace, &rules).map_err(BindError::NotHeld)
-}
-
-/// Why a binding is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BindError {
-    /// The role is not there, so that nobody knows what it gives.
-    #[error("role not found")]
-    NoSuchRole,
-    /// It gives what the user does not hold.
-    #[error("{0}")]
-    NotHeld(String),
 }

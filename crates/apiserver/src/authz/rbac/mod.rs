@@ -6,7 +6,7 @@ mod escalation;
 mod index;
 mod rule;
 
-pub use escalation::{may_bind, may_grant};
+pub use escalation::may_grant;
 pub use index::{Grant, Index, RoleRef};
 pub use rule::Rule;
 

@@ -1,0 +1,191 @@
+//! Admission: what is changed in, and checked of, a write after authorization and before validation and storage.
+//!
+//! [`PLUGINS`] is the list, in the order in which they run. A plugin is one file here: it looks up what the rule needs and
+//! words the refusal; the rules of kinds are pure functions in `api_kinds::admission`. Webhooks and policies come at the
+//! end of either pass.
+
+mod certificates;
+mod escalation;
+mod ingress_class;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod pod_scheduling;
+mod pod_security;
+mod service_account;
+mod storage;
+
+use crate::authn::UserInfo;
+use crate::authz::Authorizer;
+use crate::view::View;
+use api_core::meta::Meta;
+use api_core::{ApiError, Gvr};
+use api_schema::row::Row;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a write does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// An object, or part of it, is replaced.
+    Update,
+    /// An object is deleted.
+    Delete,
+    /// A connection to something: exec, attach, proxy.
+    Connect,
+}
+
+impl Operation {
+    /// As admission words it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// What a write is about. Objects are in their stored version.
+#[derive(Debug, Clone)]
+pub struct Attributes<'a> {
+    /// What it does.
+    pub operation: Operation,
+    /// Who does it.
+    pub user: &'a UserInfo,
+    /// The resource.
+    pub row: &'a Row,
+    /// The resource asked for: of `row`, or that of an equivalent version.
+    pub resource: &'a Gvr,
+    /// Subresource, or empty.
+    pub subresource: &'a str,
+    /// Namespace, or empty.
+    pub namespace: &'a str,
+    /// Name; empty on a create with `generateName`.
+    pub name: &'a str,
+    /// The object before it; `None` on create.
+    pub old: Option<&'a Value>,
+    /// Whether nothing is to be stored, and no side effect to be had.
+    pub dry_run: bool,
+}
+
+impl Attributes<'_> {
+    /// Whether it is about objects of that resource themselves, and does one of `operations`.
+    fn is(&self, group: &str, resource: &str, operations: &[Operation]) -> bool {
+        self.is_any(group, resource, operations) && self.subresource.is_empty()
+    }
+
+    /// The same, for any subresource.
+    fn is_any(&self, group: &str, resource: &str, operations: &[Operation]) -> bool {
+        self.resource.group == group && self.resource.resource == resource && operations.contains(&self.operation)
+    }
+
+    /// 403 with `why`. Names the object as far as it has a name.
+    fn forbidden(&self, object: Option<&Value>, why: &str) -> ApiError {
+        let of_object = |field: &str| object.map(|o| o.meta_str(field)).filter(|n| !n.is_empty());
+        let name = Some(self.name).filter(|n| !n.is_empty());
+        let name = name.or_else(|| of_object("name")).or_else(|| of_object("generateName")).unwrap_or("Unknown");
+        ApiError::forbidden(&self.resource.group_resource(), name, why)
+    }
+}
+
+/// What plugins look things up in.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Objects.
+    pub view: Arc<dyn View>,
+    /// Permissions.
+    pub authorizer: Arc<Authorizer>,
+}
+
+type Mutate = fn(&Context, &Attributes<'_>, &mut Value) -> Result<(), ApiError>;
+type Validate = fn(&Context, &Attributes<'_>, Option<&Value>, &mut Vec<String>) -> Result<(), ApiError>;
+
+/// A step of admission.
+struct Plugin {
+    /// As upstream calls it.
+    name: &'static str,
+    mutate: Option<Mutate>,
+    validate: Option<Validate>,
+}
+
+const fn plugin(name: &'static str, mutate: Option<Mutate>, validate: Option<Validate>) -> Plugin {
+    Plugin { name, mutate, validate }
+}
+
+/// All steps, in their order. Namespaces and service accounts come first (see [`Admission::mutate`]): they may have to
+/// wait for an object that is just being made.
+const PLUGINS: &[Plugin] = &[
+    plugin("NamespaceLifecycle", None, Some(namespace_lifecycle::validate)),
+    plugin("LimitRanger", Some(limit_ranger::mutate), Some(limit_ranger::validate)),
+    plugin("ServiceAccount", None, Some(service_account::validate)),
+    plugin("NodeRestriction", Some(node_restriction::mutate), None),
+    plugin("TaintNodesByCondition", Some(pod_scheduling::taint_node), None),
+    plugin("PodSecurity", None, Some(pod_security::validate)),
+    plugin("Priority", Some(pod_scheduling::priority), Some(pod_scheduling::priority_class)),
+    plugin("DefaultTolerationSeconds", Some(pod_scheduling::tolerations), None),
+    plugin("DefaultStorageClass", Some(storage::default_class), None),
+    plugin("StorageObjectInUseProtection", Some(storage::protect), None),
+    plugin("PersistentVolumeClaimResize", None, Some(storage::resize)),
+    plugin("RuntimeClass", Some(pod_scheduling::runtime_class), None),
+    plugin("CertificateApproval", None, Some(certificates::permission)),
+    plugin("CertificateSubjectRestriction", None, Some(certificates::subject)),
+    plugin("DefaultIngressClass", Some(ingress_class::mutate), None),
+    plugin("RoleEscalation", Some(escalation::mutate), None),
+];
+
+/// The plugins, and what they look things up in.
+#[derive(Debug)]
+pub struct Admission {
+    context: Context,
+}
+
+impl Admission {
+    /// All plugins that are on by default.
+    pub fn new(view: Arc<dyn View>, authorizer: Arc<Authorizer>) -> Self {
+        Self { context: Context { view, authorizer } }
+    }
+
+    /// Names of the plugins that are on, in their order.
+    pub fn plugins() -> impl Iterator<Item = &'static str> {
+        PLUGINS.iter().map(|p| p.name)
+    }
+
+    /// Changes an object on its way in; adds to `warnings` what the client shall be told.
+    pub async fn mutate(
+        &self,
+        a: &Attributes<'_>,
+        object: &mut Value,
+        _warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        namespace_lifecycle::check(&self.context, a, object).await?;
+        for plugin in PLUGINS {
+            if plugin.name == "ServiceAccount" {
+                service_account::mutate(&self.context, a, object).await?;
+            }
+            if let Some(mutate) = plugin.mutate {
+                mutate(&self.context, a, object)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a write; `object` is `None` on delete.
+    pub async fn validate(
+        &self,
+        a: &Attributes<'_>,
+        object: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        if a.operation == Operation::Delete {
+            node_restriction::validate_delete(&self.context, a)?;
+        }
+        PLUGINS.iter().filter_map(|p| p.validate).try_for_each(|validate| validate(&self.context, a, object, warnings))
+    }
+}
+
+#[cfg(test)]
+mod tests;
