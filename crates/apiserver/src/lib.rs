@@ -34,6 +34,9 @@ pub use server::{BuildError, Server, Service};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+/// The Kubernetes version that the server reports.
+pub const KUBERNETES_VERSION: &str = "v1.30.3";
+
 /// Request extension: the client's TLS certificate chain in DER, leaf first. Set by whoever terminates TLS.
 #[derive(Debug, Clone)]
 pub struct PeerCertificates(pub Arc<Vec<Vec<u8>>>);

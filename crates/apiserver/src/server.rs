@@ -18,7 +18,6 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use store::{Store, StoreError};
 use tokio::sync::Semaphore;
@@ -61,7 +60,7 @@ pub(crate) struct Inner {
     /// Requests and background work that a drain waits for.
     pub(crate) tasks: TaskTracker,
     /// Whether [`bootstrap::run`] has made all that a cluster needs.
-    pub(crate) bootstrapped: AtomicBool,
+    pub(crate) bootstrapped: tokio::sync::watch::Sender<bool>,
 }
 
 /// A request that has passed authentication and authorization.
@@ -104,7 +103,7 @@ impl Server {
             writing: Semaphore::new(config.limits.inflight_writing_max),
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            bootstrapped: AtomicBool::new(!config.bootstrap),
+            bootstrapped: tokio::sync::watch::Sender::new(!config.bootstrap),
             registry,
             config,
         });
@@ -117,6 +116,14 @@ impl Server {
     /// The pipeline as a tower service; cheap to clone.
     pub fn service(&self) -> Service {
         Service { inner: self.inner.clone() }
+    }
+
+    /// Returns when the objects that every cluster has are there.
+    pub async fn ready(&self) {
+        // The sender lives in `self`, so this only ends with `true`.
+        if self.inner.bootstrapped.subscribe().wait_for(|done| *done).await.is_err() {
+            tracing::error!("the bootstrap flag has gone while its server lives");
+        }
     }
 
     /// Takes no more requests, ends watches, and waits until what is under way is done or the drain's time is over.

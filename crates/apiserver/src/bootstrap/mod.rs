@@ -16,7 +16,6 @@ use futures::StreamExt;
 use http::Method;
 use serde_json::Value;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Requests at once.
@@ -31,7 +30,7 @@ pub(crate) async fn run(server: Arc<Inner>) {
             tracing::warn!(%error, "cannot write the cluster's default objects yet");
             tokio::time::sleep(RETRY).await;
         }
-        server.bootstrapped.store(true, Ordering::Release);
+        server.bootstrapped.send_replace(true);
     };
     tokio::select! {
         () = work => {}
