@@ -95,10 +95,30 @@ fn names_of(meta: &Node<'_, '_>, name_check: NameCheck, e: &mut Errors) {
     }
 }
 
-/// The metadata of a template: its labels and annotations are for objects to come.
-pub(super) fn template(meta: &Node<'_, '_>, e: &mut Errors) {
-    labels::labels(&meta.at("labels"), e);
-    labels::annotations(&meta.at("annotations"), e);
+/// Drops owner references that are there twice, by uid. Answers with the warning that is due; for the registry, on
+/// every write.
+pub fn dedup_owner_references(object: &mut Value) -> Option<String> {
+    let list = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
+    let (mut seen, mut twice) = (Vec::new(), Vec::new());
+    list.retain(|reference| {
+        let uid = reference["uid"].as_str().unwrap_or("").to_owned();
+        // Only references that are alike in all are the same.
+        if seen.contains(reference) {
+            twice.push(uid);
+            return false;
+        }
+        seen.push(reference.clone());
+        true
+    });
+    twice.sort();
+    twice.dedup();
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject \
+             such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        )
+    })
 }
 
 fn owner_references(list: &Node<'_, '_>, e: &mut Errors) {

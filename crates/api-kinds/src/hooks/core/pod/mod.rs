@@ -12,12 +12,27 @@ mod probes;
 mod scheduling;
 mod security;
 mod spec;
+mod strategy;
+mod update;
 pub(in crate::hooks) mod volumes;
+mod warnings;
 
 pub(in crate::hooks) use affinity::node_selector;
 pub(in crate::hooks) use mounts::no_backsteps;
 pub(in crate::hooks) use scheduling::tolerations;
 pub(in crate::hooks) use spec::validate_template;
+pub(in crate::hooks) use strategy::drop_disabled;
+pub(in crate::hooks) use warnings::template as template_warnings;
 
-pub(super) const HOOKS: Hooks =
-    Hooks { default: Some(defaults::default_pod), validate: Some(spec::validate_pod), ..Hooks::NONE };
+/// A pod.
+pub(super) const HOOKS: Hooks = Hooks {
+    default: Some(defaults::default_pod),
+    prepare_create: Some(strategy::prepare_create),
+    prepare_update: Some(strategy::prepare_update),
+    validate: Some(spec::validate_pod),
+    validate_update: Some(update::validate),
+    warnings: Some(warnings::pod),
+    default_grace_s: Some(strategy::default_grace_s),
+    post_subresource: Some(strategy::bind),
+    ..Hooks::NONE
+};

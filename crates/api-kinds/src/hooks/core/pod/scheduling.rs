@@ -60,9 +60,7 @@ pub(super) fn topology_spread(list: &Node<'_, '_>, e: &mut Errors) {
     for (i, constraint) in list.items().enumerate() {
         constraint.at("maxSkew").positive(e);
         let key = constraint.at("topologyKey");
-        if key.required_because("can not be empty", e) {
-            key.text_is(names::is_qualified_name, e);
-        }
+        key.required_because("can not be empty", e);
         let unsatisfiable = constraint.at("whenUnsatisfiable");
         unsatisfiable.one_of(&["DoNotSchedule", "ScheduleAnyway"], e);
         let again = list.items().skip(i + 1).any(|later| {

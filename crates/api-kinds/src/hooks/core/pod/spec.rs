@@ -3,7 +3,7 @@
 use super::{affinity, containers, scheduling, security, volumes};
 use crate::hooks::check::Node;
 use crate::hooks::core::resources;
-use crate::hooks::{labels, meta};
+use crate::hooks::labels;
 use api_core::field::Errors;
 use api_core::names;
 use serde_json::Value;
@@ -14,8 +14,6 @@ pub(super) struct PodContext<'v> {
     pub volumes: Vec<(&'v str, &'v Value)>,
     pub grace_period_s: i64,
     pub restart_policy: &'v str,
-    /// The pod's name, if this is a pod and it has one.
-    pub pod_name: &'v str,
 }
 
 /// A pod that is created.
@@ -66,9 +64,12 @@ fn token_without_account(spec: &Node<'_, '_>, e: &mut Errors) {
 /// A pod template: `{metadata, spec}`.
 pub(in crate::hooks) fn validate_template(template: &Node<'_, '_>, e: &mut Errors) {
     let metadata = template.at("metadata");
-    meta::template(&metadata, e);
+    // Upstream names these fields as if they stood in the template itself.
+    let unnested = Node::new(metadata.value, template.path);
+    labels::labels(&unnested.at("labels"), e);
+    labels::annotations(&unnested.at("annotations"), e);
     let spec = template.at("spec");
-    security::pod_annotations(&metadata, &spec, e);
+    security::pod_annotations(&unnested, &spec, e);
     validate_spec(&spec, "", e);
     if !spec.at("ephemeralContainers").is_empty() {
         spec.at("ephemeralContainers").forbidden("ephemeral containers not allowed in pod template", e);
@@ -82,7 +83,6 @@ pub(in crate::hooks) fn validate_spec(spec: &Node<'_, '_>, pod_name: &str, e: &m
         volumes: volumes::validate(&volumes, pod_name, e),
         grace_period_s: spec.at("terminationGracePeriodSeconds").int_or_zero(),
         restart_policy: spec.text("restartPolicy"),
-        pod_name,
     };
     containers::regular(&spec.at("containers"), &context, e);
     containers::init(&spec.at("initContainers"), &spec.at("containers"), &context, e);

@@ -1,0 +1,318 @@
+//! Rules of updates of pods: the object itself, its status, its ephemeral containers.
+
+use super::scheduling;
+use super::spec::validate_pod_parts;
+use crate::hooks::check::{IMMUTABLE, Node};
+use crate::hooks::meta;
+use api_core::field::Errors;
+use api_core::names;
+use api_schema::row::WriteContext;
+use serde_json::{Value, json};
+
+/// An update of a pod or of one of its subresources.
+pub(super) fn validate(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    meta::again_on_update(new, old, e);
+    match context.subresource {
+        "status" => status(new, old, e),
+        "ephemeralcontainers" => {
+            meta::again_on_create(new, e);
+            validate_pod_parts(new, e);
+            existing_ephemeral_containers(new, old, e);
+        }
+        _ => {
+            meta::again_on_create(new, e);
+            validate_pod_parts(new, e);
+            object(new, old, e);
+        }
+    }
+}
+
+fn object(new: &Value, old: &Value, e: &mut Errors) {
+    let (new_root, old_root) = (Node::root(new), Node::root(old));
+    let (new, old) = (new_root.at("spec"), old_root.at("spec"));
+    for list in ["containers", "initContainers"] {
+        if !images(&new.at(list), &old.at(list), e) {
+            return;
+        }
+    }
+    if !deadline(&new.at("activeDeadlineSeconds"), old.get("activeDeadlineSeconds").as_i64(), e) {
+        return;
+    }
+    only_added_tolerations(&new.at("tolerations"), &old.at("tolerations"), e);
+    only_removed_gates(&new.at("schedulingGates"), &old.at("schedulingGates"), e);
+    let mut same = new.value.clone();
+    let gated = !old.at("schedulingGates").is_empty();
+    allow_what_may_change(&mut same, old.value);
+    if gated {
+        gated_pod(&new, &old, &mut same, e);
+    }
+    if same != *old.value {
+        let fields = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only \
+                      additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
+                      previously negative)";
+        new.forbidden(&format!("pod updates may not change fields other than {fields}\n"), e);
+    }
+}
+
+/// Answers whether there are as many containers as before.
+fn images(new: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) -> bool {
+    if new.len() != old.len() {
+        new.forbidden("pod updates may not add or remove containers", e);
+        return false;
+    }
+    for container in new.items() {
+        let image = container.at("image");
+        image.required(e);
+        if image.str().trim() != image.str() {
+            image.invalid("must not have leading or trailing whitespace", e);
+        }
+    }
+    true
+}
+
+/// A deadline may appear, and may come nearer. Answers whether the rest is to be checked.
+fn deadline(new: &Node<'_, '_>, old: Option<i64>, e: &mut Errors) -> bool {
+    let Some(seconds) = new.int() else {
+        if old.is_some() {
+            new.invalid("must not update from a positive integer to nil value", e);
+        }
+        return true;
+    };
+    let wrong = names::is_in_range(seconds, 0, i32::MAX.into());
+    for why in &wrong {
+        new.invalid(why, e);
+    }
+    if wrong.is_empty() && old.is_some_and(|old| old < seconds) {
+        new.invalid("must be less than or equal to previous value", e);
+        return false;
+    }
+    wrong.is_empty()
+}
+
+fn only_added_tolerations(new: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
+    let without_seconds = |toleration: &Value| {
+        let mut copy = toleration.clone();
+        if let Some(map) = copy.as_object_mut() {
+            map.remove("tolerationSeconds");
+        }
+        copy
+    };
+    let kept = |toleration: Node<'_, '_>| {
+        let wanted = without_seconds(toleration.value);
+        new.items().any(|n| without_seconds(n.value) == wanted)
+    };
+    if !old.items().all(kept) {
+        new.forbidden("existing toleration can not be modified except its tolerationSeconds", e);
+        return;
+    }
+    scheduling::tolerations(new, e);
+}
+
+fn only_removed_gates(new: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
+    for gate in new.items() {
+        if !old.items().any(|g| g.text("name") == gate.text("name")) {
+            let why = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.text("name"));
+            e.forbidden(&new.path, &why);
+        }
+    }
+}
+
+/// Copies into `spec` from `old` whatever an update may change.
+fn allow_what_may_change(spec: &mut Value, old: &Value) {
+    for list in ["containers", "initContainers"] {
+        let Some(containers) = spec[list].as_array_mut() else { continue };
+        for (i, container) in containers.iter_mut().enumerate() {
+            copy(container, &old[list][i], "image");
+        }
+    }
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        copy(spec, old, field);
+    }
+    let was = old["terminationGracePeriodSeconds"].as_i64().unwrap_or(0);
+    if was < 0 && spec["terminationGracePeriodSeconds"] == 1 {
+        copy(spec, old, "terminationGracePeriodSeconds");
+    }
+    if spec["initContainers"].is_null() {
+        spec.as_object_mut().map(|map| map.remove("initContainers"));
+    }
+}
+
+fn copy(into: &mut Value, from: &Value, field: &str) {
+    let Some(map) = into.as_object_mut() else { return };
+    match from.get(field) {
+        Some(value) => map.insert(field.to_owned(), value.clone()),
+        None => map.remove(field),
+    };
+}
+
+/// Until it is scheduled, a gated pod's node selector and required affinity may be narrowed.
+fn gated_pod(new: &Node<'_, '_>, old: &Node<'_, '_>, same: &mut Value, e: &mut Errors) {
+    let (selector, had) = (new.at("nodeSelector"), old.at("nodeSelector"));
+    if selector.value != had.value {
+        let kept = had.entries().all(|(key, value)| selector.get(key) == value.value);
+        if !kept {
+            selector.invalid("only additions to spec.nodeSelector are allowed (no mutations or deletions)", e);
+        }
+        copy(same, old.value, "nodeSelector");
+    }
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let of = |spec: &Value| spec["affinity"]["nodeAffinity"].clone();
+    let (affinity, had) = (of(new.value), of(old.value));
+    if affinity == had {
+        return;
+    }
+    let narrowed = had[required].is_null() || narrows(&affinity[required], &had[required]);
+    if narrowed {
+        if had.is_null() && old.get("affinity").is_null() {
+            copy(same, old.value, "affinity");
+        } else if let Some(all) = same["affinity"].as_object_mut() {
+            match had {
+                Value::Null => all.remove("nodeAffinity"),
+                had => all.insert("nodeAffinity".into(), had),
+            };
+        }
+    } else {
+        let (affinity, node) = (new.at("affinity"), "nodeAffinity");
+        let at = affinity.at(node);
+        at.at(required)
+            .at("nodeSelectorTerms")
+            .invalid("no additions/deletions to non-empty NodeSelectorTerms list are allowed", e);
+        copy(same, old.value, "affinity");
+    }
+}
+
+fn narrows(new: &Value, old: &Value) -> bool {
+    let empty = Vec::new();
+    let terms = |v: &Value| v["nodeSelectorTerms"].as_array().cloned().unwrap_or_default();
+    let (new, old) = (terms(new), terms(old));
+    new.len() == old.len()
+        && new.iter().zip(&old).all(|(new, old)| {
+            ["matchExpressions", "matchFields"].iter().all(|field| {
+                let (new, old) = (new[field].as_array().unwrap_or(&empty), old[field].as_array().unwrap_or(&empty));
+                new.starts_with(old)
+            })
+        })
+}
+
+fn status(new: &Value, old: &Value, e: &mut Errors) {
+    let (new_root, old_root) = (Node::root(new), Node::root(old));
+    let (metadata, status, old_status) = (new_root.at("metadata"), new_root.at("status"), old_root.at("status"));
+    conditions(&status, &metadata, e);
+    if new_root.at("spec").text("nodeName") != old_root.at("spec").text("nodeName") {
+        status.at("nodeName").forbidden("may not be changed directly", e);
+    }
+    let nominated = status.at("nominatedNodeName");
+    if nominated.str() != old_status.text("nominatedNodeName") {
+        nominated.text_if_any(names::is_dns1123_subdomain, e);
+    }
+    if status.text("qosClass") != old_status.text("qosClass") {
+        status.at("qosClass").invalid(IMMUTABLE, e);
+    }
+    let policy = old_root.at("spec").text("restartPolicy");
+    for (list, policy) in
+        [("containerStatuses", policy), ("initContainerStatuses", policy), ("ephemeralContainerStatuses", "Never")]
+    {
+        stays_terminated(&status.at(list), &old_status.at(list), policy, e);
+    }
+    for (list, field) in [("podIPs", "ip"), ("hostIPs", "ip")] {
+        let all = status.at(list);
+        for (i, at) in all.items().enumerate() {
+            for why in names::is_ip(at.text(field)) {
+                at.invalid(&why, e);
+            }
+            if all.items().take(i).any(|before| before.text(field) == at.text(field)) {
+                at.duplicate(e);
+            }
+        }
+    }
+}
+
+fn conditions(status: &Node<'_, '_>, metadata: &Node<'_, '_>, e: &mut Errors) {
+    let own =
+        ["PodScheduled", "Ready", "Initialized", "ContainersReady", "DisruptionTarget", "PodReadyToStartContainers"];
+    let reported = metadata.at("conditions");
+    for (i, condition) in status.at("conditions").items().enumerate() {
+        let kind = condition.text("type");
+        if !own.contains(&kind) {
+            for why in names::is_qualified_name(kind) {
+                e.invalid(&reported.path.index(i).child("Type"), kind, &why);
+            }
+        }
+    }
+}
+
+fn stays_terminated(new: &Node<'_, '_>, old: &Node<'_, '_>, restart_policy: &str, e: &mut Errors) {
+    if restart_policy == "Always" {
+        return;
+    }
+    for was in old.items() {
+        let ended = was.at("state").at("terminated").value;
+        let may_restart = restart_policy == "OnFailure" && ended["exitCode"].as_i64().unwrap_or(0) != 0;
+        if ended.is_null() || may_restart {
+            continue;
+        }
+        for now in new.items().filter(|now| now.text("name") == was.text("name")) {
+            if !now.at("state").has("terminated") {
+                now.at("state").forbidden("may not be transitioned to non-terminated state", e);
+            }
+        }
+    }
+}
+
+fn existing_ephemeral_containers(new: &Value, old: &Value, e: &mut Errors) {
+    let (new_root, old_root) = (Node::root(new), Node::root(old));
+    let (spec, old_spec) = (new_root.at("spec"), old_root.at("spec"));
+    let (list, was) = (spec.at("ephemeralContainers"), old_spec.at("ephemeralContainers"));
+    for before in was.items() {
+        let name = before.text("name");
+        match list.items().find(|c| c.text("name") == name) {
+            None => list.forbidden(&format!("existing ephemeral containers {name:?} may not be removed\n"), e),
+            Some(now) if now.value != before.value => {
+                list.forbidden(&format!("existing ephemeral containers {name:?} may not be changed\n"), e);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn causes(new: &Value, old: &Value) -> Vec<String> {
+        let mut e = Errors::new();
+        object(new, old, &mut e);
+        e.0.iter().map(|e| format!("{} {}", e.kind.reason(), e.field)).collect()
+    }
+
+    fn pod(spec: &Value) -> Value {
+        let mut all = json!({"containers": [{"name": "c", "image": "a"}]});
+        for (key, value) in spec.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        json!({"spec": all})
+    }
+
+    #[test]
+    fn few_fields_of_a_pod_may_change() {
+        let old = pod(&json!({"activeDeadlineSeconds": 10, "tolerations": [{"key": "a"}]}));
+        for (spec, expected) in [
+            (
+                json!({"containers": [{"name": "c", "image": "b"}], "activeDeadlineSeconds": 5, "tolerations": [{"key": "a"}, {"key": "b", "operator": "Exists"}]}),
+                vec![],
+            ),
+            (
+                json!({"activeDeadlineSeconds": 11, "tolerations": [{"key": "a"}]}),
+                vec!["FieldValueInvalid spec.activeDeadlineSeconds"],
+            ),
+            (json!({"activeDeadlineSeconds": 10}), vec!["FieldValueForbidden spec.tolerations"]),
+            (
+                json!({"activeDeadlineSeconds": 10, "tolerations": [{"key": "a"}], "nodeName": "n"}),
+                vec!["FieldValueForbidden spec"],
+            ),
+            (json!({"containers": []}), vec!["FieldValueForbidden spec.containers"]),
+        ] {
+            assert_eq!(causes(&pod(&spec), &old), expected, "{spec}");
+        }
+    }
+}
