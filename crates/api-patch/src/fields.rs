@@ -160,15 +160,6 @@ impl Set {
 
     /// Paths that are not in `other`. A path below one in `other` stays.
     pub fn difference(&self, other: &Set) -> Set {
-        self.without(other, false)
-    }
-
-    /// Paths that neither are in `other` nor lie below one that is.
-    pub fn recursive_difference(&self, other: &Set) -> Set {
-        self.without(other, true)
-    }
-
-    fn without(&self, other: &Set, recursive: bool) -> Set {
         if other.is_empty() {
             return self.clone();
         }
@@ -178,16 +169,29 @@ impl Set {
                 out.entries.push(a.clone());
                 continue;
             };
-            if recursive && b.member {
-                continue;
-            }
             let member = a.member && !b.member;
-            let children = a.children.without(&b.children, recursive);
+            let children = a.children.difference(&b.children);
             if member || !children.is_empty() {
                 out.entries.push(Entry { element: a.element.clone(), member, children });
             }
         }
         out
+    }
+
+    /// Takes the paths in `other` out; with `below`, what lies below them too.
+    pub fn subtract(&mut self, other: &Set, below: bool) {
+        for theirs in &other.entries {
+            let Ok(at) = self.find(&theirs.element) else { continue };
+            let ours = &mut self.entries[at];
+            ours.member &= !theirs.member;
+            if below && theirs.member {
+                ours.children = Set::new();
+            }
+            ours.children.subtract(&theirs.children, below);
+            if !ours.member && ours.children.is_empty() {
+                self.entries.remove(at);
+            }
+        }
     }
 
     /// Whether both have a path in common.
@@ -261,7 +265,9 @@ mod tests {
         assert_eq!(a.difference(&b).to_json(), json!({"f:a": {".": {}, "f:c": {}}, "f:d": {}}));
         let top = set(json!({"f:a": {}}));
         assert_eq!(a.difference(&top).to_json(), json!({"f:a": {"f:b": {}, "f:c": {}}, "f:d": {}}));
-        assert_eq!(a.recursive_difference(&top).to_json(), json!({"f:d": {}}));
+        let mut rest = a.clone();
+        rest.subtract(&top, true);
+        assert_eq!(rest.to_json(), json!({"f:d": {}}));
         let both = json!({"f:a": {".": {}, "f:b": {}, "f:c": {}}, "f:d": {".": {}, "f:x": {}}});
         assert_eq!(a.clone().union(b.clone()).to_json(), both);
         assert!(a.intersects(&b) && !b.intersects(&set(json!({"f:d": {}}))));
@@ -306,9 +312,13 @@ mod tests {
             prop_assert_eq!(&union, &b.clone().union(a.clone()));
             prop_assert_eq!(&a.difference(&b).union(a.intersection(&b)), &a);
             prop_assert!(!a.difference(&b).intersects(&b));
+            let mut less = a.clone();
+            less.subtract(&b, false);
+            prop_assert_eq!(&less, &a.difference(&b));
             prop_assert_eq!(a.intersects(&b), !a.intersection(&b).is_empty());
             prop_assert_eq!(union.len(), a.len() + b.difference(&a).len());
-            prop_assert_eq!(&a.recursive_difference(&b).difference(&b), &a.recursive_difference(&b));
+            less.subtract(&b, true);
+            prop_assert_eq!(&less.difference(&b), &less);
         }
     }
 }

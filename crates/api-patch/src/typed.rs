@@ -80,13 +80,16 @@ impl<'a> MapType<'a> {
 
     /// What the entry `name` is; `None` if the schema does not allow it.
     pub(crate) fn entry(self, name: &str) -> Option<Type<'a>> {
-        match self {
-            Self::Struct(s) => match s.field(name) {
-                Some(field) => Some(Type::Shape(&field.shape)),
-                None => s.preserve_unknown.then_some(Type::Deduced),
-            },
-            Self::Free(m) => Some(Type::Shape(&m.value)),
-            Self::Deduced => Some(Type::Deduced),
+        self.of(self.named(name))
+    }
+
+    /// What an entry is whose named field, if it has one, is `field`.
+    pub(crate) fn of(self, field: Option<&'a Field>) -> Option<Type<'a>> {
+        match (self, field) {
+            (_, Some(field)) => Some(Type::Shape(&field.shape)),
+            (Self::Struct(s), None) => s.preserve_unknown.then_some(Type::Deduced),
+            (Self::Free(m), None) => Some(Type::Shape(&m.value)),
+            (Self::Deduced, None) => Some(Type::Deduced),
         }
     }
 }

@@ -60,7 +60,12 @@ fn read(fields: &Value) -> Result<(bool, Set), FieldsError> {
 
 fn print(element: &Element) -> String {
     match element {
-        Element::Field(name) => format!("f:{name}"),
+        Element::Field(name) => {
+            let mut key = String::with_capacity(name.len() + 2);
+            key.push_str("f:");
+            key.push_str(name);
+            key
+        }
         Element::Index(i) => format!("i:{i}"),
         Element::Value(value) => format!("v:{}", escaped(value)),
         Element::Key(fields) => {

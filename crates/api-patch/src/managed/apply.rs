@@ -38,7 +38,7 @@ pub fn apply(
     if let (true, Some(live)) = (entries.0.is_empty(), live) {
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
         let comparison = compare(schema, ty, &empty, live).map_err(failure)?;
-        record(&mut entries, &comparison.without(&Set::of_fields(manager.reset)), &before);
+        record(&mut entries, comparison.without(&Set::of_fields(manager.reset)), &before);
     }
     let config = Config { schema, ty, live: object, applied, manager };
     let merged = match config.merge_into(entries.clone(), force) {
@@ -118,7 +118,8 @@ impl Config<'_> {
             .map_err(|e| Refusal::Failed(format!("failed to merge config: {e}")))?
             .unwrap_or_default();
         let reset = Set::of_fields(self.manager.reset);
-        let set = field_set(schema, ty, self.applied).recursive_difference(&reset);
+        let mut set = field_set(schema, ty, self.applied);
+        set.subtract(&reset, true);
 
         let mut own = Entry::new(self.manager, true);
         own.set = set;
@@ -140,7 +141,7 @@ impl Config<'_> {
         let like = Entry::new(self.manager, true);
         if let Some(at) = entries.position(&like) {
             let own = &mut entries.0[at];
-            own.set = ownable(&own.set);
+            own.set = ownable(std::mem::take(&mut own.set));
             if changed && !self.manager.now.is_empty() {
                 own.time = Some(self.manager.now.to_owned());
             }

@@ -30,8 +30,9 @@ static NEVER_OWNED: LazyLock<Set> = LazyLock::new(|| {
 });
 
 /// `set` without what nobody ever owns.
-pub(super) fn ownable(set: &Set) -> Set {
-    set.difference(&NEVER_OWNED)
+pub(super) fn ownable(mut set: Set) -> Set {
+    set.subtract(&NEVER_OWNED, false);
+    set
 }
 
 /// One manager's fields.

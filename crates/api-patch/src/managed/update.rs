@@ -22,10 +22,11 @@ pub fn update(schema: &Schema, root: StructId, old: Option<&Value>, new: &mut Va
     let comparison = comparison.without(&Set::of_fields(manager.reset));
 
     let unchanged = comparison.is_same() || only_managed_fields(&comparison);
-    let given_live = !manager.subresource.is_empty() || given.is_none() || given.as_ref() == live;
-    if old.is_some() && unchanged && given_live {
-        if let Some(live) = live {
-            new.metadata_mut().insert("managedFields".to_owned(), live.clone());
+    let same = given.as_ref() == live;
+    if old.is_some() && unchanged && (same || given.is_none() || !manager.subresource.is_empty()) {
+        let kept = if same { given } else { live.cloned() };
+        if let Some(kept) = kept {
+            new.metadata_mut().insert("managedFields".to_owned(), kept);
         }
         return;
     }
@@ -33,7 +34,7 @@ pub fn update(schema: &Schema, root: StructId, old: Option<&Value>, new: &mut Va
     if entries.0.is_empty() && old.is_some() {
         return;
     }
-    record(&mut entries, &comparison, manager);
+    record(&mut entries, comparison, manager);
     entries.cap();
     if let Some(fields) = entries.write() {
         new.metadata_mut().insert("managedFields".to_owned(), fields);
@@ -47,7 +48,7 @@ pub(super) fn managed_fields(object: &Value) -> Option<&Value> {
 
 /// The old object still has its managed fields where the new one has none.
 fn only_managed_fields(comparison: &Comparison) -> bool {
-    comparison.added.is_empty() && comparison.modified.is_empty() && ownable(&comparison.removed).is_empty()
+    comparison.added.is_empty() && comparison.modified.is_empty() && ownable(comparison.removed.clone()).is_empty()
 }
 
 fn live_or_given(live: Option<&Value>, given: Option<&Value>, manager: &Manager<'_>) -> Entries {
@@ -73,12 +74,12 @@ fn is_reset(given: Option<&Value>) -> bool {
 }
 
 /// Moves what changed to `manager` as an update of its own.
-pub(super) fn record(entries: &mut Entries, comparison: &Comparison, manager: &Manager<'_>) {
-    let changed = comparison.added.clone().union(comparison.modified.clone());
+pub(super) fn record(entries: &mut Entries, comparison: Comparison, manager: &Manager<'_>) {
+    let changed = comparison.added.union(comparison.modified);
     if !entries.0.is_empty() {
-        entries.revoke(&changed.clone().union(comparison.removed.clone()), None);
+        entries.revoke(&changed.clone().union(comparison.removed), None);
     }
-    let owned = ownable(&changed);
+    let owned = ownable(changed);
     if !owned.is_empty() {
         entries.grant(Entry::new(manager, false), owned, manager.now);
     }

@@ -16,15 +16,11 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// Without `fields` and all below them.
-    pub(crate) fn without(self, fields: &Set) -> Self {
-        if fields.is_empty() {
-            return self;
+    pub(crate) fn without(mut self, fields: &Set) -> Self {
+        for set in [&mut self.added, &mut self.modified, &mut self.removed] {
+            set.subtract(fields, true);
         }
-        Self {
-            added: self.added.recursive_difference(fields),
-            modified: self.modified.recursive_difference(fields),
-            removed: self.removed.recursive_difference(fields),
-        }
+        self
     }
 
     pub(crate) fn is_same(&self) -> bool {
@@ -33,14 +29,18 @@ impl Comparison {
 
     /// Adds what was found below `element`, and what happened to it.
     fn attach(&mut self, element: Element, change: Change, below: Comparison) {
-        let add = |set: &mut Set, member: bool, children: Set| {
-            if member || !children.is_empty() {
-                set.add(element.clone(), member, children);
+        let all = [
+            (&mut self.added, change == Change::Added, below.added),
+            (&mut self.modified, change == Change::Modified, below.modified),
+            (&mut self.removed, change == Change::Removed, below.removed),
+        ];
+        let mut filled = all.into_iter().filter(|(_, member, children)| *member || !children.is_empty()).peekable();
+        while let Some((set, member, children)) = filled.next() {
+            if filled.peek().is_none() {
+                return set.add(element, member, children);
             }
-        };
-        add(&mut self.added, change == Change::Added, below.added);
-        add(&mut self.modified, change == Change::Modified, below.modified);
-        add(&mut self.removed, change == Change::Removed, below.removed);
+            set.add(element.clone(), member, children);
+        }
     }
 }
 
@@ -121,17 +121,18 @@ impl<'a> Walk<'a> {
         out: &mut Comparison,
     ) -> Result<(), String> {
         // Only an object that is there holds the fields that always are.
-        let implied = |name: &str, there: bool| {
-            if there { map.named(name).and_then(always_present) } else { None }
-        };
-        let there = (old.is_some(), new.is_some());
+        let (old_there, new_there) = (old.is_some(), new.is_some());
         for (name, b) in new.into_iter().flatten() {
-            let a = old.and_then(|m| m.get(name)).or_else(|| implied(name, there.0));
-            self.entry(map, name, a, Some(b), out)?;
+            let field = map.named(name);
+            let implied = || field.filter(|_| old_there).and_then(always_present);
+            let a = old.and_then(|m| m.get(name)).or_else(implied);
+            self.entry(map.of(field), name, a, Some(b), out)?;
         }
         for (name, a) in old.into_iter().flatten() {
             if new.is_none_or(|m| !m.contains_key(name)) {
-                self.entry(map, name, Some(a), implied(name, there.1), out)?;
+                let field = map.named(name);
+                let implied = field.filter(|_| new_there).and_then(always_present);
+                self.entry(map.of(field), name, Some(a), implied, out)?;
             }
         }
         Ok(())
@@ -139,18 +140,13 @@ impl<'a> Walk<'a> {
 
     fn entry(
         &self,
-        map: MapType<'a>,
+        ty: Option<Type<'a>>,
         name: &str,
         old: Option<&Value>,
         new: Option<&Value>,
         out: &mut Comparison,
     ) -> Result<(), String> {
-        if let (Some(old), Some(new)) = (old, new)
-            && old == new
-        {
-            return Ok(());
-        }
-        let Some(ty) = map.entry(name) else { return Ok(()) };
+        let Some(ty) = ty.filter(|_| old != new) else { return Ok(()) };
         let mut below = Comparison::default();
         let change = self.value(ty, old, new, &mut below).map_err(|e| format!(".{name}{e}"))?;
         if change != Change::None || !below.is_same() {
