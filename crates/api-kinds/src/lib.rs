@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod columns;
+mod convert;
 pub mod hooks;
 pub mod openapi;
 mod rows;
+pub mod select;
 mod table;
 
 pub use rows::{resource, rows, schema, type_of};

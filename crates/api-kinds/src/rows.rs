@@ -1,6 +1,6 @@
 //! The rows of all built-in resources, built once.
 
-use crate::{hooks, table};
+use crate::{columns, convert, hooks, select, table};
 use api_core::gvk::split_api_version;
 use api_core::{Gvk, Gvr};
 use api_schema::row::{Column, Hooks, Row, Subresource};
@@ -115,6 +115,9 @@ fn columns(lines: &[&'static str]) -> Vec<Column> {
 fn hooks_of(kind: &Gvk, returns_deleted: bool) -> &'static Hooks {
     let mut hooks = *hooks::for_kind(&kind.group, &kind.kind);
     hooks.returns_deleted = returns_deleted;
+    hooks.table_cells = columns::for_kind(&kind.group, &kind.kind);
+    hooks.selectable_fields = select::for_kind(&kind.group, &kind.kind);
+    hooks.convert = convert::for_kind(&kind.group, &kind.kind);
     Box::leak(Box::new(hooks))
 }
 

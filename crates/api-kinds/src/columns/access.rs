@@ -1,0 +1,82 @@
+//! Reading an object's fields; what is absent reads as empty.
+
+use super::duration::human;
+use api_core::time::parse_unix_s;
+use serde_json::Value;
+
+static NULL: Value = Value::Null;
+
+/// The value at a dotted path.
+pub fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').try_fold(object, |value, field| value.get(field)).unwrap_or(&NULL)
+}
+
+/// Text at a dotted path.
+pub fn text<'a>(object: &'a Value, path: &str) -> &'a str {
+    at(object, path).as_str().unwrap_or("")
+}
+
+/// Text at a dotted path, or something in its place.
+pub fn text_or<'a>(object: &'a Value, path: &str, other: &'a str) -> &'a str {
+    match text(object, path) {
+        "" => other,
+        found => found,
+    }
+}
+
+/// A number at a dotted path.
+pub fn int(object: &Value, path: &str) -> i64 {
+    at(object, path).as_i64().unwrap_or(0)
+}
+
+/// A truth value at a dotted path.
+pub fn flag(object: &Value, path: &str) -> bool {
+    at(object, path).as_bool().unwrap_or(false)
+}
+
+/// A list at a dotted path.
+pub fn list<'a>(object: &'a Value, path: &str) -> &'a [Value] {
+    at(object, path).as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Entries of a list or map at a dotted path.
+pub fn count(object: &Value, path: &str) -> usize {
+    match at(object, path) {
+        Value::Array(list) => list.len(),
+        Value::Object(map) => map.len(),
+        _ => 0,
+    }
+}
+
+/// Whether a field is there.
+pub fn has(object: &Value, path: &str) -> bool {
+    !at(object, path).is_null()
+}
+
+/// The name's cell.
+pub fn name(object: &Value) -> Value {
+    text(object, "metadata.name").into()
+}
+
+/// The age's cell.
+pub fn age(object: &Value, now_unix_s: i64) -> Value {
+    since(text(object, "metadata.creationTimestamp"), now_unix_s).into()
+}
+
+/// How long ago a time is.
+pub fn since(time: &str, now_unix_s: i64) -> String {
+    match parse_unix_s(time) {
+        Some(then) => human(now_unix_s - then),
+        None => "<unknown>".into(),
+    }
+}
+
+/// Status of a condition; `None` if there is none of that type.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    list(object, "status.conditions").iter().find(|c| text(c, "type") == kind)
+}
+
+/// Whether a condition holds.
+pub fn holds(object: &Value, kind: &str) -> bool {
+    condition(object, kind).is_some_and(|c| text(c, "status") == "True")
+}

@@ -1,0 +1,122 @@
+//! Cells of what administers a cluster: roles, certificates, admission, flow control, leases, API services.
+
+use super::Cells;
+use super::access::{age, at, condition, count, flag, has, int, list, name, text, text_or};
+use super::core::subjects;
+use super::duration::human;
+use super::text::selector;
+use serde_json::Value;
+
+/// How a kind's cells are made.
+pub fn cells(kind: &str) -> Option<Cells> {
+    Some(match kind {
+        "APIService" => api_service,
+        "CertificateSigningRequest" => signing_request,
+        "ClusterRoleBinding" | "RoleBinding" => binding,
+        "FlowSchema" => flow_schema,
+        "Lease" => |o, now| vec![name(o), text(o, "spec.holderIdentity").into(), age(o, now)],
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
+            |o, now| vec![name(o), count(o, "webhooks").into(), age(o, now)]
+        }
+        "PriorityClass" => |o, now| vec![name(o), int(o, "value").into(), flag(o, "globalDefault").into(), age(o, now)],
+        "PriorityLevelConfiguration" => priority_level,
+        "RuntimeClass" => |o, now| vec![name(o), text(o, "handler").into(), age(o, now)],
+        "ValidatingAdmissionPolicy" => policy,
+        "ValidatingAdmissionPolicyBinding" => policy_binding,
+        _ => return None,
+    })
+}
+
+fn api_service(o: &Value, now: i64) -> Vec<Value> {
+    let service = match has(o, "spec.service") {
+        true => format!("{}/{}", text(o, "spec.service.namespace"), text(o, "spec.service.name")),
+        false => "Local".into(),
+    };
+    let available = match condition(o, "Available") {
+        None => "Unknown".into(),
+        Some(c) if text(c, "status") == "True" => "True".to_owned(),
+        Some(c) => format!("{} ({})", text(c, "status"), text(c, "reason")),
+    };
+    vec![name(o), service.into(), available.into(), age(o, now)]
+}
+
+fn signing_request(o: &Value, now: i64) -> Vec<Value> {
+    let has_condition = |kind: &str| condition(o, kind).is_some();
+    let mut status = if has_condition("Denied") {
+        "Denied"
+    } else if has_condition("Approved") {
+        "Approved"
+    } else {
+        "Pending"
+    }
+    .to_owned();
+    if has_condition("Failed") {
+        status.push_str(",Failed");
+    }
+    if !text(o, "status.certificate").is_empty() {
+        status.push_str(",Issued");
+    }
+    let duration = at(o, "spec.expirationSeconds").as_i64().map_or_else(|| "<none>".into(), human);
+    vec![
+        name(o),
+        age(o, now),
+        text(o, "spec.signerName").into(),
+        text(o, "spec.username").into(),
+        duration.into(),
+        status.into(),
+    ]
+}
+
+fn binding(o: &Value, now: i64) -> Vec<Value> {
+    let role = format!("{}/{}", text(o, "roleRef.kind"), text(o, "roleRef.name"));
+    let mut cells = vec![name(o), role.into(), age(o, now)];
+    cells.extend(subjects(o));
+    cells
+}
+
+fn flow_schema(o: &Value, now: i64) -> Vec<Value> {
+    let dangling = list(o, "status.conditions").iter().find(|c| text(c, "type") == "Dangling");
+    vec![
+        name(o),
+        text_or(o, "spec.priorityLevelConfiguration.name", "<none>").into(),
+        int(o, "spec.matchingPrecedence").into(),
+        text_or(o, "spec.distinguisherMethod.type", "<none>").into(),
+        age(o, now),
+        dangling.map_or("?", |c| text(c, "status")).into(),
+    ]
+}
+
+fn priority_level(o: &Value, now: i64) -> Vec<Value> {
+    let number = |path: &str| match at(o, path) {
+        Value::Null => Value::from("<none>"),
+        found => found.clone(),
+    };
+    vec![
+        name(o),
+        text(o, "spec.type").into(),
+        number("spec.limited.nominalConcurrencyShares"),
+        number("spec.limited.limitResponse.queuing.queues"),
+        number("spec.limited.limitResponse.queuing.handSize"),
+        number("spec.limited.limitResponse.queuing.queueLengthLimit"),
+        age(o, now),
+    ]
+}
+
+fn policy(o: &Value, now: i64) -> Vec<Value> {
+    let kind = match has(o, "spec.paramKind") {
+        true => format!("{}/{}", text(o, "spec.paramKind.apiVersion"), text(o, "spec.paramKind.kind")),
+        false => "<unset>".into(),
+    };
+    vec![name(o), count(o, "spec.validations").into(), kind.into(), age(o, now)]
+}
+
+fn policy_binding(o: &Value, now: i64) -> Vec<Value> {
+    let of = at(o, "spec.paramRef");
+    let param = match (text(of, "namespace"), text(of, "name")) {
+        ("", "") if has(of, "selector") => selector(at(of, "selector")),
+        (_, "") => "<unset>".into(),
+        ("", name) => name.into(),
+        (namespace, name) => format!("{namespace}/{name}"),
+    };
+    vec![name(o), text(o, "spec.policyName").into(), param.into(), age(o, now)]
+}

@@ -1,0 +1,219 @@
+//! Cells of workloads, autoscalers and disruption budgets.
+
+use super::Cells;
+use super::access::{age, at, has, holds, int, list, name, since, text, text_or};
+use super::core::{replicas, wide};
+use super::duration::human;
+use super::text::{containers, labels, selector};
+use api_core::time::parse_unix_s;
+use serde_json::Value;
+
+/// How a kind's cells are made.
+pub fn cells(kind: &str) -> Option<Cells> {
+    Some(match kind {
+        "ControllerRevision" => controller_revision,
+        "CronJob" => cron_job,
+        "DaemonSet" => daemon_set,
+        "Deployment" => deployment,
+        "HorizontalPodAutoscaler" => autoscaler,
+        "Job" => job,
+        "PodDisruptionBudget" => disruption_budget,
+        "ReplicaSet" => replica_set,
+        "StatefulSet" => stateful_set,
+        _ => return None,
+    })
+}
+
+fn controller_revision(o: &Value, now: i64) -> Vec<Value> {
+    let owner = list(o, "metadata.ownerReferences").iter().find(|r| r["controller"] == true);
+    let owner = owner.map_or_else(
+        || "<none>".to_owned(),
+        |r| {
+            let kind = text(r, "kind").to_lowercase();
+            match text(r, "apiVersion").split_once('/') {
+                Some((group, _)) => format!("{kind}.{group}/{}", text(r, "name")),
+                None => format!("{kind}/{}", text(r, "name")),
+            }
+        },
+    );
+    vec![name(o), owner.into(), int(o, "revision").into(), age(o, now)]
+}
+
+fn cron_job(o: &Value, now: i64) -> Vec<Value> {
+    let suspend = match at(o, "spec.suspend") {
+        Value::Bool(true) => "True",
+        Value::Bool(false) => "False",
+        _ => "<unset>",
+    };
+    let last = match has(o, "status.lastScheduleTime") {
+        true => since(text(o, "status.lastScheduleTime"), now),
+        false => "<none>".into(),
+    };
+    let mut cells = vec![
+        name(o),
+        text(o, "spec.schedule").into(),
+        text_or(o, "spec.timeZone", "<none>").into(),
+        suspend.into(),
+        list(o, "status.active").len().into(),
+        last.into(),
+        age(o, now),
+    ];
+    cells.extend(wide(o, "spec.jobTemplate.spec.template", "spec.jobTemplate.spec.selector"));
+    cells
+}
+
+fn daemon_set(o: &Value, now: i64) -> Vec<Value> {
+    let mut cells = vec![name(o)];
+    let counts = [
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    ];
+    cells.extend(counts.iter().map(|field| Value::from(int(at(o, "status"), field))));
+    cells.push(labels(at(o, "spec.template.spec.nodeSelector")).into());
+    cells.push(age(o, now));
+    cells.extend(wide(o, "spec.template", "spec.selector"));
+    cells
+}
+
+/// `ready/desired`.
+fn ready(o: &Value) -> Value {
+    format!("{}/{}", int(o, "status.readyReplicas"), int(o, "spec.replicas")).into()
+}
+
+fn deployment(o: &Value, now: i64) -> Vec<Value> {
+    let mut cells = vec![
+        name(o),
+        ready(o),
+        int(o, "status.updatedReplicas").into(),
+        int(o, "status.availableReplicas").into(),
+        age(o, now),
+    ];
+    cells.extend(containers(at(o, "spec.template.spec")));
+    cells.push(selector(at(o, "spec.selector")).into());
+    cells
+}
+
+fn replica_set(o: &Value, now: i64) -> Vec<Value> {
+    let mut cells = vec![name(o)];
+    cells.extend(replicas(o));
+    cells.push(age(o, now));
+    cells.extend(wide(o, "spec.template", "spec.selector"));
+    cells
+}
+
+fn stateful_set(o: &Value, now: i64) -> Vec<Value> {
+    let mut cells = vec![name(o), ready(o), age(o, now)];
+    cells.extend(containers(at(o, "spec.template.spec")));
+    cells
+}
+
+fn job(o: &Value, now: i64) -> Vec<Value> {
+    let succeeded = int(o, "status.succeeded");
+    let completions = match (at(o, "spec.completions").as_i64(), int(o, "spec.parallelism")) {
+        (Some(wanted), _) => format!("{succeeded}/{wanted}"),
+        (None, parallelism @ 2..) => format!("{succeeded}/1 of {parallelism}"),
+        (None, _) => format!("{succeeded}/1"),
+    };
+    let status = if holds(o, "Complete") {
+        "Complete"
+    } else if holds(o, "Failed") {
+        "Failed"
+    } else if has(o, "metadata.deletionTimestamp") {
+        "Terminating"
+    } else if holds(o, "Suspended") {
+        "Suspended"
+    } else if holds(o, "FailureTarget") {
+        "FailureTarget"
+    } else {
+        "Running"
+    };
+    let time = |path: &str| parse_unix_s(text(o, path));
+    let duration = match (time("status.startTime"), time("status.completionTime")) {
+        (None, _) => String::new(),
+        (Some(start), end) => human(end.unwrap_or(now) - start),
+    };
+    let mut cells = vec![name(o), status.into(), completions.into(), duration.into(), age(o, now)];
+    cells.extend(wide(o, "spec.template", "spec.selector"));
+    cells
+}
+
+fn disruption_budget(o: &Value, now: i64) -> Vec<Value> {
+    let bound = |path: &str| match at(o, path) {
+        Value::String(text) => text.clone(),
+        Value::Number(n) => n.to_string(),
+        _ => "N/A".into(),
+    };
+    vec![
+        name(o),
+        bound("spec.minAvailable").into(),
+        bound("spec.maxUnavailable").into(),
+        int(o, "status.disruptionsAllowed").into(),
+        age(o, now),
+    ]
+}
+
+fn autoscaler(o: &Value, now: i64) -> Vec<Value> {
+    let least = at(o, "spec.minReplicas").as_i64().map_or_else(|| "<unset>".into(), |n| n.to_string());
+    let reference = format!("{}/{}", text(o, "spec.scaleTargetRef.kind"), text(o, "spec.scaleTargetRef.name"));
+    vec![
+        name(o),
+        reference.into(),
+        metrics(o).into(),
+        least.into(),
+        int(o, "spec.maxReplicas").into(),
+        int(o, "status.currentReplicas").into(),
+        age(o, now),
+    ]
+}
+
+/// Most metrics that are shown.
+const METRICS_SHOWN_MAX: usize = 2;
+
+fn metrics(o: &Value) -> String {
+    let specs = list(o, "spec.metrics");
+    if specs.is_empty() {
+        return "<none>".into();
+    }
+    let statuses = list(o, "status.currentMetrics");
+    let shown: Vec<String> = specs
+        .iter()
+        .enumerate()
+        .take(METRICS_SHOWN_MAX)
+        .map(|(i, spec)| metric(spec, statuses.get(i).unwrap_or(&Value::Null)))
+        .collect();
+    let joined = shown.join(", ");
+    match specs.len() - shown.len() {
+        0 => joined,
+        more => format!("{joined} + {more} more..."),
+    }
+}
+
+fn metric(spec: &Value, status: &Value) -> String {
+    let (field, average) = match text(spec, "type") {
+        "External" => ("external", " (avg)"),
+        "Object" => ("object", " (avg)"),
+        "Pods" => ("pods", ""),
+        "Resource" => ("resource", ""),
+        "ContainerResource" => ("containerResource", ""),
+        _ => return "<unknown type>".into(),
+    };
+    let (target, current) = (at(at(spec, field), "target"), at(at(status, field), "current"));
+    let amount = |of: &Value, kind: &str| text_or(of, kind, "<unknown>").to_owned();
+    if has(target, "averageValue") || field == "pods" {
+        let pair = format!("{}/{}", amount(current, "averageValue"), text(target, "averageValue"));
+        return match field {
+            "resource" | "containerResource" => format!("{}: {pair}", text(at(spec, field), "name")),
+            _ => pair + average,
+        };
+    }
+    if field == "external" || field == "object" {
+        return format!("{}/{}", amount(current, "value"), text(target, "value"));
+    }
+    let percent = |of: &Value, other: &str| {
+        at(of, "averageUtilization").as_i64().map_or_else(|| other.to_owned(), |n| format!("{n}%"))
+    };
+    format!("{}: {}/{}", text(at(spec, field), "name"), percent(current, "<unknown>"), percent(target, "<auto>"))
+}

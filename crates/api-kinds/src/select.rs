@@ -1,0 +1,136 @@
+//! Fields that a field selector may name beside `metadata.name` and `metadata.namespace`, with their values.
+//!
+//! A kind's function gives all its names whatever the object, so that a bare value shows which there are.
+
+use serde_json::Value;
+
+/// Gives the selectable fields of an object in its stored version.
+pub type Fields = fn(&Value) -> Vec<(&'static str, String)>;
+
+/// How a kind's fields are read; `None` if it has none of its own.
+pub fn for_kind(group: &str, kind: &str) -> Option<Fields> {
+    Some(match (group, kind) {
+        ("", "Pod") => pod,
+        ("", "Node") => |o| vec![("spec.unschedulable", truth(o, &["spec", "unschedulable"]))],
+        ("", "Namespace") => |o| vec![("status.phase", text(o, &["status", "phase"]))],
+        ("", "Secret") => |o| vec![("type", text(o, &["type"]))],
+        ("", "Event") => event,
+        ("events.k8s.io", "Event") => event_of_its_group,
+        ("", "ReplicationController") | ("apps", "ReplicaSet") => {
+            |o| vec![("status.replicas", number(o, &["status", "replicas"]))]
+        }
+        ("batch", "Job") => |o| vec![("status.successful", number(o, &["status", "succeeded"]))],
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            |o| vec![("spec.signerName", text(o, &["spec", "signerName"]))]
+        }
+        _ => return None,
+    })
+}
+
+fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |value, field| value.get(field))
+}
+
+fn text(object: &Value, path: &[&str]) -> String {
+    at(object, path).and_then(Value::as_str).unwrap_or("").to_owned()
+}
+
+fn truth(object: &Value, path: &[&str]) -> String {
+    at(object, path).and_then(Value::as_bool).unwrap_or(false).to_string()
+}
+
+fn number(object: &Value, path: &[&str]) -> String {
+    at(object, path).and_then(Value::as_i64).unwrap_or(0).to_string()
+}
+
+fn pod(o: &Value) -> Vec<(&'static str, String)> {
+    let node = text(o, &["spec", "nodeName"]);
+    let first = at(o, &["status", "podIPs"]).and_then(|ips| ips.get(0));
+    vec![
+        // An old name that is still taken.
+        ("spec.host", node.clone()),
+        ("spec.nodeName", node),
+        ("spec.restartPolicy", text(o, &["spec", "restartPolicy"])),
+        ("spec.schedulerName", text(o, &["spec", "schedulerName"])),
+        ("spec.serviceAccountName", text(o, &["spec", "serviceAccountName"])),
+        ("spec.hostNetwork", truth(o, &["spec", "hostNetwork"])),
+        ("status.phase", text(o, &["status", "phase"])),
+        ("status.podIP", first.map(|ip| text(ip, &["ip"])).unwrap_or_default()),
+        // May be named, but upstream gives it no value.
+        ("status.podIPs", String::new()),
+        ("status.nominatedNodeName", text(o, &["status", "nominatedNodeName"])),
+    ]
+}
+
+fn event(o: &Value) -> Vec<(&'static str, String)> {
+    let involved = |field| text(o, &["involvedObject", field]);
+    let reporter = text(o, &["reportingComponent"]);
+    let source = match text(o, &["source", "component"]) {
+        component if component.is_empty() => reporter.clone(),
+        component => component,
+    };
+    vec![
+        ("involvedObject.kind", involved("kind")),
+        ("involvedObject.namespace", involved("namespace")),
+        ("involvedObject.name", involved("name")),
+        ("involvedObject.uid", involved("uid")),
+        ("involvedObject.apiVersion", involved("apiVersion")),
+        ("involvedObject.resourceVersion", involved("resourceVersion")),
+        ("involvedObject.fieldPath", involved("fieldPath")),
+        ("reason", text(o, &["reason"])),
+        ("reportingComponent", reporter),
+        ("source", source),
+        ("type", text(o, &["type"])),
+    ]
+}
+
+/// The same by the names of the group `events.k8s.io`.
+fn event_of_its_group(o: &Value) -> Vec<(&'static str, String)> {
+    let renamed = event(o).into_iter().filter_map(|(name, value)| {
+        let name = match name {
+            "involvedObject.kind" => "regarding.kind",
+            "involvedObject.namespace" => "regarding.namespace",
+            "involvedObject.name" => "regarding.name",
+            "involvedObject.uid" => "regarding.uid",
+            "involvedObject.apiVersion" => "regarding.apiVersion",
+            "involvedObject.resourceVersion" => "regarding.resourceVersion",
+            "involvedObject.fieldPath" => "regarding.fieldPath",
+            "reportingComponent" => "reportingController",
+            "source" => return None,
+            same => same,
+        };
+        Some((name, value))
+    });
+    renamed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_have_the_values_that_upstream_selects_by() {
+        let check = |group: &str, kind: &str, object: Value, want: &[(&str, &str)]| {
+            let fields = for_kind(group, kind).unwrap();
+            let got = fields(&object);
+            for (name, value) in want {
+                assert!(got.iter().any(|(n, v)| n == name && v == value), "{kind} {name}: {got:?}");
+            }
+            let names = |fields: Vec<(&'static str, String)>| fields.into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+            assert_eq!(names(fields(&Value::Null)), names(got));
+        };
+        let pod = json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}});
+        let want = [
+            ("spec.nodeName", "n"),
+            ("spec.hostNetwork", "false"),
+            ("status.phase", "Running"),
+            ("status.podIP", "10.0.0.1"),
+        ];
+        check("", "Pod", pod, &want);
+        let event = json!({"involvedObject": {"name": "p"}, "reportingComponent": "r"});
+        check("", "Event", event.clone(), &[("involvedObject.name", "p"), ("source", "r")]);
+        check("events.k8s.io", "Event", event, &[("regarding.name", "p"), ("reportingController", "r")]);
+        check("batch", "Job", json!({"status": {"succeeded": 2}}), &[("status.successful", "2")]);
+    }
+}
