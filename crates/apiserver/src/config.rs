@@ -41,6 +41,8 @@ pub struct Config {
     pub anonymous: bool,
     /// Whether the default namespaces, roles and classes are made and kept.
     pub bootstrap: bool,
+    /// Where the server registers its metrics; `/metrics` shows all that is in it.
+    pub metrics: telemetry::metrics::Registry,
     /// Limits.
     pub limits: Limits,
 }
@@ -102,6 +104,7 @@ impl Default for Config {
             front_proxy_names: vec!["front-proxy-client".into()],
             anonymous: true,
             bootstrap: true,
+            metrics: telemetry::metrics::Registry::new(),
             limits: Limits::default(),
         }
     }

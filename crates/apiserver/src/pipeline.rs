@@ -26,7 +26,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let audit_id = audit_id(&parts.headers);
     let query = Query::parse(parts.uri.query());
     let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
-    let summary = info.clone();
+    let summary = (info.clone(), query.clone());
     let long_running = info.is_long_running(&query);
     let deadline = if long_running { Ok(None) } else { deadline(&server, &info, &query).map(Some) };
     let request = ApiRequest { parts, body, info, query, user: UserInfo::default(), served: None };
@@ -43,7 +43,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    server.metrics.request(&summary, response.status().as_u16(), started.elapsed());
+    server.metrics.request(&summary.0, &summary.1, response.status().as_u16(), started.elapsed());
     response
 }
 
@@ -87,7 +87,10 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     }
     let info = &request.info;
     let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
-    let Some(served) = served else { return Ok(not_found_page()) };
+    let Some(served) = served else {
+        let known = server.registry.has_version(&info.api_group, &info.api_version);
+        return if known { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) };
+    };
     registry::routing::check(&served, info)?;
     request.served = Some(served.clone());
     match request.info.subresource.as_str() {
@@ -106,7 +109,8 @@ pub(crate) fn not_found_page() -> Response<Body> {
 /// A failure as an answer.
 pub(crate) fn failure(error: &ApiError) -> Response<Body> {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = body::json(code, &error.to_status());
+    let bytes = api_schema::codec::encode(&error.to_status());
+    let mut response = body::answer(code, "application/json", body::full(bytes));
     let retry = error.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if retry > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));

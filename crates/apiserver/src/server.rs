@@ -33,6 +33,9 @@ pub enum BuildError {
     /// The store failed while the caches were filled.
     #[error("reading the store failed")]
     Store(#[from] StoreError),
+    /// The metrics registry holds metrics of these names already.
+    #[error("registering metrics failed: {0}")]
+    Metrics(String),
     /// Something in the store could not be read as an object.
     #[error("reading the store failed: {0}")]
     Registry(String),
@@ -98,7 +101,7 @@ impl Server {
             admission: Admission::new(registry.clone(), authorizer.clone()),
             authorizer,
             authenticator,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?),
             reading: Semaphore::new(config.limits.inflight_reading_max),
             writing: Semaphore::new(config.limits.inflight_writing_max),
             drain: CancellationToken::new(),

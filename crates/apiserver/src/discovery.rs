@@ -1,0 +1,109 @@
+//! Which groups, versions and resources there are: the old documents and the aggregated ones.
+
+use crate::body::Body;
+use crate::nonresource;
+use crate::pipeline::not_found_page;
+use crate::registry::Table;
+use crate::server::{ApiRequest, Inner};
+use api_core::ApiError;
+use api_schema::discovery::{self, Aggregated, Group};
+use api_schema::row::Row;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::Value;
+
+/// Serves `/api`, `/apis` and what lies below them down to the version.
+pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<Response<Body>, ApiError> {
+    let table = server.registry.table();
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let document = match parts.as_slice() {
+        ["api"] | ["apis"] => {
+            let core = parts[0] == "api";
+            if let Some(form) = wanted_form(&request.parts.headers) {
+                return aggregated(form, &table, core);
+            }
+            if core {
+                Some(discovery::core_versions(&address(server)))
+            } else {
+                Some(discovery::group_list(&groups(&table)))
+            }
+        }
+        ["api", version] => resources(&table, "", version),
+        ["apis", group] => groups(&table).iter().find(|g| g.name == *group).map(Group::document),
+        ["apis", group, version] => resources(&table, group, version),
+        _ => None,
+    };
+    match document {
+        Some(document) => nonresource::value(request, &document),
+        None => Ok(not_found_page()),
+    }
+}
+
+/// Paths of all groups and versions.
+pub(crate) fn paths(server: &Inner) -> Vec<String> {
+    let table = server.registry.table();
+    let mut paths: Vec<String> = rows(&table)
+        .flat_map(|row| match row.gvr.group.as_str() {
+            "" => vec![format!("/api/{}", row.gvr.version)],
+            group => vec![format!("/apis/{group}"), format!("/apis/{group}/{}", row.gvr.version)],
+        })
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+fn rows(table: &Table) -> impl Iterator<Item = &Row> {
+    table.rows.iter().map(|s| &*s.row)
+}
+
+fn groups(table: &Table) -> Vec<Group> {
+    discovery::groups(rows(table).filter(|r| !r.gvr.group.is_empty()))
+}
+
+fn resources(table: &Table, group: &str, version: &str) -> Option<Value> {
+    let mut rows = rows(table).filter(|r| r.gvr.group == group && r.gvr.version == version).peekable();
+    rows.peek()?;
+    Some(discovery::resource_list(group, version, rows))
+}
+
+fn address(server: &Inner) -> String {
+    std::net::SocketAddr::new(server.config.advertise_address, server.config.secure_port).to_string()
+}
+
+/// The aggregated form that the client prefers, if it wants one.
+fn wanted_form(headers: &HeaderMap) -> Option<Aggregated> {
+    let accepts = headers.get_all(header::ACCEPT);
+    let ranges = accepts.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    for range in ranges {
+        let mut parts = range.split(';').map(str::trim);
+        if !matches!(parts.next(), Some("application/json" | "*/*")) {
+            continue;
+        }
+        let parts: Vec<&str> = parts.collect();
+        if parts.contains(&"as=APIGroupDiscoveryList") && parts.contains(&"g=apidiscovery.k8s.io") {
+            if parts.contains(&"v=v2") {
+                return Some(Aggregated::V2);
+            }
+            if parts.contains(&"v=v2beta1") {
+                return Some(Aggregated::V2Beta1);
+            }
+        } else if parts.is_empty() {
+            return None;
+        }
+    }
+    None
+}
+
+fn aggregated(form: Aggregated, table: &Table, core: bool) -> Result<Response<Body>, ApiError> {
+    let version = match form {
+        Aggregated::V2 => "v2",
+        Aggregated::V2Beta1 => "v2beta1",
+    };
+    let document = discovery::aggregated(form, rows(table).filter(|r| r.gvr.group.is_empty() == core));
+    let content_type = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let mut response = crate::body::json(StatusCode::OK, &document);
+    let value = HeaderValue::from_str(&content_type).map_err(ApiError::internal)?;
+    response.headers_mut().insert(header::CONTENT_TYPE, value);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}

@@ -1,0 +1,120 @@
+//! `/livez`, `/readyz`, `/healthz`: named checks, each of which can be asked for or left out.
+
+use crate::body::{self, Body};
+use crate::query::Query;
+use crate::server::Inner;
+use http::{Response, StatusCode};
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The store must answer within this.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a check looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// That the server answers at all.
+    Answers,
+    /// That the store answers.
+    Store,
+    /// That the caches are filled; they are before the server is built.
+    Caches,
+    /// That what a cluster must have is there.
+    Bootstrapped,
+    /// That the server does not drain.
+    NotDraining,
+}
+
+/// A check and where it belongs: `true` for one of `/readyz` only.
+const CHECKS: &[(&str, Probe, bool)] = &[
+    ("ping", Probe::Answers, false),
+    ("log", Probe::Answers, false),
+    ("etcd", Probe::Store, false),
+    ("etcd-readiness", Probe::Store, true),
+    ("informer-sync", Probe::Caches, true),
+    ("poststarthook/generic-apiserver-start-informers", Probe::Caches, false),
+    ("poststarthook/rbac/bootstrap-roles", Probe::Bootstrapped, false),
+    ("poststarthook/scheduling/bootstrap-system-priority-classes", Probe::Bootstrapped, false),
+    ("poststarthook/priority-and-fairness-config-producer", Probe::Bootstrapped, false),
+    ("poststarthook/start-system-namespaces-controller", Probe::Bootstrapped, false),
+    ("poststarthook/bootstrap-controller", Probe::Bootstrapped, false),
+    ("shutdown", Probe::NotDraining, true),
+];
+
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+
+fn checks(endpoint: &str) -> impl Iterator<Item = (&'static str, Probe)> {
+    let ready = endpoint == "readyz";
+    CHECKS.iter().filter(move |(_, _, only)| ready || !only).map(|(name, probe, _)| (*name, *probe))
+}
+
+/// All paths that are served here.
+pub(crate) fn paths() -> impl Iterator<Item = String> {
+    ENDPOINTS.into_iter().flat_map(|endpoint| {
+        let single = checks(endpoint).map(move |(name, _)| format!("/{endpoint}/{name}"));
+        std::iter::once(format!("/{endpoint}")).chain(single)
+    })
+}
+
+/// The answer, if the path belongs here.
+pub(crate) async fn serve(server: &Inner, path: &str, query: &Query) -> Option<Response<Body>> {
+    let path = path.strip_prefix('/')?;
+    let (endpoint, name) = path.split_once('/').unwrap_or((path, ""));
+    if !ENDPOINTS.contains(&endpoint) {
+        return None;
+    }
+    if !name.is_empty() {
+        let (_, probe) = checks(endpoint).find(|(known, _)| *known == name)?;
+        return Some(match check(server, probe).await {
+            Ok(()) => body::text(StatusCode::OK, "ok"),
+            Err(why) => body::text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+        });
+    }
+    let excluded: Vec<&str> = query.all("exclude").collect();
+    let (all_well, lines) = run(server, endpoint, &excluded).await;
+    Some(match (all_well, query.has("verbose")) {
+        (true, false) => body::text(StatusCode::OK, "ok"),
+        (true, true) => body::text(StatusCode::OK, format!("{lines}{endpoint} check passed\n")),
+        (false, _) => body::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{endpoint} check failed\n")),
+    })
+}
+
+async fn run(server: &Inner, endpoint: &str, excluded: &[&str]) -> (bool, String) {
+    let mut lines = String::new();
+    let mut all_well = true;
+    for (name, probe) in checks(endpoint) {
+        let line = if excluded.contains(&name) {
+            format!("[+]{name} excluded: ok")
+        } else if let Err(why) = check(server, probe).await {
+            tracing::info!(check = name, why, "health check failed");
+            all_well = false;
+            format!("[-]{name} failed: reason withheld")
+        } else {
+            format!("[+]{name} ok")
+        };
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    let unknown: Vec<String> =
+        excluded.iter().filter(|e| !checks(endpoint).any(|(name, _)| name == **e)).map(|e| format!("{e:?}")).collect();
+    if !unknown.is_empty() {
+        let list = unknown.join(", ");
+        // Writing to a string cannot fail.
+        writeln!(lines, "warn: some health checks cannot be excluded: no matches for {list}").unwrap_or_default();
+    }
+    (all_well, lines)
+}
+
+async fn check(server: &Inner, probe: Probe) -> Result<(), &'static str> {
+    let well = match probe {
+        Probe::Answers | Probe::Caches => true,
+        Probe::Store => {
+            let revision = tokio::time::timeout(STORE_TIMEOUT, server.registry.store.revision()).await;
+            return if matches!(revision, Ok(Ok(_))) { Ok(()) } else { Err("the store does not answer") };
+        }
+        Probe::Bootstrapped => server.bootstrapped.load(Ordering::Acquire),
+        Probe::NotDraining => !server.drain.is_cancelled(),
+    };
+    if well { Ok(()) } else { Err("not finished") }
+}
