@@ -5,7 +5,6 @@ use crate::query::Query;
 use crate::server::Inner;
 use http::{Response, StatusCode};
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The store must answer within this.
@@ -113,7 +112,7 @@ async fn check(server: &Inner, probe: Probe) -> Result<(), &'static str> {
             let revision = tokio::time::timeout(STORE_TIMEOUT, server.registry.store.revision()).await;
             return if matches!(revision, Ok(Ok(_))) { Ok(()) } else { Err("the store does not answer") };
         }
-        Probe::Bootstrapped => server.bootstrapped.load(Ordering::Acquire),
+        Probe::Bootstrapped => *server.bootstrapped.borrow(),
         Probe::NotDraining => !server.drain.is_cancelled(),
     };
     if well { Ok(()) } else { Err("not finished") }

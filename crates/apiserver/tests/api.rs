@@ -22,6 +22,8 @@ impl Api {
         let api = Self { server, _directory: directory };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
         api.send("POST", "/api/v1/namespaces", &[], Some(&namespace)).await;
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        api.send("POST", "/api/v1/namespaces/a/serviceaccounts", &[], Some(&account)).await;
         api
     }
 

@@ -15,11 +15,11 @@ pub(crate) mod storage;
 mod subresource;
 mod txn;
 mod update;
+mod view;
 mod watch;
 
 use crate::config::Config;
 use crate::server::BuildError;
-use crate::view::View;
 use api_core::{ApiError, Gvk};
 use api_schema::codec;
 use api_schema::row::Row;
@@ -234,21 +234,6 @@ impl Table {
         let versions = self.index.entry(gvr.group.clone()).or_default();
         versions.entry(gvr.version.clone()).or_default().insert(gvr.resource.clone(), served.clone());
         self.rows.push(served);
-    }
-}
-
-impl View for Registry {
-    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        let served = self.any_version(group, resource)?;
-        let object = served.cache.as_ref()?.get(served.key(namespace, name).as_bytes())?;
-        readable(storage::value(&object))
-    }
-
-    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value> {
-        let Some(served) = self.any_version(group, resource) else { return Vec::new() };
-        let Some(cache) = &served.cache else { return Vec::new() };
-        let prefix = list::prefix(&served, namespace);
-        cache.snapshot().prefix(prefix.as_bytes()).filter_map(|o| readable(storage::value(o))).collect()
     }
 }
 
