@@ -18,11 +18,23 @@ fn gvr(object: &Value) -> Gvr {
     Gvr::new(group, version, plural)
 }
 
+/// The server of these facts stored JSON, which keeps an empty list; usually upstream stores protobuf, which does not.
+fn empty_is_null(value: &mut Value) {
+    match value {
+        Value::Array(list) if list.is_empty() => *value = Value::Null,
+        Value::Array(list) => list.iter_mut().for_each(empty_is_null),
+        Value::Object(map) => map.values_mut().for_each(empty_is_null),
+        _ => {}
+    }
+}
+
 #[test]
 fn an_answer_decodes_to_itself() {
     for object in recorded() {
         let row = resource(&gvr(&object)).unwrap();
-        let answer = &object["answer"];
+        let mut answer = object["answer"].clone();
+        empty_is_null(&mut answer);
+        let answer = &answer;
         let body = serde_json::to_vec(answer).unwrap();
         let decoded = decode(row, &body, Media::Json, FieldValidation::Strict).unwrap();
         assert_eq!(&decoded.value, answer, "{:?}", row.gvr);
@@ -38,7 +50,10 @@ fn what_is_stored_lies_below_its_prefix_in_its_version() {
     for object in recorded() {
         let row = resource(&gvr(&object)).unwrap();
         let stored = &object["stored"];
-        assert_eq!(stored["apiVersion"], row.storage_version.api_version());
+        // Upstream stores some kinds in a version that it no longer serves.
+        let of_old = stored["apiVersion"].as_str().unwrap().ends_with("v1beta1");
+        let version = row.storage_version.api_version();
+        assert_eq!(stored["apiVersion"] == version, !of_old, "{:?}", row.gvr);
         let name = stored["metadata"]["name"].as_str().unwrap();
         let key = match stored["metadata"]["namespace"].as_str() {
             Some(namespace) => format!("{}/{namespace}/{name}", row.storage_prefix),

@@ -3,7 +3,7 @@
 //! Works on any object that fits the schema; a value of the wrong type is left for a decoder to refuse.
 
 use crate::scalar;
-use crate::schema::{Schema, Shape, StructId, StructType};
+use crate::schema::{Field, Schema, Shape, StructId, StructType};
 use serde_json::{Map, Value};
 
 /// Normalises `value`, an object of type `root`. Idempotent.
@@ -18,7 +18,7 @@ fn object_of(schema: &Schema, ty: &StructType, object: &mut Map<String, Value>) 
         None => ty.preserve_unknown,
         Some(field) => {
             shape(schema, &field.shape, value);
-            !(value.is_null() || field.zero_is_absent && is_zero(value))
+            !reads_as_absent(field, value)
         }
     });
     finish(schema, ty, object);
@@ -60,11 +60,24 @@ fn element(schema: &Schema, of: &Shape, value: &mut Value) {
     }
 }
 
+/// Whether a field with this value is as if it were not there. A list that is written as null when absent is so when
+/// it is empty: on its way through the store's protobuf upstream cannot tell the two apart.
+pub(crate) fn reads_as_absent(field: &Field, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) if list.is_empty() => field.zero_is_absent || field.default == Some(Value::Null),
+        Value::Object(map) if map.is_empty() && matches!(field.shape, Shape::Map(_)) => {
+            field.zero_is_absent || field.default == Some(Value::Null)
+        }
+        value => field.zero_is_absent && is_zero(value),
+    }
+}
+
 /// Adds what is always written.
 pub(crate) fn finish(schema: &Schema, ty: &StructType, object: &mut Map<String, Value>) {
     for field in &ty.fields {
         let Some(default) = &field.default else { continue };
-        if object.contains_key(&field.name) {
+        if object.contains_key(&field.name) || field.zero_is_absent && is_zero(default) {
             continue;
         }
         let value = match (&field.shape, default) {

@@ -8,8 +8,8 @@ const YEAR: i64 = 365 * DAY;
 /// Seconds as upstream's `HumanDuration` prints them. A second in the future passes for now, since clocks differ.
 pub fn human(seconds: i64) -> String {
     match seconds {
-        ..-1 => "<invalid>".into(),
-        -1..0 => "0s".into(),
+        ..=-2 => "<invalid>".into(),
+        -1 => "0s".into(),
         0..120 => format!("{seconds}s"),
         ..600 => two(seconds, MINUTE, "m", 1, "s"),
         ..10_800 => format!("{}m", seconds / MINUTE),

@@ -1,3 +1,5 @@
+//! Cells of made-up objects, and a cell for each column of every kind.
+
 use super::{for_kind, human};
 use crate::rows;
 use serde_json::{Value, json};

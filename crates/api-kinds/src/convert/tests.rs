@@ -1,3 +1,5 @@
+//! Conversions there and back.
+
 use super::for_kind;
 use api_core::Gvk;
 use serde_json::{Value, json};

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 pub(super) trait Fill {
     /// Sets `field` if it is absent, in an object.
     fn fill(&mut self, field: &str, value: impl Into<Value>);
+    /// The same for a required number or text, where upstream cannot tell zero from absent.
+    fn fill_zero(&mut self, field: &str, value: impl Into<Value>);
     /// The object or list at `field`, if there is one.
     fn at_mut(&mut self, field: &str) -> Option<&mut Value>;
     /// The object at `field`, made if it is absent.
@@ -28,6 +30,14 @@ impl Fill for Value {
     fn fill(&mut self, field: &str, value: impl Into<Value>) {
         if let Value::Object(map) = self
             && map.get(field).is_none_or(Value::is_null)
+        {
+            map.insert(field.to_owned(), value.into());
+        }
+    }
+
+    fn fill_zero(&mut self, field: &str, value: impl Into<Value>) {
+        if let Value::Object(map) = self
+            && map.get(field).is_none_or(|v| v.is_null() || v == "" || v == 0)
         {
             map.insert(field.to_owned(), value.into());
         }

@@ -4,7 +4,7 @@
 //! (a quantity, a time) ends reading at once and goes before any wrong type, as in upstream's decoder.
 
 use super::{FieldValidation, STRICT_ERRORS_MAX};
-use crate::normalize::{finish, is_zero, zero_of};
+use crate::normalize::{finish, reads_as_absent, zero_of};
 use crate::scalar;
 use crate::schema::{Field, ListShape, MapShape, Schema, Shape, StructId, StructType};
 use api_core::Gvk;
@@ -280,7 +280,7 @@ fn store(out: &mut Map<String, Value>, field: &Field, value: Value) {
     if value.is_null() {
         return;
     }
-    if field.zero_is_absent && is_zero(&value) {
+    if reads_as_absent(field, &value) {
         out.remove(&field.name);
     } else {
         out.insert(field.name.clone(), value);

@@ -101,8 +101,7 @@ impl Embedded {
 
     fn start(disk: Disk, limits: Limits) -> Result<Self, StoreError> {
         let opened = Engine::open(disk.clone(), limits.cache_bytes)
-            .and_then(|engine| Ok((open::load(&engine, engine.records()?)?, engine)))
-            .and_then(|opened| disk.settle().map(|()| opened));
+            .and_then(|engine| Ok((open::load(&engine, engine.records()?)?, engine)));
         let (loaded, engine) = match opened {
             Ok(opened) => opened,
             Err(error) => {

@@ -83,6 +83,8 @@ fn one(out: &mut String, facts: &Facts, stored: &Stored, group: &str, api_versio
         let kind = text(&r["responseKind"], "kind")?;
         let gvk = if version.contains('/') { format!("{version}/{kind}") } else { format!("/{version}/{kind}") };
         let hash = BASE64_STANDARD.encode(&Sha256::digest(gvk)[..8]);
+        // Upstream stores some kinds in a version that it no longer serves. It reads the served one as well.
+        let version = if served(facts, version) { version } else { api_version };
         write!(out, " store={prefix} as={version} hash={hash}")?;
     }
     out.push('\n');
@@ -116,4 +118,10 @@ fn returns_deleted(facts: &Facts, api_version: &str, plural: &str, namespaced: b
     let scope = if namespaced { "/namespaces/{namespace}" } else { "" };
     let operation = &facts.v2["paths"][format!("{root}/{api_version}{scope}/{plural}/{{name}}")]["delete"];
     operation["responses"]["200"]["schema"]["$ref"].as_str().is_some_and(|r| !r.ends_with(".Status"))
+}
+
+/// Whether any resource is served in this version.
+fn served(facts: &Facts, api_version: &str) -> bool {
+    let root = if api_version.contains('/') { "/apis" } else { "/api" };
+    facts.v2["paths"].get(format!("{root}/{api_version}/")).is_some()
 }

@@ -1,21 +1,12 @@
 //! Kinds of the group apiregistration.k8s.io.
 
 use super::fill::Fill;
-use api_core::names;
 use api_schema::row::Hooks;
 use serde_json::Value;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "APIService" => {
-            &const {
-                Hooks {
-                    default: Some(default_api_service),
-                    validate_name: Some(names::name_is_path_segment),
-                    ..Hooks::NONE
-                }
-            }
-        },
+        "APIService" => &const { Hooks { default: Some(default_api_service), ..Hooks::NONE } },
         _ => &Hooks::NONE,
     }
 }

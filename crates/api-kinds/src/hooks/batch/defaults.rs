@@ -37,7 +37,7 @@ fn default_parts(spec: &mut Value) {
     default_template(spec.make("template"));
     spec.with("podFailurePolicy", |policy| {
         policy.each_mut("rules", |rule| {
-            rule.each_mut("onPodConditions", |condition| condition.fill("status", "True"));
+            rule.each_mut("onPodConditions", |condition| condition.fill_zero("status", "True"));
         });
     });
 }

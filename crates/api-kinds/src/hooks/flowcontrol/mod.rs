@@ -13,7 +13,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 }
 
 fn default_flow_schema(object: &mut Value) {
-    object.make("spec").fill("matchingPrecedence", 1000);
+    object.make("spec").fill_zero("matchingPrecedence", 1000);
 }
 
 fn default_priority_level(object: &mut Value) {
@@ -23,9 +23,9 @@ fn default_priority_level(object: &mut Value) {
         limited.fill("lendablePercent", 0);
         limited.with("limitResponse", |response| {
             response.with("queuing", |queuing| {
-                queuing.fill("queues", 64);
-                queuing.fill("handSize", 8);
-                queuing.fill("queueLengthLimit", 50);
+                queuing.fill_zero("queues", 64);
+                queuing.fill_zero("handSize", 8);
+                queuing.fill_zero("queueLengthLimit", 50);
             });
         });
     });

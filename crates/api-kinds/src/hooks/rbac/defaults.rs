@@ -7,7 +7,7 @@ use serde_json::Value;
 pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn binding(object: &mut Value) {
-    object.make("roleRef").fill("apiGroup", GROUP);
+    object.make("roleRef").fill_zero("apiGroup", GROUP);
     object.each_mut("subjects", |subject| {
         if matches!(subject.text("kind"), "User" | "Group") {
             subject.fill("apiGroup", GROUP);
