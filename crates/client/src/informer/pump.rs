@@ -43,7 +43,10 @@ where
     loop {
         match events.next().await {
             Some(Ok(event)) => {
-                failures = 0;
+                // `Init` only says that a list is being tried.
+                if !matches!(event, watcher::Event::Init) {
+                    failures = 0;
+                }
                 take(&handle, &mut listing, event);
             }
             Some(Err(error)) => {
