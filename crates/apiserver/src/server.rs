@@ -2,7 +2,7 @@
 
 use crate::admission::Admission;
 use crate::authn::{Authenticator, UserInfo};
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, feed};
 use crate::body::{self, Body};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -110,6 +110,7 @@ impl Server {
             registry,
             config,
         });
+        feed::start(&inner)?;
         if inner.config.bootstrap {
             inner.tasks.spawn(bootstrap::run(inner.clone()));
         }

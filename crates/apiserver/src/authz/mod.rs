@@ -1,6 +1,7 @@
 //! Whether a user may do what a request asks for: `system:masters`, health paths, node agents, roles.
 
 mod attributes;
+pub(crate) mod feed;
 pub mod node;
 pub mod rbac;
 

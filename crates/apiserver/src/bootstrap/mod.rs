@@ -38,12 +38,21 @@ pub(crate) async fn run(server: Arc<Inner>) {
     }
 }
 
+/// Makes all of it; fails with the first error that another attempt may not have.
 async fn all(server: &Arc<Inner>) -> Result<(), ApiError> {
     for phase in wanted::phases(&server.config) {
-        let tasks = phase.into_iter().map(|wanted| one(server.clone(), wanted));
+        let tasks = phase.into_iter().map(|wanted| async {
+            let path = format!("{}/{}", wanted.collection, wanted.name());
+            (path, one(server.clone(), wanted).await)
+        });
         let mut work = futures::stream::iter(tasks).buffer_unordered(PARALLEL);
-        while let Some(result) = work.next().await {
-            result?;
+        while let Some((path, result)) = work.next().await {
+            match result {
+                Err(error) if error.code >= 500 || error.code == 429 => return Err(error),
+                // A user's object may stand in the way of one of ours; the rest of the cluster must still come up.
+                Err(error) => tracing::error!(path, %error, "a default object is refused"),
+                Ok(()) => {}
+            }
         }
     }
     Ok(())

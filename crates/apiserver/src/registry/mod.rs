@@ -195,6 +195,11 @@ impl Registry {
         self.table.load().index.get(group)?.values().find_map(|v| v.get(resource)).cloned()
     }
 
+    /// The cache of a resource.
+    pub(crate) fn cache_of(&self, group: &str, resource: &str) -> Option<Arc<Cache>> {
+        self.any_version(group, resource)?.cache.clone()
+    }
+
     /// The row of a kind.
     pub(crate) fn by_kind(&self, kind: &Gvk) -> Option<Arc<Served>> {
         self.table.load().rows.iter().find(|s| s.row.kind == *kind).cloned()

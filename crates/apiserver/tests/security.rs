@@ -1,0 +1,204 @@
+//! Who may do what, on a whole server with its default roles: the surface is the list of rows, so a new kind is covered.
+
+use apiserver::authn::UserInfo;
+use apiserver::{Body, Config, Server, body};
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tower::{Service, ServiceExt};
+
+struct Api {
+    server: Server,
+    _directory: tempfile::TempDir,
+}
+
+impl Api {
+    /// A server whose default objects are there.
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).expect("store");
+        let pair = pki::key_pair().expect("key");
+        let config = Config { service_account_key_pem: pair.key_pem, ..Config::default() };
+        let server = Server::build(config, Arc::new(store)).await.expect("server");
+        let api = Self { server, _directory: directory };
+        let ready = tokio::time::timeout(Duration::from_secs(10), api.server.ready()).await;
+        ready.expect("the default objects are made");
+        api
+    }
+
+    async fn send(&self, user: &UserInfo, method: &str, path: &str, value: Option<&Value>) -> (u16, Value) {
+        let mut request = request(method, path, value);
+        request.extensions_mut().insert(user.clone());
+        self.call(request).await
+    }
+
+    async fn call(&self, request: Request<Body>) -> (u16, Value) {
+        let mut service = self.server.service();
+        let response = service.ready().await.expect("ready").call(request).await.expect("answer");
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("body").to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into()))
+    }
+}
+
+fn request(method: &str, path: &str, value: Option<&Value>) -> Request<Body> {
+    let request = Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).expect("method"))
+        .uri(path)
+        .header("content-type", if method == "PATCH" { "application/merge-patch+json" } else { "application/json" });
+    request.body(value.map_or_else(body::empty, |v| body::full(v.to_string()))).expect("request")
+}
+
+fn admin() -> UserInfo {
+    UserInfo::new("admin", &["system:masters", "system:authenticated"])
+}
+
+/// Method and path of every verb of every row, and of its subresources.
+fn surface() -> Vec<(String, String, String)> {
+    let mut out = Vec::new();
+    for row in api_kinds::rows() {
+        let root = if row.gvr.group.is_empty() { "/api" } else { "/apis" };
+        let mut base = [root, &row.gvr.group, &row.gvr.version].join("/").replace("//", "/");
+        if row.namespaced {
+            base.push_str("/namespaces/default");
+        }
+        let collection = format!("{base}/{}", row.gvr.resource);
+        let own = row.verbs.iter().map(|v| (v, String::new()));
+        let below = row.subresources.iter().flat_map(|s| s.verbs.iter().map(|v| (v, format!("/{}", s.name))));
+        for (verb, sub) in own.chain(below) {
+            let (method, on_object) = match verb.as_str() {
+                "create" => ("POST", !sub.is_empty()),
+                "list" | "watch" => ("GET", false),
+                "get" => ("GET", true),
+                "update" => ("PUT", true),
+                "patch" => ("PATCH", true),
+                "delete" => ("DELETE", true),
+                "deletecollection" => ("DELETE", false),
+                other => panic!("verb {other} of {}", row.gvr.resource),
+            };
+            let object = if on_object { format!("/x{sub}") } else { String::new() };
+            let query = if verb == "watch" { "?watch=true" } else { "" };
+            out.push((verb.clone(), method.to_owned(), format!("{collection}{object}{query}")));
+        }
+    }
+    out
+}
+
+/// What upstream's default roles let everyone do who has a name.
+const OPEN_TO_ALL: [&str; 3] = ["/selfsubjectaccessreviews", "/selfsubjectrulesreviews", "/selfsubjectreviews"];
+
+#[tokio::test]
+async fn every_verb_of_every_kind_is_refused_to_a_user_without_roles() {
+    let api = Api::start().await;
+    let nobody = UserInfo::new("nobody", &["system:authenticated"]);
+    let surface = surface();
+    assert!(surface.len() > 500, "{} verbs", surface.len());
+    for (verb, method, path) in surface {
+        if OPEN_TO_ALL.iter().any(|open| path.ends_with(open)) {
+            continue;
+        }
+        let (code, answer) = api.send(&nobody, &method, &path, Some(&json!({}))).await;
+        let message = answer["message"].as_str().unwrap_or("").to_owned();
+        assert_eq!(code, 403, "{method} {path}: {answer}");
+        assert!(message.contains(&format!("User \"nobody\" cannot {verb} resource")), "{method} {path}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn the_default_roles_are_those_of_upstream_and_a_second_start_finds_them() {
+    let api = Api::start().await;
+    let mut names = Vec::new();
+    for resource in ["clusterroles", "clusterrolebindings", "roles", "rolebindings"] {
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/{resource}");
+        let (code, list) = api.send(&admin(), "GET", &path, None).await;
+        assert_eq!(code, 200);
+        let items = list["items"].as_array().expect("items");
+        names.push((resource, items.len()));
+        for item in items {
+            assert!(item["metadata"]["uid"].is_string(), "{item}");
+        }
+    }
+    assert_eq!(names, [("clusterroles", 66), ("clusterrolebindings", 48), ("roles", 7), ("rolebindings", 7)]);
+    let (code, service) = api.send(&admin(), "GET", "/api/v1/namespaces/default/services/kubernetes", None).await;
+    assert_eq!((code, &service["spec"]["clusterIP"]), (200, &json!("10.96.0.1")));
+}
+
+#[tokio::test]
+async fn roles_take_effect_and_cannot_be_widened_by_their_holders() {
+    let api = Api::start().await;
+    let ann = UserInfo::new("ann", &["system:authenticated"]);
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let role = |name: &str, resources: &[&str], verbs: &[&str]| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name},
+            "rules": [{"apiGroups": ["", "rbac.authorization.k8s.io"], "resources": resources, "verbs": verbs}]})
+    };
+    let binding = |name: &str, role: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}]})
+    };
+    let path = format!("{rbac}/roles");
+    let made = api
+        .send(
+            &admin(),
+            "POST",
+            &path,
+            Some(&role("some", &["pods", "roles", "rolebindings"], &["get", "list", "create"])),
+        )
+        .await;
+    assert_eq!(made.0, 201, "{}", made.1);
+    let made = api.send(&admin(), "POST", &format!("{rbac}/rolebindings"), Some(&binding("some", "some"))).await;
+    assert_eq!(made.0, 201, "{}", made.1);
+    let started = Instant::now();
+    while api.send(&ann, "GET", "/api/v1/namespaces/default/pods", None).await.0 != 200 {
+        assert!(started.elapsed() < Duration::from_secs(5), "the binding has no effect");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(api.send(&ann, "GET", "/api/v1/namespaces/kube-system/pods", None).await.0, 403);
+    let (code, answer) = api.send(&ann, "POST", &path, Some(&role("more", &["secrets"], &["get"]))).await;
+    let message = answer["message"].as_str().unwrap_or("");
+    assert_eq!(code, 403, "{answer}");
+    assert!(message.contains("is attempting to grant RBAC permissions not currently held"), "{message}");
+    let held = api.send(&ann, "POST", &path, Some(&role("same", &["pods"], &["get"]))).await;
+    assert_eq!(held.0, 201, "{}", held.1);
+}
+
+#[tokio::test]
+async fn credentials() {
+    let api = Api::start().await;
+    let with = |header: (&'static str, &'static str)| {
+        let mut request = request("GET", "/api/v1/namespaces", None);
+        request.headers_mut().insert(header.0, header.1.parse().expect("value"));
+        request
+    };
+    let (code, answer) = api.call(with(("accept", "application/json"))).await;
+    assert_eq!(
+        (code, answer["message"].as_str().unwrap_or("")),
+        (
+            403,
+            "namespaces is forbidden: User \"system:anonymous\" cannot list resource \"namespaces\" in API group \"\" at the cluster scope"
+        )
+    );
+    let (code, answer) = api.call(with(("authorization", "Bearer nonsense"))).await;
+    assert_eq!((code, &answer["reason"]), (401, &json!("Unauthorized")));
+    for path in ["/healthz", "/livez", "/readyz"] {
+        assert_eq!(api.call(request("GET", path, None)).await.0, 200, "{path}");
+    }
+    let mut acting = with(("impersonate-user", "nobody"));
+    acting.extensions_mut().insert(admin());
+    let (code, answer) = api.call(acting).await;
+    assert_eq!(code, 403);
+    assert!(answer["message"].as_str().unwrap_or("").contains("User \"nobody\" cannot list"), "{answer}");
+    let mut acting = with(("impersonate-user", "system:admin"));
+    acting.extensions_mut().insert(UserInfo::new("ann", &["system:authenticated"]));
+    let (code, answer) = api.call(acting).await;
+    assert_eq!(
+        (code, answer["message"].as_str().unwrap_or("")),
+        (
+            403,
+            "users \"system:admin\" is forbidden: User \"ann\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
+        )
+    );
+}
