@@ -18,6 +18,8 @@ pub(super) trait Fill {
     fn each_mut(&mut self, field: &str, with: impl FnMut(&mut Value));
     /// Runs `with` on the object at `field`, if there is one.
     fn with(&mut self, field: &str, with: impl FnOnce(&mut Value));
+    /// On a write of `status`, takes all but that from `old`; else takes `status` from it.
+    fn keep_other_half(&mut self, subresource: &str, old: &Value);
     /// Whether `field` is absent or null.
     fn lacks(&self, field: &str) -> bool;
     /// The text at `field`; empty if absent.
@@ -67,6 +69,15 @@ impl Fill for Value {
         if let Some(at) = self.at_mut(field) {
             with(at);
         }
+    }
+
+    fn keep_other_half(&mut self, subresource: &str, old: &Value) {
+        let field = if subresource == "status" { "spec" } else { "status" };
+        let Value::Object(map) = self else { return };
+        match old.get(field) {
+            Some(kept) => map.insert(field.to_owned(), kept.clone()),
+            None => map.remove(field),
+        };
     }
 
     fn lacks(&self, field: &str) -> bool {

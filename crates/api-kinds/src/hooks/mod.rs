@@ -12,6 +12,7 @@ mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
+mod cel;
 mod certificates;
 mod check;
 mod coordination;

@@ -1,21 +1,52 @@
 //! Kinds of the group admissionregistration.k8s.io.
 
-use api_schema::row::Hooks;
+use crate::hooks::fill::Fill;
+use api_schema::row::{Hooks, WriteContext};
+use serde_json::Value;
 
 mod defaults;
+mod policies;
+mod rules;
+pub(super) mod webhooks;
+
+const BASE: Hooks = Hooks { has_generation: true, unconditional_update: false, ..Hooks::NONE };
+
+const WITH_STATUS: Hooks = Hooks { prepare_create: Some(drop_status), prepare_update: Some(keep_other_half), ..BASE };
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
         "MutatingWebhookConfiguration" => {
-            &const { Hooks { default: Some(defaults::mutating_webhooks), ..Hooks::NONE } }
+            &const {
+                Hooks {
+                    default: Some(defaults::mutating_webhooks),
+                    validate: Some(webhooks::validate_mutating),
+                    ..BASE
+                }
+            }
         }
-        "ValidatingAdmissionPolicy" => &const { Hooks { default: Some(defaults::policy), ..Hooks::NONE } },
+        "ValidatingAdmissionPolicy" => {
+            &const { Hooks { default: Some(defaults::policy), validate: Some(policies::validate_policy), ..WITH_STATUS } }
+        }
         "ValidatingAdmissionPolicyBinding" => {
-            &const { Hooks { default: Some(defaults::policy_binding), ..Hooks::NONE } }
+            &const { Hooks { default: Some(defaults::policy_binding), validate: Some(policies::validate_binding), ..BASE } }
         }
         "ValidatingWebhookConfiguration" => {
-            &const { Hooks { default: Some(defaults::validating_webhooks), ..Hooks::NONE } }
+            &const {
+                Hooks {
+                    default: Some(defaults::validating_webhooks),
+                    validate: Some(webhooks::validate_validating),
+                    ..BASE
+                }
+            }
         }
         _ => &Hooks::NONE,
     }
+}
+
+fn drop_status(_: &WriteContext<'_>, object: &mut Value) {
+    object["status"] = Value::Object(serde_json::Map::new());
+}
+
+fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    new.keep_other_half(context.subresource, old);
 }

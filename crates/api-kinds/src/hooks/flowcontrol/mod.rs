@@ -1,13 +1,27 @@
 //! Kinds of the group flowcontrol.apiserver.k8s.io.
 
 use super::fill::Fill;
-use api_schema::row::Hooks;
-use serde_json::Value;
+use api_schema::row::{Hooks, WriteContext};
+use serde_json::{Map, Value};
+
+mod flow_schema;
+mod priority_level;
+
+const BASE: Hooks = Hooks {
+    prepare_create: Some(drop_status),
+    prepare_update: Some(keep_other_half),
+    has_generation: true,
+    ..Hooks::NONE
+};
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "FlowSchema" => &const { Hooks { default: Some(default_flow_schema), ..Hooks::NONE } },
-        "PriorityLevelConfiguration" => &const { Hooks { default: Some(default_priority_level), ..Hooks::NONE } },
+        "FlowSchema" => {
+            &const { Hooks { default: Some(default_flow_schema), validate: Some(flow_schema::validate), ..BASE } }
+        }
+        "PriorityLevelConfiguration" => {
+            &const { Hooks { default: Some(default_priority_level), validate: Some(priority_level::validate), ..BASE } }
+        }
         _ => &Hooks::NONE,
     }
 }
@@ -33,4 +47,12 @@ fn default_priority_level(object: &mut Value) {
         exempt.fill("nominalConcurrencyShares", 0);
         exempt.fill("lendablePercent", 0);
     });
+}
+
+fn drop_status(_: &WriteContext<'_>, object: &mut Value) {
+    object["status"] = Value::Object(Map::new());
+}
+
+fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    new.keep_other_half(context.subresource, old);
 }
