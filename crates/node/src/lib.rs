@@ -1,1 +1,30 @@
-//! The node agent: pod state machine, CRI, volumes, probes, stats, the kubelet API.
+//! The node agent: runs the pods bound to one node through a CRI runtime and serves the kubelet API.
+//!
+//! A pod is a pure state machine ([`pod::plan`]) driven by one task per pod ([`pod::worker`]), so that a runtime call
+//! that hangs holds back nobody else. Containers outlive the agent: what runs is read back through the CRI labels and
+//! annotations that the kubelet writes. This crate is an API client: it must never know the API server or the store.
+
+#![forbid(unsafe_code)]
+
+mod adapt;
+mod agent;
+mod cgroups;
+mod config;
+pub mod containerd;
+mod cri;
+mod events;
+pub mod image;
+mod images;
+mod machine;
+mod names;
+mod node;
+mod pod;
+mod quantity;
+mod run;
+mod server;
+mod volumes;
+mod watchfile;
+
+pub use adapt::{Adaptation, Adaptations};
+pub use config::{Config, Limits, Tls};
+pub use run::{Error, run};
