@@ -1,0 +1,145 @@
+//! Pods on a real runtime: what users see of them through the API, and what is on the machine.
+
+mod kit;
+
+use kit::{Machine, condition, isolated};
+use serde_json::json;
+
+fn on_a_machine<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Machine) -> F) {
+    isolated(name, || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+        runtime.block_on(async {
+            let mut machine = Machine::start().await;
+            machine.start_agent();
+            machine.node_ready().await;
+            test(machine).await;
+        });
+    });
+}
+
+#[test]
+fn pods_run_and_end() {
+    on_a_machine("pods_run_and_end", |mut m| async move {
+        // A pod that serves: ready by its probe, gone after its deletion.
+        m.pod("web", json!({"containers": [{"name": "c", "command": ["httpd", "-f", "-p", "8080", "-h", "/etc"],
+            "resources": {"requests": {"cpu": "10m", "memory": "8Mi"}, "limits": {"memory": "32Mi"}},
+            "readinessProbe": {"httpGet": {"port": 8080, "path": "/passwd"}, "periodSeconds": 1}}]})).await;
+        let web = m.ready("web").await;
+        let status = web.status.clone().unwrap();
+        assert!(status.pod_ip.unwrap().starts_with("10.244.1."));
+        assert_eq!(status.qos_class.as_deref(), Some("Burstable"));
+        let events = m.events("web").await;
+        for reason in ["Pulled Container image", "Created Created container c", "Started Started container c"] {
+            assert!(events.iter().any(|e| e.starts_with(reason)), "{reason} in {events:?}");
+        }
+
+        // A pod that does its work and ends, with last words.
+        m.pod("job", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "command": ["sh", "-c", "echo init > /work/x"],
+                "volumeMounts": [{"name": "work", "mountPath": "/work"}]}],
+            "containers": [{"name": "c", "command": ["sh", "-c", "cat /work/x /etc/hosts; hostname; echo -n bye > /dev/termination-log"],
+                "volumeMounts": [{"name": "work", "mountPath": "/work"}]}],
+            "volumes": [{"name": "work", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]})).await;
+        let job = m.phase("job", "Succeeded").await;
+        let ended = job.status.clone().unwrap().container_statuses.unwrap()[0].state.clone().unwrap().terminated.unwrap();
+        assert_eq!((ended.exit_code, ended.reason.as_deref(), ended.message.as_deref()), (0, Some("Completed"), Some("bye")));
+        let log = m.log(&job, "c", 0);
+        assert!(log.starts_with("init\n# Kubernetes-managed hosts file.") && log.ends_with("\njob"), "{log}");
+        m.pod("fails", json!({"restartPolicy": "Never", "containers": [{"name": "c", "command": ["sh", "-c", "exit 3"]}]})).await;
+        m.phase("fails", "Failed").await;
+
+        // The agent comes back and finds its pods.
+        let id = |p: &k8s_openapi::api::core::v1::Pod| p.status.as_ref().unwrap().container_statuses.as_ref().unwrap()[0].container_id.clone();
+        let before = id(&web);
+        m.stop_agent().await;
+        m.start_agent();
+        m.pod("later", json!({"containers": [{"name": "c", "command": ["sleep", "1000"]}]})).await;
+        m.ready("later").await;
+        let web = m.ready("web").await;
+        assert_eq!((id(&web), web.status.unwrap().container_statuses.unwrap()[0].restart_count), (before, 0));
+
+        for name in ["web", "job", "fails", "later"] {
+            m.delete(name).await;
+        }
+        m.stop().await;
+    });
+}
+
+#[test]
+fn containers_restart_and_report() {
+    on_a_machine("containers_restart_and_report", |m| async move {
+        m.pod("crash", json!({"containers": [{"name": "c", "command": ["sh", "-c", "echo again; exit 1"]}]})).await;
+        m.pod("sick", json!({"containers": [{"name": "c", "command": ["sh", "-c", "touch /tmp/ok; sleep 2; rm /tmp/ok; sleep 1000"],
+            "livenessProbe": {"exec": {"command": ["cat", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}}]})).await;
+        m.pod("noimage", json!({"containers": [{"name": "c", "image": "docker.io/library/none:1", "imagePullPolicy": "Never"}]})).await;
+        m.pod("noconfig", json!({"containers": [{"name": "c", "command": ["env"], "envFrom": [{"configMapRef": {"name": "absent"}}]}]})).await;
+        m.pod("badcmd", json!({"restartPolicy": "Never", "containers": [{"name": "c", "command": ["/none"]}]})).await;
+        let waits = |reason: &'static str| move |p: &k8s_openapi::api::core::v1::Pod| {
+            let statuses = p.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+            let waiting = statuses.and_then(|c| c.first()?.state.as_ref()?.waiting.as_ref()?.reason.clone());
+            waiting.as_deref() == Some(reason)
+        };
+        m.until("crash", "CrashLoopBackOff", waits("CrashLoopBackOff")).await;
+        m.until("noimage", "ErrImageNeverPull", waits("ErrImageNeverPull")).await;
+        m.until("noconfig", "CreateContainerConfigError", waits("CreateContainerConfigError")).await;
+        m.phase("badcmd", "Failed").await;
+        m.until("sick", "restarted", |p| p.status.as_ref().is_some_and(|s| s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count > 0))).await;
+        let events = m.events("sick").await;
+        assert!(events.iter().any(|e| e.contains("Liveness probe failed")), "{events:?}");
+        assert!(events.iter().any(|e| e == "Killing Container c failed liveness probe, will be restarted"), "{events:?}");
+
+        // What was missing comes: the pod goes on by itself.
+        m.create("", "configmaps", json!({"kind": "ConfigMap", "metadata": {"name": "absent"}, "data": {"KEY": "value"}})).await;
+        m.until("noconfig", "started", |p| p.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Running"))).await;
+        for name in ["crash", "sick", "noimage", "noconfig", "badcmd"] {
+            m.delete(name).await;
+        }
+        m.stop().await;
+    });
+}
+
+#[test]
+fn volumes_follow_their_sources() {
+    on_a_machine("volumes_follow_their_sources", |m| async move {
+        m.create("", "configmaps", json!({"kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"a": "one", "b": "two"}})).await;
+        m.create("", "secrets", json!({"kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "hush"}})).await;
+        m.pod("vol", json!({"securityContext": {"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000},
+            "containers": [{"name": "c", "workingDir": "/cm",
+                "command": ["sh", "-c", "id; cat /cm/x /secret/password /sub; echo $P $Q; stat -c %a:%g /empty; echo; test -s /token/token && echo token; while true; do cat /cm/x; sleep 1; done"],
+                "env": [{"name": "P", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    {"name": "Q", "valueFrom": {"secretKeyRef": {"name": "s", "key": "password"}}}],
+                "securityContext": {"readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                "volumeMounts": [{"name": "cm", "mountPath": "/cm"}, {"name": "secret", "mountPath": "/secret"}, {"name": "empty", "mountPath": "/empty"},
+                    {"name": "cm", "mountPath": "/sub", "subPath": "x"}, {"name": "token", "mountPath": "/token"}]}],
+            "volumes": [{"name": "cm", "configMap": {"name": "cm", "items": [{"key": "a", "path": "x"}]}},
+                {"name": "secret", "secret": {"secretName": "s"}}, {"name": "empty", "emptyDir": {}},
+                {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]})).await;
+        let pod = m.ready("vol").await;
+        let lines = |attempt| m.log(&pod, "c", attempt);
+        m.until("vol", "ready", |p| condition(p, "Ready") == "True").await;
+        wait_for(|| lines(0).contains("token")).await;
+        let log = lines(0);
+        assert!(log.starts_with("uid=1000 gid=3000 groups=2000") || log.starts_with("uid=1000 gid=3000 groups=3000"), "{log}");
+        for text in ["onehushone10.244.1.", " hush", "2777:2000", "token"] {
+            assert!(log.contains(text), "{text} in {log}");
+        }
+        // A change of the ConfigMap arrives in the running container.
+        let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(m.admin.clone(), "default");
+        let patch = kube::api::Patch::Merge(json!({"data": {"a": "changed"}}));
+        maps.patch("cm", &kube::api::PatchParams::default(), &patch).await.unwrap();
+        wait_for(|| lines(0).contains("changed")).await;
+        m.delete("vol").await;
+        assert_eq!(std::fs::read_dir(m.root().join("var/lib/kubelet/pods")).unwrap().count(), 0);
+        m.stop().await;
+    });
+}
+
+/// Looks at a log until it says something; logs are files of the runtime.
+async fn wait_for(condition: impl Fn() -> bool) {
+    for _ in 0..300 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("never so");
+}
