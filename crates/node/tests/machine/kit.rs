@@ -240,7 +240,7 @@ impl Machine {
         if let Some(containerd) = self.containerd.take() {
             containerd.stop().await.expect("containerd stops");
         }
-        self.server.drain().await;
+        drop(self.server);
     }
 }
 
