@@ -19,6 +19,7 @@ mod negotiate;
 mod nonresource;
 mod openapi;
 mod pipeline;
+mod posted;
 pub mod proxy;
 mod query;
 pub mod registry;

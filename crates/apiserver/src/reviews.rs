@@ -1,11 +1,157 @@
 //! Resources that are questions, not objects: access reviews, token reviews, who am I. They are never stored.
 
 use crate::Body;
+use crate::authn::{self, UserInfo};
+use crate::authz::rbac::Rule;
+use crate::authz::{Attributes, Decision, ResourceTarget};
+use crate::posted::Posted;
 use crate::server::{ApiRequest, Inner};
-use api_core::ApiError;
+use crate::tokens;
+use api_core::field::{BadValue, Errors, Path};
+use api_core::meta::Meta;
+use api_core::{ApiError, Gvk};
 use http::Response;
+use serde_json::{Value, json};
 
-/// Any verb of a resource that has no storage (its row's `storage_prefix` is empty).
-pub(crate) async fn serve(_server: &Inner, _request: ApiRequest) -> Result<Response<Body>, ApiError> {
-    Err(ApiError::no_such_resource())
+/// POST to a resource that has no storage (its row's `storage_prefix` is empty).
+pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    let served = request.served()?.clone();
+    let ApiRequest { parts, body, info, query, user, .. } = request;
+    let kind = served.row.kind.clone();
+    let mut posted = Posted::read(server, &parts, &query, body, &kind, "").await?;
+    if !served.row.namespaced && !posted.value.namespace().is_empty() {
+        let namespace = posted.value.namespace();
+        return Err(ApiError::bad_request(format!("namespace is not allowed on this type: {namespace}")));
+    }
+    posted.note_manager(authn::now());
+    let status = match served.row.gvr.resource.as_str() {
+        "tokenreviews" => return tokens::create_review(server, posted),
+        "selfsubjectreviews" => json!({"userInfo": user.to_value()}),
+        "selfsubjectrulesreviews" => rules(server, &user, &posted.value)?,
+        "selfsubjectaccessreviews" => {
+            validate(&kind, &posted.value, false)?;
+            access(server, &user, &posted.value["spec"])
+        }
+        "subjectaccessreviews" => {
+            validate(&kind, &posted.value, true)?;
+            access(server, &subject(&posted.value["spec"]), &posted.value["spec"])
+        }
+        "localsubjectaccessreviews" => {
+            posted.value.set_meta("namespace", &info.namespace);
+            validate(&kind, &posted.value, true)?;
+            check_namespace(&posted.value, &info.namespace)?;
+            access(server, &subject(&posted.value["spec"]), &posted.value["spec"])
+        }
+        _ => return Err(ApiError::no_such_resource()),
+    };
+    posted.value["status"] = status;
+    posted.answer()
+}
+
+/// Whether the user of `spec` may do what it says.
+fn access(server: &Inner, user: &UserInfo, spec: &Value) -> Value {
+    let text = |part: &'static str, field: &'static str| spec[part][field].as_str().unwrap_or("");
+    let attributes = if spec["nonResourceAttributes"].is_object() {
+        let (path, verb) = (text("nonResourceAttributes", "path"), text("nonResourceAttributes", "verb"));
+        Attributes::path(user, verb, path)
+    } else {
+        let of = |field| text("resourceAttributes", field);
+        let target = ResourceTarget {
+            group: of("group"),
+            version: of("version"),
+            resource: of("resource"),
+            subresource: of("subresource"),
+            namespace: of("namespace"),
+            name: of("name"),
+        };
+        Attributes::resource(user, of("verb"), target)
+    };
+    let decision = server.authorizer.authorize(&attributes);
+    let mut status = json!({"allowed": decision.is_allowed()});
+    if matches!(decision, Decision::Deny(_)) {
+        status["denied"] = true.into();
+    }
+    if !decision.reason().is_empty() {
+        status["reason"] = decision.reason().into();
+    }
+    status
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+}
+
+/// The user that a review asks about.
+fn subject(spec: &Value) -> UserInfo {
+    let text = |field: &str| spec[field].as_str().unwrap_or("").to_owned();
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    UserInfo {
+        name: text("user"),
+        uid: text("uid"),
+        groups: strings(&spec["groups"]),
+        extra: extra.map(|(k, v)| (k.clone(), strings(v))).collect(),
+    }
+}
+
+fn validate(kind: &Gvk, review: &Value, names_subject: bool) -> Result<(), ApiError> {
+    let spec = &review["spec"];
+    let mut errors = Errors::new();
+    let path = Path::new("spec");
+    let (resource, other) = (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object());
+    if resource && other {
+        let detail = "cannot be specified in combination with resourceAttributes";
+        let shown = BadValue(spec["nonResourceAttributes"].to_string());
+        errors.invalid(&path.child("nonResourceAttributes"), shown, detail);
+    }
+    if !resource && !other {
+        let shown = BadValue("null".into());
+        errors.invalid(
+            &path.child("resourceAttributes"),
+            shown,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        );
+    }
+    let nobody = spec["user"].as_str().unwrap_or("").is_empty() && strings(&spec["groups"]).is_empty();
+    if names_subject && nobody {
+        errors.invalid(&path.child("user"), "", "at least one of user or group must be specified");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&kind.group_kind(), "", &errors)) }
+}
+
+fn check_namespace(review: &Value, namespace: &str) -> Result<(), ApiError> {
+    if review["spec"]["resourceAttributes"]["namespace"].as_str().unwrap_or("") == namespace {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("spec.resourceAttributes.namespace must match namespace: {namespace}")))
+}
+
+/// What the user may do in a namespace, as far as roles say it.
+fn rules(server: &Inner, user: &UserInfo, review: &Value) -> Result<Value, ApiError> {
+    let namespace = review["spec"]["namespace"].as_str().unwrap_or("");
+    if namespace.is_empty() {
+        return Err(ApiError::bad_request("no namespace on request"));
+    }
+    let (rules, mut errors) = server.authorizer.with_roles(|index| index.rules_for(user, namespace));
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    for rule in &rules {
+        let Rule { groups, resources: names, names: objects, urls, verbs } = rule;
+        if !names.is_empty() {
+            let mut shown = json!({"verbs": verbs, "apiGroups": groups, "resources": names});
+            if !objects.is_empty() {
+                shown["resourceNames"] = json!(objects);
+            }
+            resources.push(shown);
+        }
+        if !urls.is_empty() {
+            paths.push(json!({"verbs": verbs, "nonResourceURLs": urls}));
+        }
+    }
+    if user.node().is_some() {
+        errors.insert(0, "node authorizer does not support user rule resolution".into());
+    }
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": !errors.is_empty()});
+    if !errors.is_empty() {
+        status["evaluationError"] = errors.join(", ").into();
+    }
+    Ok(status)
 }

@@ -202,3 +202,82 @@ async fn credentials() {
         )
     );
 }
+
+#[tokio::test]
+async fn a_service_account_gets_a_token_and_is_known_by_it() {
+    let api = Api::start().await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    assert_eq!(api.send(&admin(), "POST", accounts, Some(&account)).await.0, 201);
+    let wish =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 700}});
+    let path = format!("{accounts}/bot/token");
+    let (code, answer) = api.send(&admin(), "POST", &path, Some(&wish)).await;
+    assert_eq!(code, 201, "{answer}");
+    assert_eq!(answer["metadata"]["managedFields"][0]["subresource"], "token", "{answer}");
+    let token = answer["status"]["token"].as_str().expect("token").to_owned();
+    let as_bot = |method: &str, path: &str, value: Option<&Value>| {
+        let mut request = request(method, path, value);
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("value"));
+        request
+    };
+    let me = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let (code, answer) = api.call(as_bot("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", Some(&me))).await;
+    assert_eq!(
+        (code, &answer["status"]["userInfo"]["username"]),
+        (201, &json!("system:serviceaccount:default:bot")),
+        "{answer}"
+    );
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let (code, answer) = api.send(&admin(), "POST", reviews, Some(&review)).await;
+    assert_eq!((code, &answer["status"]["authenticated"]), (201, &json!(true)), "{answer}");
+    let bogus = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": "bogus"}});
+    let (_, answer) = api.send(&admin(), "POST", reviews, Some(&bogus)).await;
+    assert_eq!(answer["status"], json!({"user": {}, "error": "invalid bearer token"}));
+    let (code, answer) = api.call(as_bot("GET", "/api/v1/namespaces/default/pods", None)).await;
+    assert_eq!(code, 403, "{answer}");
+    let (code, keys) = api.call(as_bot("GET", "/openid/v1/jwks", None)).await;
+    assert_eq!((code, &keys["keys"][0]["alg"]), (200, &json!("ES256")), "{keys}");
+}
+
+#[tokio::test]
+async fn access_is_reviewed() {
+    let api = Api::start().await;
+    let group = "/apis/authorization.k8s.io/v1";
+    let ask = |kind: &str, spec: Value| json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec});
+    let pods = json!({"namespace": "default", "verb": "list", "resource": "pods"});
+    let (code, answer) = api
+        .send(
+            &admin(),
+            "POST",
+            &format!("{group}/selfsubjectaccessreviews"),
+            Some(&ask("SelfSubjectAccessReview", json!({"resourceAttributes": pods}))),
+        )
+        .await;
+    assert_eq!((code, &answer["status"]["allowed"]), (201, &json!(true)), "{answer}");
+    let scheduler = json!({"user": "system:kube-scheduler", "resourceAttributes": {"verb": "create", "resource": "pods", "subresource": "binding"}});
+    let subject = format!("{group}/subjectaccessreviews");
+    let (_, answer) = api.send(&admin(), "POST", &subject, Some(&ask("SubjectAccessReview", scheduler))).await;
+    assert_eq!(
+        answer["status"],
+        json!({"allowed": true, "reason": "RBAC: allowed by ClusterRoleBinding \"system:kube-scheduler\" of ClusterRole \"system:kube-scheduler\" to User \"system:kube-scheduler\""})
+    );
+    let nobody = json!({"user": "nobody", "nonResourceAttributes": {"path": "/metrics", "verb": "get"}});
+    let (_, answer) = api.send(&admin(), "POST", &subject, Some(&ask("SubjectAccessReview", nobody))).await;
+    assert_eq!(answer["status"], json!({"allowed": false}));
+    let (code, _) = api.send(&admin(), "POST", &subject, Some(&ask("SubjectAccessReview", json!({"user": "x"})))).await;
+    assert_eq!(code, 422);
+    let ann = UserInfo::new("ann", &["system:authenticated"]);
+    let (code, answer) = api
+        .send(
+            &ann,
+            "POST",
+            &format!("{group}/selfsubjectrulesreviews"),
+            Some(&ask("SelfSubjectRulesReview", json!({"namespace": "default"}))),
+        )
+        .await;
+    assert_eq!(code, 201, "{answer}");
+    assert!(answer["status"]["resourceRules"].as_array().is_some_and(|r| !r.is_empty()), "{answer}");
+    assert_eq!(answer["status"]["incomplete"], false);
+}
