@@ -20,6 +20,8 @@ pub type Clock = fn() -> DateTime<Utc>;
 pub struct Row {
     /// Its name, as in logs and metrics: `replicaset`.
     pub name: &'static str,
+    /// The service account in kube-system as which it writes, as upstream has them; empty for none.
+    pub account: &'static str,
     /// Kinds whose informers it reads.
     pub inputs: &'static [&'static str],
     /// Kinds that it writes, with the subresource after a slash: `Pod`, `ReplicaSet/status`.

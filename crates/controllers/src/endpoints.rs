@@ -15,8 +15,13 @@ use crate::service;
 const ADDRESSES_MAX: usize = 1_000;
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
-pub(crate) static ROW: Row =
-    Row { name: "endpoint", inputs: &["Service", "Pod", "Endpoints"], outputs: &["Endpoints", "Event"], workers: 5 };
+pub(crate) static ROW: Row = Row {
+    name: "endpoint",
+    account: "endpoint-controller",
+    inputs: &["Service", "Pod", "Endpoints"],
+    outputs: &["Endpoints", "Event"],
+    workers: 5,
+};
 
 pub(crate) async fn start(context: Context) {
     let services = context.informer::<Service>();

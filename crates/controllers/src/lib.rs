@@ -22,7 +22,7 @@ mod run;
 mod service;
 mod service_account;
 
-pub use run::{Config, graph, run};
+pub use run::{Accounts, Config, RunError, graph, run};
 
 /// What an API error says, without the words of the tool that asked.
 pub(crate) fn text(error: &controller_kit::Error) -> String {

@@ -23,6 +23,7 @@ const LIST_PAGE_OBJECTS: u32 = 500;
 
 pub(crate) static ROW: Row = Row {
     name: "namespace",
+    account: "namespace-controller",
     inputs: &["Namespace", "Pod"],
     outputs: &["Namespace/status", "Namespace/finalize", "*"],
     workers: 10,

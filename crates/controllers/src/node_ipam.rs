@@ -12,7 +12,13 @@ use parking_lot::Mutex;
 const NODE_PREFIX_V4: u8 = 24;
 const NODE_PREFIX_V6: u8 = 64;
 
-pub(crate) static ROW: Row = Row { name: "cidrAllocator", inputs: &["Node"], outputs: &["Node", "Event"], workers: 1 };
+pub(crate) static ROW: Row = Row {
+    name: "cidrAllocator",
+    account: "node-controller",
+    inputs: &["Node"],
+    outputs: &["Node", "Event"],
+    workers: 1,
+};
 
 pub(crate) async fn start(context: Context, cluster_cidrs: Vec<IpNet>) {
     if cluster_cidrs.is_empty() {

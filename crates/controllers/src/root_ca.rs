@@ -15,6 +15,7 @@ const DESCRIPTION: &str = "The CA bundle by which pods verify the API server at 
 
 pub(crate) static ROW: Row = Row {
     name: "root-ca-certificate-publisher",
+    account: "root-ca-cert-publisher",
     inputs: &["Namespace", "ConfigMap"],
     outputs: &["ConfigMap"],
     workers: 2,

@@ -22,9 +22,15 @@ pub struct Config {
     pub root_ca_pem: String,
     /// PEM of the certificate and the key that sign approved certificate requests.
     pub signing_ca: Option<(String, String)>,
+    /// Makes the client with which the controller writes that has the service account of this name in kube-system.
+    /// Without it all write through one client, which then must be allowed all that the accounts are.
+    pub accounts: Option<Accounts>,
     /// Is told what reconciliations did.
     pub observer: Arc<dyn Observer>,
 }
+
+/// From the name of a service account in kube-system to a client that acts as it.
+pub type Accounts = Arc<dyn Fn(&str) -> kube::Client + Send + Sync>;
 
 /// Ends the controllers, all of them, because one can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +74,7 @@ pub async fn run(
     for (row, start) in ALL {
         let context = Context {
             row,
-            client: client.clone(),
+            client: config.accounts.as_ref().map_or_else(|| client.clone(), |accounts| accounts(row.account)),
             informers: informers.clone(),
             events: events.named(&format!("{}-controller", row.name)),
             clock: Utc::now,

@@ -9,8 +9,13 @@ use crate::namespace::is_active;
 /// The account that pods get which name none.
 const NAME: &str = "default";
 
-pub(crate) static ROW: Row =
-    Row { name: "serviceaccount", inputs: &["Namespace", "ServiceAccount"], outputs: &["ServiceAccount"], workers: 2 };
+pub(crate) static ROW: Row = Row {
+    name: "serviceaccount",
+    account: "service-account-controller",
+    inputs: &["Namespace", "ServiceAccount"],
+    outputs: &["ServiceAccount"],
+    workers: 2,
+};
 
 pub(crate) async fn start(context: Context) {
     let (namespaces, accounts) = (context.informer::<Namespace>(), context.informer::<ServiceAccount>());

@@ -20,6 +20,7 @@ use crate::pods;
 
 pub(crate) static ROW: Row = Row {
     name: "deployment",
+    account: "deployment-controller",
     inputs: &["Deployment", "ReplicaSet", "Pod"],
     outputs: &["ReplicaSet", "Deployment", "Deployment/status", "Event"],
     workers: 5,
@@ -119,9 +120,9 @@ impl Driver {
         }
         let mut version = deployment.metadata.resource_version.clone();
         if let Some(revision) = plan.revision {
-            let patch = serde_json::json!({"metadata": {"resourceVersion": version,
-                "annotations": {view::REVISION: revision}}});
-            version = self.writer.patch::<Deployment>(key, &patch).await?.metadata.resource_version;
+            let mut numbered = deployment.clone();
+            numbered.metadata.annotations.get_or_insert_default().insert(view::REVISION.into(), revision);
+            version = self.writer.replace(&numbered).await?.metadata.resource_version;
         }
         if let Some(mut status) = plan.status {
             status.metadata.resource_version = version;

@@ -18,6 +18,7 @@ const ADDRESSES_PER_SUBSET_MAX: usize = 1_000;
 
 pub(crate) static ROW: Row = Row {
     name: "endpointslicemirroring",
+    account: "endpointslicemirroring-controller",
     inputs: &["Endpoints", "Service", "EndpointSlice"],
     outputs: &["EndpointSlice"],
     workers: 2,

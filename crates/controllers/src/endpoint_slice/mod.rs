@@ -21,6 +21,7 @@ const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 pub(crate) static ROW: Row = Row {
     name: "endpoint-slice",
+    account: "endpointslice-controller",
     inputs: &["Service", "Pod", "Node", "EndpointSlice"],
     outputs: &["EndpointSlice", "Event"],
     workers: 5,

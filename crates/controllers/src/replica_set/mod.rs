@@ -19,6 +19,7 @@ pub(crate) use plan::Failure;
 
 pub(crate) static REPLICA_SET: Row = Row {
     name: "replicaset",
+    account: "replicaset-controller",
     inputs: &["ReplicaSet", "Pod"],
     outputs: &["Pod", "ReplicaSet/status", "Event"],
     workers: 8,
@@ -26,6 +27,7 @@ pub(crate) static REPLICA_SET: Row = Row {
 
 pub(crate) static REPLICATION_CONTROLLER: Row = Row {
     name: "replication",
+    account: "replication-controller",
     inputs: &["ReplicationController", "Pod"],
     outputs: &["Pod", "ReplicationController/status", "Event"],
     workers: 4,

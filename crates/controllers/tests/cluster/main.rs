@@ -1,0 +1,94 @@
+//! Controllers and scheduler against the real API server, in one process: what a user does, and what comes of it.
+
+mod world;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use world::World;
+
+fn deployment(name: &str, replicas: i32) -> Value {
+    json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"replicas": replicas,
+        "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
+            "spec": {"terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "c", "image": "v1", "ports": [{"containerPort": 8080}]}]}}}})
+}
+
+fn available(deployment: Option<&Deployment>, wanted: i32) -> bool {
+    let Some(status) = deployment.and_then(|deployment| deployment.status.as_ref()) else { return false };
+    let generation = deployment.and_then(|deployment| deployment.metadata.generation);
+    status.available_replicas.unwrap_or(0) == wanted
+        && status.updated_replicas.unwrap_or(0) == wanted
+        && status.replicas.unwrap_or(0) == wanted
+        && status.observed_generation == generation
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_rolls_scales_and_is_reached_through_its_service() {
+    let world = World::start(3).await;
+    let (deployments, slices) = (world.in_default::<Deployment>(), world.in_default::<EndpointSlice>());
+    world.until(&world.in_default::<ServiceAccount>(), "default", |account| account.is_some()).await;
+    let map = world.until(&world.in_default::<ConfigMap>(), "kube-root-ca.crt", |map| map.is_some()).await.unwrap();
+    assert_eq!(map.data.unwrap()["ca.crt"], "the root");
+    let has_range = |node: Option<&Node>| node.is_some_and(|node| node.spec.as_ref().unwrap().pod_cidr.is_some());
+    world.until(&world.api::<Node>(), "node-2", has_range).await;
+
+    world.create::<Deployment>(deployment("web", 3)).await;
+    let service = json!({"metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}});
+    world.create::<Service>(service).await;
+    world.until(&deployments, "web", |found| available(found, 3)).await;
+    let reached = |endpoints: Option<&Endpoints>| {
+        let subsets = endpoints.and_then(|endpoints| endpoints.subsets.clone()).unwrap_or_default();
+        subsets.iter().flat_map(|subset| subset.addresses.iter().flatten()).count() == 3
+    };
+    world.until(&world.in_default::<Endpoints>(), "web", reached).await;
+    let of_web = ListParams::default().labels("kubernetes.io/service-name=web");
+    let slice = slices.list(&of_web).await.unwrap().items.remove(0);
+    let full = |slice: Option<&EndpointSlice>| slice.is_some_and(|slice| slice.endpoints.len() == 3);
+    world.until(&slices, &slice.metadata.name.unwrap(), full).await;
+    let pods = world.in_default::<Pod>().list(&ListParams::default()).await.unwrap().items;
+    let mut nodes: Vec<String> = pods.into_iter().map(|pod| pod.spec.unwrap().node_name.unwrap()).collect();
+    nodes.sort();
+    assert_eq!(nodes, ["node-0", "node-1", "node-2"], "one on each");
+
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "v2"}]}}}});
+    deployments.patch("web", &PatchParams::default(), &Patch::Strategic(&image)).await.unwrap();
+    let rolled = world.until(&deployments, "web", |found| available(found, 3)).await.unwrap();
+    assert_eq!(rolled.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"], "2");
+    let sets = world.in_default::<ReplicaSet>().list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(sets.len(), 2);
+    let size = json!({"spec": {"replicas": 5}});
+    deployments.patch("web", &PatchParams::default(), &Patch::Merge(&size)).await.unwrap();
+    world.until(&deployments, "web", |found| available(found, 5)).await;
+
+    let events = world.in_default::<Event>().list(&ListParams::default()).await.unwrap().items;
+    let reasons: Vec<String> = events.into_iter().filter_map(|event| event.reason).collect();
+    for reason in ["ScalingReplicaSet", "SuccessfulCreate", "SuccessfulDelete", "Scheduled"] {
+        assert!(reasons.iter().any(|have| have == reason), "no {reason} in {reasons:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_goes_with_all_it_contains() {
+    let world = World::start(1).await;
+    world.create::<Namespace>(json!({"metadata": {"name": "gone"}})).await;
+    let maps: Api<ConfigMap> = Api::namespaced(world.admin.clone(), "gone");
+    world.until(&maps, "kube-root-ca.crt", |map| map.is_some()).await;
+    let accounts: Api<ServiceAccount> = Api::namespaced(world.admin.clone(), "gone");
+    world.until(&accounts, "default", |account| account.is_some()).await;
+    let mut inside = deployment("web", 2);
+    inside["metadata"]["namespace"] = "gone".into();
+    world.create::<Deployment>(inside).await;
+    let deployments: Api<Deployment> = Api::namespaced(world.admin.clone(), "gone");
+    world.until(&deployments, "web", |found| available(found, 2)).await;
+    let namespaces = world.api::<Namespace>();
+    drop(namespaces.delete("gone", &DeleteParams::default()).await.unwrap());
+    world.until(&namespaces, "gone", |namespace| namespace.is_none()).await;
+    assert!(maps.list(&ListParams::default()).await.unwrap().items.is_empty());
+    world.stop().await;
+}

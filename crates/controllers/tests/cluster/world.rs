@@ -1,0 +1,212 @@
+//! A cluster in one process: the real API server over the embedded store, the controllers, the scheduler, and nodes
+//! that only pretend to run pods.
+
+use std::fmt::Debug;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::authn::UserInfo;
+use apiserver::{Config, Server};
+use client::informer::{Informers, Nudge};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// Everything should have happened long before.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct World {
+    server: Server,
+    pub admin: kube::Client,
+    stop: CancellationToken,
+    _directory: tempfile::TempDir,
+}
+
+fn client_of(server: &Server, user: UserInfo) -> kube::Client {
+    client::in_process(server.service(), move |parts| {
+        parts.extensions.insert(user.clone());
+    })
+}
+
+impl World {
+    /// A cluster with `nodes` nodes named `node-0`, ...
+    pub async fn start(nodes: usize) -> Self {
+        if std::env::var_os("RUST_LOG").is_some() {
+            drop(
+                tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init(),
+            );
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).unwrap();
+        let server = Server::build(Config { bootstrap: true, ..Config::default() }, Arc::new(store)).await.unwrap();
+        server.ready().await;
+        let admin = client_of(&server, UserInfo::new("admin", &["system:masters", "system:authenticated"]));
+        let world = World { server, admin, stop: CancellationToken::new(), _directory: directory };
+        world.run_controllers();
+        world.run_scheduler();
+        for n in 0..nodes {
+            let node = json!({"metadata": {"name": format!("node-{n}"), "labels": {"kubernetes.io/hostname": format!("node-{n}")}},
+                "status": {"capacity": capacity(), "allocatable": capacity(),
+                    "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": chrono::Utc::now().to_rfc3339()}]}});
+            world.create::<Node>(node).await;
+        }
+        tokio::spawn(run_pods(world.admin.clone(), world.stop.clone()));
+        world
+    }
+
+    fn run_controllers(&self) {
+        let manager = client_of(&self.server, UserInfo::authenticated("system:kube-controller-manager", [""; 0]));
+        let service = self.server.service();
+        let accounts = move |name: &str| {
+            let name = format!("system:serviceaccount:kube-system:{name}");
+            let groups = ["system:serviceaccounts", "system:serviceaccounts:kube-system"];
+            let user = UserInfo::authenticated(name, groups);
+            client::in_process(service.clone(), move |parts| {
+                parts.extensions.insert(user.clone());
+            })
+        };
+        let config = controllers::Config {
+            cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
+            root_ca_pem: "the root".into(),
+            signing_ca: None,
+            accounts: Some(Arc::new(accounts)),
+            observer: Arc::new(()),
+        };
+        let (informers, stop) = (Informers::new(manager.clone()), self.stop.clone());
+        tokio::spawn(async move { controllers::run(manager, informers, config, stop).await.unwrap() });
+    }
+
+    fn run_scheduler(&self) {
+        let client = client_of(&self.server, UserInfo::authenticated("system:kube-scheduler", [""; 0]));
+        let (informers, stop) = (Informers::new(client.clone()), self.stop.clone());
+        tokio::spawn(scheduler::run(client, informers, stop));
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        Api::all(self.admin.clone())
+    }
+
+    pub fn in_default<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        Api::namespaced(self.admin.clone(), "default")
+    }
+
+    pub async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        let namespace = object.meta().namespace.clone();
+        let request = kube::core::Request::new(K::url_path(&(), namespace.as_deref()));
+        let request = request.create(&PostParams::default(), serde_json::to_vec(&object).unwrap()).unwrap();
+        self.admin.request(request).await.unwrap()
+    }
+
+    /// Waits until `holds` of the object `name`; the last state is shown when it never does.
+    pub async fn until<K>(&self, api: &Api<K>, name: &str, holds: impl Fn(Option<&K>) -> bool) -> Option<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug + Send + Sync + 'static,
+    {
+        let condition = |object: Option<&K>| holds(object);
+        let waiting = kube::runtime::wait::await_condition(api.clone(), name, condition);
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(found) => found.unwrap(),
+            Err(_) => {
+                let last = api.get_opt(name).await.unwrap();
+                panic!("{} {name} does not get there: {}", K::kind(&()), serde_json::to_string_pretty(&last).unwrap())
+            }
+        }
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        assert!(self.server.shutdown().await, "the server drains");
+    }
+}
+
+fn capacity() -> Value {
+    json!({"cpu": "64", "memory": "256Gi", "pods": "1100", "ephemeral-storage": "100Gi"})
+}
+
+/// Plays all kubelets: a bound pod runs and is ready at once, a deleted one goes at once, one that wants to end ends.
+async fn run_pods(client: kube::Client, stop: CancellationToken) {
+    let informers = Informers::new(client.clone());
+    let pods = informers.get::<Pod>();
+    let mut nudges = pods.subscribe();
+    let mut last_ip: u32 = u32::from(Ipv4Addr::new(10, 244, 0, 1));
+    loop {
+        let nudge = tokio::select! {
+            () = stop.cancelled() => return,
+            nudge = nudges.next() => nudge,
+        };
+        let keys = match nudge {
+            Nudge::Look { key, .. } => vec![key],
+            Nudge::All => pods.store().keys(),
+        };
+        for pod in keys.iter().filter_map(|key| pods.store().get(key)) {
+            if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+                last_ip += 1;
+                run_pod(&client, &pod, IpAddr::V4(last_ip.into())).await;
+            }
+        }
+    }
+}
+
+async fn run_pod(client: &kube::Client, pod: &Pod, ip: IpAddr) {
+    let name = pod.metadata.name.as_deref().unwrap();
+    let api: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if pod.metadata.deletion_timestamp.is_some() {
+        if pod.metadata.deletion_grace_period_seconds != Some(0) || pod.metadata.finalizers.is_none() {
+            ignore_gone(api.delete(name, &DeleteParams::default().grace_period(0)).await.map(drop));
+        }
+        return;
+    }
+    if phase != Some("Pending") {
+        return;
+    }
+    let spec = pod.spec.as_ref().unwrap();
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let status = if ends(spec).is_some() { "False" } else { "True" };
+    let condition = |kind: &str| json!({"type": kind, "status": status, "lastTransitionTime": now});
+    let state = match ends(spec) {
+        Some(code) => json!({"terminated": {"exitCode": code, "finishedAt": now, "startedAt": now}}),
+        None => json!({"running": {"startedAt": now}}),
+    };
+    let phase = match ends(spec) {
+        None => "Running",
+        Some(0) => "Succeeded",
+        Some(_) => "Failed",
+    };
+    let statuses: Vec<Value> = spec.containers.iter().map(|container| {
+        json!({"name": container.name, "ready": status == "True", "restartCount": 0, "image": "i", "imageID": "i", "state": state})
+    }).collect();
+    let patch = json!({"status": {"phase": phase, "podIP": ip.to_string(), "podIPs": [{"ip": ip.to_string()}],
+        "startTime": now, "conditions": [condition("Ready"), condition("ContainersReady")], "containerStatuses": statuses}});
+    ignore_gone(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(drop));
+}
+
+/// The code with which the pod's command says that it ends, as in `["exit", "1"]`.
+fn ends(spec: &PodSpec) -> Option<i32> {
+    match spec.containers[0].command.as_deref()? {
+        [exit, code] if exit == "exit" => code.parse().ok(),
+        _ => None,
+    }
+}
+
+fn ignore_gone(result: Result<(), kube::Error>) {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+        other => other.unwrap(),
+    }
+}
