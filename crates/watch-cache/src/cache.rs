@@ -41,7 +41,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_events_max: 8192, ring_bytes_max: 32 << 20, watches_max: 20_000 }
+        Self { ring_events_max: 8192, ring_bytes_max: 16 << 20, watches_max: 20_000 }
     }
 }
 
@@ -265,10 +265,12 @@ impl Cache {
     }
 
     /// Loads and follows the store. The owner drives it, as one task; it returns when the cache or the store is closed.
+    /// If it is dropped before, the cache is closed, for nothing would feed it.
     pub async fn run(&self) {
+        let _close = CloseOnDrop(self);
         let mut phases = self.revision.subscribe();
         tokio::select! {
-            () = self.feed() => self.close(),
+            () = self.feed() => {}
             _ = phases.wait_for(|phase| *phase == Phase::Closed) => {}
         }
     }
@@ -424,6 +426,14 @@ impl Cache {
             self.decoder.undecodable(&value);
             Broken { value: Arc::new(value), previous }
         })
+    }
+}
+
+struct CloseOnDrop<'a>(&'a Cache);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -30,6 +30,15 @@ pub(super) struct Batch<'a> {
     fresh: HashMap<Place, KeyValue>,
 }
 
+/// Where a batch was before a transaction.
+struct Mark {
+    index: Index,
+    leases: Leases,
+    records: usize,
+    changes: usize,
+    garbage: usize,
+}
+
 impl<'a> Batch<'a> {
     pub(super) fn new(base: &'a State, leases: Leases, now: Instant, no_space: bool) -> Self {
         Self {
@@ -54,6 +63,22 @@ impl<'a> Batch<'a> {
         let succeeded = txn.compare.iter().all(|compare| self.holds(compare));
         let ops = if succeeded { txn.success } else { txn.failure };
         self.check(&ops)?;
+        // A read may fail on a damaged record, after something was written.
+        let before = ops.iter().any(|op| matches!(op, Op::Get(_))).then(|| self.mark());
+        let results = self.apply(ops);
+        if let Some(mark) = before.filter(|_| results.is_err()) {
+            self.roll_back(mark);
+        }
+        let (revision, mut results) = (self.index.revision, results?);
+        for result in &mut results {
+            if let OpResult::Get(range) = result {
+                range.revision = revision;
+            }
+        }
+        Ok(TxnResult { succeeded, revision, results })
+    }
+
+    fn apply(&mut self, ops: Vec<Op>) -> Result<Vec<OpResult>, StoreError> {
         let revision = self.index.revision + 1;
         let mut sub = 0;
         let mut results = Vec::with_capacity(ops.len());
@@ -69,13 +94,25 @@ impl<'a> Batch<'a> {
                 Op::Get(range) => OpResult::Get(self.get(&range)?),
             });
         }
-        let revision = self.index.revision;
-        for result in &mut results {
-            if let OpResult::Get(range) = result {
-                range.revision = revision;
-            }
+        Ok(results)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            index: self.index.clone(),
+            leases: self.leases.clone(),
+            records: self.writes.records.len(),
+            changes: self.changes.len(),
+            garbage: self.garbage.len(),
         }
-        Ok(TxnResult { succeeded, revision, results })
+    }
+
+    fn roll_back(&mut self, mark: Mark) {
+        self.index = mark.index;
+        self.leases = mark.leases;
+        self.writes.records.truncate(mark.records);
+        self.changes.truncate(mark.changes);
+        self.garbage.truncate(mark.garbage);
     }
 
     fn holds(&self, compare: &Compare) -> bool {

@@ -78,6 +78,8 @@ pub(super) struct Committer {
     pub(super) engine: Option<Engine>,
     pub(super) leases: Leases,
     pub(super) garbage: VecDeque<Garbage>,
+    /// Bytes of all records.
+    pub(super) bytes: u64,
     pub(super) requests: Receiver<Queued>,
     /// After a failed write: when to try again without being asked.
     pub(super) resume_at: Option<Instant>,
@@ -155,7 +157,7 @@ impl Committer {
         let outcome = self.write(&base, batch);
         match &outcome {
             Ok(()) => {
-                self.garbage.drain(..erased);
+                self.bytes -= self.garbage.drain(..erased).map(|garbage| u64::from(garbage.bytes)).sum::<u64>();
                 self.resume_at = None;
             }
             Err(_) => self.resume_at = Some(Instant::now() + RESUME_AFTER),
@@ -171,8 +173,8 @@ impl Committer {
         if queued.is_empty() {
             return false;
         }
-        let used_up = self.disk.bytes().is_ok_and(|bytes| bytes >= self.limits.bytes_max);
-        used_up || self.disk.free_bytes().is_some_and(|free| free < self.limits.free_bytes_min)
+        self.bytes >= self.limits.bytes_max
+            || self.disk.free_bytes().is_some_and(|free| free < self.limits.free_bytes_min)
     }
 
     /// Marks some superfluous records to be erased; returns how many of `self.garbage`.
@@ -203,6 +205,7 @@ impl Committer {
         };
         match written {
             Ok(records) => {
+                self.bytes += batch.writes.records.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
                 let Batch { index, leases, changes, garbage, .. } = batch;
                 let (revision, compacted) = (index.revision, index.compacted);
                 self.leases = leases;
@@ -261,6 +264,7 @@ impl Committer {
             let revision = loaded.state.index.revision;
             self.leases = loaded.leases;
             self.garbage = loaded.garbage;
+            self.bytes = loaded.bytes;
             self.shared.publish(loaded.state);
             self.shared.hub.skip_to(revision);
         }

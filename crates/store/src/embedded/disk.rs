@@ -1,4 +1,4 @@
-//! The file under the engine: one lock for the life of the store, space reserved before it is used, and the place of
+//! The file under the engine: one lock for the life of the store, its name given when it is whole, and the place of
 //! damaged bytes. Knows nothing of keys and revisions.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -23,29 +23,45 @@ pub(super) struct Disk {
 struct Inner {
     name: String,
     backend: Box<dyn StorageBackend>,
-    /// The file, if it is one.
+    /// The file as it was opened, if it is one.
     path: Option<PathBuf>,
     /// After a failed sync nobody knows what is on the disk, and a later sync would not tell.
     sync_failed: AtomicBool,
 }
 
 impl Disk {
-    /// Opens (or creates) the file and locks it.
+    /// Opens the file and locks it. A new one is made under another name, until [`Disk::settle`]: so that a crash
+    /// never leaves a half-made file.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
-        let new = !path.exists();
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { file: path.display().to_string() }),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
+        let exists = || path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        if !exists() {
+            let new = path.with_added_extension("new");
+            let file = lock(&new, path)?;
+            // Whoever held the lock before may have just made it.
+            if !exists() {
+                file.set_len(0)?;
+                let disk = Self::build(path.display().to_string(), Box::new(LockedFile(file)), Some(new.clone()));
+                return Ok(disk);
+            }
+            std::fs::remove_file(&new)?;
         }
-        if new && let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        let file = lock(path, path)?;
+        Ok(Self::build(path.display().to_string(), Box::new(LockedFile(file)), Some(path.to_owned())))
+    }
+
+    /// Gives a new file its name, after it was made durable.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let path = Path::new(&self.inner.name);
+        if let Some(new) = self.inner.path.as_deref().filter(|new| *new != path) {
+            self.inner.backend.sync_data()?;
+            std::fs::rename(new, path)?;
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
             File::open(dir)?.sync_all()?;
         }
-        Ok(Self::build(path.display().to_string(), Box::new(LockedFile(file)), Some(path.to_owned())))
+        Ok(())
     }
 
     pub(super) fn new(name: String, backend: Box<dyn StorageBackend>) -> Self {
@@ -66,7 +82,8 @@ impl Disk {
 
     /// Free space where the file is; `None` if that cannot be known.
     pub(super) fn free_bytes(&self) -> Option<u64> {
-        let stat = rustix::fs::statvfs(self.inner.path.as_deref()?).ok()?;
+        self.inner.path.as_ref()?;
+        let stat = rustix::fs::statvfs(self.inner.name.as_str()).ok()?;
         Some(stat.f_bavail * stat.f_frsize)
     }
 
@@ -101,6 +118,16 @@ impl Disk {
             at += CHUNK_BYTES as u64;
         }
         Ok(None)
+    }
+}
+
+/// Opens and locks a file; `path` is what it is called in errors.
+fn lock(file: &Path, path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { file: path.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 
@@ -160,21 +187,7 @@ impl StorageBackend for LockedFile {
         self.0.read_exact_at(out, offset)
     }
 
-    /// Growth takes its blocks from the file system at once, so that a full disk shows here, where nothing is
-    /// half-written yet.
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let old = self.len()?;
-        if len > old {
-            use rustix::fs::FallocateFlags;
-            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), old, len - old) {
-                Ok(()) => return Ok(()),
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-                Err(error) => {
-                    self.0.set_len(old)?;
-                    return Err(error.into());
-                }
-            }
-        }
         self.0.set_len(len)
     }
 

@@ -2,6 +2,7 @@
 //! checks its format, and writes batches. Knows nothing of conditions and watches.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
@@ -49,12 +50,10 @@ pub(super) struct Records {
 impl Engine {
     /// Opens the data, or makes it new. Never touches data of a newer format.
     pub(super) fn open(disk: Disk, cache_bytes: usize) -> Result<Self, StoreError> {
-        let database = redb::Builder::new()
-            .set_cache_size(cache_bytes)
-            .create_with_backend(disk.clone())
-            .map_err(|error| failure(&disk, error))?;
+        let create = || redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(disk.clone());
+        let database = guard(&disk, || create().map_err(|error| failure(&disk, error)))?;
         let engine = Self { database, disk };
-        engine.check_format()?;
+        guard(&engine.disk, || engine.check_format())?;
         Ok(engine)
     }
 
@@ -97,7 +96,7 @@ impl Engine {
     /// A snapshot of the records.
     pub(super) fn records(&self) -> Result<Records, StoreError> {
         let open = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(RECORDS)?) };
-        let table = open().map_err(|error| failure(&self.disk, error))?;
+        let table = guard(&self.disk, || open().map_err(|error| failure(&self.disk, error)))?;
         Ok(Records { table, disk: self.disk.clone() })
     }
 
@@ -113,12 +112,12 @@ impl Engine {
             let compacted = read.open_table(FACTS)?.get(FACT_COMPACTED)?.map_or(0, |value| value.value());
             Ok((leases, compacted))
         };
-        read().map_err(|error| failure(&self.disk, error))
+        guard(&self.disk, || read().map_err(|error| failure(&self.disk, error)))
     }
 
     /// Writes all of it durably, or (as far as is known, see [`Disk::sync_failed`]) nothing.
     pub(super) fn write(&self, writes: &Writes) -> Result<Records, StoreError> {
-        self.commit(writes).map_err(|error| failure(&self.disk, error))?;
+        guard(&self.disk, || self.commit(writes).map_err(|error| failure(&self.disk, error)))?;
         self.records()
     }
 
@@ -155,8 +154,10 @@ impl Engine {
 impl Records {
     /// The record at a place; `None` if there is none (compaction took it).
     pub(super) fn get(&self, place: Place) -> Result<Option<Record>, StoreError> {
-        let found = self.table.get(place).map_err(|error| failure(&self.disk, error))?;
-        found.map(|bytes| self.decode(place, bytes.value())).transpose()
+        guard(&self.disk, || {
+            let found = self.table.get(place).map_err(|error| failure(&self.disk, error))?;
+            found.map(|bytes| self.decode(place, bytes.value())).transpose()
+        })
     }
 
     /// All records from a place on, in order.
@@ -164,18 +165,29 @@ impl Records {
         &self,
         place: Place,
     ) -> Result<impl Iterator<Item = Result<(Place, Record), StoreError>>, StoreError> {
-        let range = self.table.range(place..).map_err(|error| failure(&self.disk, error))?;
-        Ok(range.map(|entry| {
-            let (place, bytes) = entry.map_err(|error| failure(&self.disk, error))?;
-            let place = place.value();
-            Ok((place, self.decode(place, bytes.value())?))
+        let open = || self.table.range(place..).map_err(|error| failure(&self.disk, error));
+        let mut range = Some(guard(&self.disk, open)?);
+        Ok(std::iter::from_fn(move || {
+            let step = guard(&self.disk, || {
+                let Some(entry) = range.as_mut().and_then(Iterator::next) else { return Ok(None) };
+                let (place, bytes) = entry.map_err(|error| failure(&self.disk, error))?;
+                let place = place.value();
+                Ok(Some((place, self.decode(place, bytes.value())?)))
+            });
+            if step.is_err() {
+                // Never past what is damaged.
+                range = None;
+            }
+            step.transpose()
         }))
     }
 
     /// The newest revision that has a record; 1 if there is none.
     pub(super) fn last_revision(&self) -> Result<Revision, StoreError> {
-        let last = self.table.last().map_err(|error| failure(&self.disk, error))?;
-        Ok(last.map_or(1, |(place, _)| place.value().0))
+        guard(&self.disk, || {
+            let last = self.table.last().map_err(|error| failure(&self.disk, error))?;
+            Ok(last.map_or(1, |(place, _)| place.value().0))
+        })
     }
 
     pub(super) fn len(&self) -> Result<u64, StoreError> {
@@ -190,6 +202,14 @@ impl Records {
         Record::decode(place, bytes)
             .map_err(|what| self.disk.corrupt(bytes, format!("{what} (revision {}, change {})", place.0, place.1)))
     }
+}
+
+/// The engine believes what its pages say; on damaged ones it may panic, which says as much as an error.
+fn guard<T>(disk: &Disk, work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(disk.corrupt(&[], format!("the engine gave up: {}", text.unwrap_or("no reason"))))
+    })
 }
 
 /// The engine's errors in our terms.

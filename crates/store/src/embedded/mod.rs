@@ -37,7 +37,7 @@ use crate::hub::{Backlog, Chunk, Hub};
 /// Limits of an embedded store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest file; past it puts get [`StoreError::NoSpace`], while reads, deletes and compaction go on.
+    /// Most bytes of records, old versions included (the file may be twice as large); past it puts get [`StoreError::NoSpace`], while reads, deletes and compaction go on.
     pub bytes_max: u64,
     /// Free space that is left on the disk; below it puts get [`StoreError::NoSpace`].
     pub free_bytes_min: u64,
@@ -45,8 +45,8 @@ pub struct Limits {
     pub request_bytes_max: usize,
     /// Memory for parts of the file that are read or written often.
     pub cache_bytes: usize,
-    /// Requests that wait to be written; further ones wait before they are taken.
-    pub queue_requests_max: usize,
+    /// Requests that wait to be written, each counted as 1 KiB more than it is; further ones wait to be taken.
+    pub queue_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -56,7 +56,7 @@ impl Default for Limits {
             free_bytes_min: 32 << 20,
             request_bytes_max: 3 << 19,
             cache_bytes: 16 << 20,
-            queue_requests_max: 4096,
+            queue_bytes_max: 64 << 20,
         }
     }
 }
@@ -83,7 +83,8 @@ struct Shared {
 }
 
 impl Embedded {
-    /// Opens the file, or makes it and the directories above it. Reads the whole file once.
+    /// Opens the file, or makes it and the directories above it. Reads the whole file once, and waits for the disk: not
+    /// for a thread that serves others.
     ///
     /// # Errors
     /// `InUse`, `NewerFormat`, `Corrupt`, `NoSpace` and `Io`.
@@ -101,7 +102,8 @@ impl Embedded {
 
     fn start(disk: Disk, limits: Limits) -> Result<Self, StoreError> {
         let opened = Engine::open(disk.clone(), limits.cache_bytes)
-            .and_then(|engine| Ok((open::load(&engine, engine.records()?)?, engine)));
+            .and_then(|engine| Ok((open::load(&engine, engine.records()?)?, engine)))
+            .and_then(|opened| disk.settle().map(|()| opened));
         let (loaded, engine) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -120,17 +122,20 @@ impl Embedded {
             engine: Some(engine),
             leases: loaded.leases,
             garbage: loaded.garbage,
+            bytes: loaded.bytes,
             requests,
             resume_at: None,
         };
         let committer =
             std::thread::Builder::new().name("store-committer".to_owned()).spawn(move || committer.run())?;
-        let queue = Arc::new(Semaphore::new(limits.queue_requests_max));
+        let queue =
+            Arc::new(Semaphore::new(queue_permits(limits.queue_bytes_max.max(limits.request_bytes_max)) as usize));
         Ok(Self { shared, limits, queue, requests: Some(sender), committer: Some(committer) })
     }
 
     async fn request<T>(&self, bytes: usize, make: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
-        let permit = self.queue.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let permits = self.queue.clone().acquire_many_owned(queue_permits(bytes));
+        let permit = permits.await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
         let queued = Queued { request: make(reply), bytes, _permit: permit };
         let requests = self.requests.as_ref().ok_or(StoreError::Closed)?;
@@ -170,10 +175,11 @@ impl Shared {
     fn read<T>(&self, read: impl Fn(&State) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let state = self.state().ok_or(StoreError::Closed)?;
         match read(&state) {
-            Err(StoreError::Io(error)) => {
+            // What an engine says that has failed, or that was given up for a new one.
+            Err(error @ (StoreError::Io(_) | StoreError::Closed)) => {
                 drop(self.repair.lock());
                 let newer = self.state().ok_or(StoreError::Closed)?;
-                if Arc::ptr_eq(&state, &newer) { Err(StoreError::Io(error)) } else { read(&newer) }
+                if Arc::ptr_eq(&state, &newer) { Err(error) } else { read(&newer) }
             }
             result => result,
         }
@@ -250,6 +256,11 @@ impl Store for Embedded {
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         futures::future::ready(self.shared.disk.bytes().map_err(StoreError::from)).boxed()
     }
+}
+
+/// The queue is counted in KiB.
+fn queue_permits(bytes: usize) -> u32 {
+    u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX >> 3)
 }
 
 fn op_bytes(op: &Op) -> usize {

@@ -14,6 +14,8 @@ pub(super) struct Loaded {
     pub(super) state: State,
     pub(super) leases: Leases,
     pub(super) garbage: VecDeque<Garbage>,
+    /// Bytes of all records.
+    pub(super) bytes: u64,
 }
 
 /// Reads all records once.
@@ -21,13 +23,14 @@ pub(super) fn load(engine: &Engine, records: Records) -> Result<Loaded, StoreErr
     let (known_leases, compacted) = engine.facts()?;
     let mut index = Index { revision: 1, compacted, ..Index::default() };
     let mut garbage = VecDeque::new();
-    let mut expected = None;
+    let (mut expected, mut bytes) = (None, 0);
     for entry in records.from((0, 0))? {
         let (place, record) = entry?;
         if place.0 > compacted && !follows(expected, place, compacted) {
             return Err(records.corrupt(format!("changes before revision {}, change {} are missing", place.0, place.1)));
         }
         expected = Some(place);
+        bytes += u64::from(record.bytes());
         garbage.extend(index.apply(place, &record));
     }
     if index.revision < compacted {
@@ -41,7 +44,7 @@ pub(super) fn load(engine: &Engine, records: Records) -> Result<Loaded, StoreErr
     for (key, current) in index.current.iter().filter(|(_, current)| current.lease != 0) {
         leases.attach(current.lease, key.clone());
     }
-    Ok(Loaded { state: State { index, records }, leases, garbage })
+    Ok(Loaded { state: State { index, records }, leases, garbage, bytes })
 }
 
 /// Whether no change is missing between two records. Of those up to the compacted revision some may be erased.

@@ -28,6 +28,12 @@ impl Record {
         Self { tombstone: true, kv }
     }
 
+    /// Size when written.
+    pub(super) fn bytes(&self) -> u32 {
+        let bytes = HEADER_BYTES + self.kv.key.len() + self.kv.value.len();
+        u32::try_from(bytes).expect("a request is smaller than 4 GiB")
+    }
+
     pub(super) fn encode(&self, place: Place) -> Vec<u8> {
         let kv = &self.kv;
         let mut out = Vec::with_capacity(HEADER_BYTES + kv.key.len() + kv.value.len());

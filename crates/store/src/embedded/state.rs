@@ -22,6 +22,8 @@ const CHUNK_BYTES_MAX: usize = 4 << 20;
 pub(super) struct Current {
     pub(super) revision: Revision,
     pub(super) sub: u32,
+    /// Size of its record.
+    pub(super) bytes: u32,
     pub(super) create_revision: Revision,
     pub(super) version: i64,
     pub(super) lease: i64,
@@ -40,6 +42,8 @@ pub(super) struct Garbage {
     pub(super) at: Revision,
     pub(super) place: Place,
     pub(super) key: Bytes,
+    /// Its size.
+    pub(super) bytes: u32,
 }
 
 /// The keys without their values.
@@ -68,17 +72,24 @@ impl Index {
             self.history.insert((key.clone(), revision), Past { sub, tombstone: true });
             self.current.remove(&key)
         } else {
-            let current =
-                Current { revision, sub, create_revision: kv.create_revision, version: kv.version, lease: kv.lease };
+            let current = Current {
+                revision,
+                sub,
+                bytes: record.bytes(),
+                create_revision: kv.create_revision,
+                version: kv.version,
+                lease: kv.lease,
+            };
             self.current.insert(key.clone(), current)
         };
         self.revision = revision;
         if let Some(old) = old {
             self.history.insert((key.clone(), old.revision), Past { sub: old.sub, tombstone: false });
         }
-        let old = old.map(|old| Garbage { at: revision, place: (old.revision, old.sub), key: key.clone() });
+        let old =
+            old.map(|old| Garbage { at: revision, place: (old.revision, old.sub), key: key.clone(), bytes: old.bytes });
         // A watch may start at the compacted revision, so a deletion outlives its own compaction.
-        let own = record.tombstone.then_some(Garbage { at: revision + 1, place, key });
+        let own = record.tombstone.then_some(Garbage { at: revision + 1, place, key, bytes: record.bytes() });
         old.into_iter().chain(own)
     }
 

@@ -9,7 +9,7 @@ use store::{
     TxnResult, WatchBatch, WatchRequest,
 };
 
-type Batches = BoxStream<'static, Result<WatchBatch, StoreError>>;
+pub type Batches = BoxStream<'static, Result<WatchBatch, StoreError>>;
 
 /// Runs all of them.
 pub async fn all(store: &dyn Store) {
@@ -93,7 +93,7 @@ async fn events(watch: &mut Batches, count: usize) -> Vec<Event> {
     events
 }
 
-async fn next(watch: &mut Batches) -> Result<WatchBatch, StoreError> {
+pub async fn next(watch: &mut Batches) -> Result<WatchBatch, StoreError> {
     let next = tokio::time::timeout(Duration::from_secs(20), watch.next()).await;
     next.expect("a batch within the time").expect("a watch that goes on")
 }

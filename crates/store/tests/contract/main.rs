@@ -2,11 +2,15 @@
 
 mod cases;
 mod etcd;
+mod model;
 
 use std::time::Duration;
 
 use futures::StreamExt;
+use proptest::test_runner::{Config, TestRunner};
 use store::{Embedded, Limits, Store, StoreError, WatchRequest};
+
+use crate::model::{Model, Step};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -85,4 +89,51 @@ fn etcd_watch_tells_of_a_gap() {
         cases::put(&direct, "a/1", "seen").await;
         cases::expect_puts(&mut watch, at + 1..=at + 1).await;
     });
+}
+
+#[test]
+fn embedded_behaves_like_the_model() {
+    let runtime = runtime();
+    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+    let result = TestRunner::new(config).run(&model::steps(), |steps| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = || Embedded::open(dir.path().join("state"), Limits::default()).expect("a store");
+        let mut store = open();
+        let mut model = Model::new("m".to_owned(), 1);
+        runtime.block_on(async {
+            for step in &steps {
+                if matches!(step, Step::Reopen) {
+                    drop(store);
+                    store = open();
+                }
+                model::take(&mut model, &store, step).await?;
+            }
+            Ok(())
+        })
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn etcd_behaves_like_the_model() {
+    let server = etcd::Server::start();
+    let runtime = runtime();
+    let store = runtime.block_on(server.connect());
+    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
+    let case = std::cell::Cell::new(0);
+    let result = TestRunner::new(config).run(&model::steps(), |steps| {
+        case.set(case.get() + 1);
+        runtime.block_on(async {
+            // Compacts what the last case left, so that both start from the same.
+            let revision = cases::put(&store, "between", "cases").await;
+            store.compact(revision).await.expect("compaction");
+            let mut model = Model::new(format!("m{}", case.get()), revision);
+            model.compact(revision);
+            for step in &steps {
+                model::take(&mut model, &store, step).await?;
+            }
+            Ok(())
+        })
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
 }
