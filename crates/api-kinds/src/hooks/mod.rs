@@ -22,12 +22,14 @@ mod fill;
 mod flowcontrol;
 mod labels;
 pub mod meta;
+mod net;
 mod networking;
 mod node;
 mod policy;
 mod rbac;
 mod scheduling;
 mod storage;
+mod workload;
 
 /// The hooks of a built-in kind; [`Hooks::NONE`] for one that has none.
 pub fn for_kind(group: &str, kind: &str) -> &'static Hooks {

@@ -18,7 +18,7 @@ fn default_definition(object: &mut Value) {
     names.fill("singular", kind.to_lowercase());
     names.fill("listKind", format!("{kind}List"));
     let conversion = spec.make("conversion");
-    conversion.fill("strategy", "None");
+    conversion.fill_zero("strategy", "None");
     conversion.with("webhook", |webhook| {
         webhook.with("clientConfig", |client| client.with("service", |service| service.fill("port", 443)));
     });

@@ -15,6 +15,7 @@ pub(super) fn job(object: &mut Value) {
     spec.fill("backoffLimit", backoff);
     spec.fill("completionMode", "NonIndexed");
     spec.fill("suspend", false);
+    spec.fill("manualSelector", false);
     let replacement = if spec.lacks("podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     spec.fill("podReplacementPolicy", replacement);
     let labels = spec["template"]["metadata"]["labels"].clone();

@@ -1,13 +1,115 @@
 //! Kinds of the group batch.
 
-use api_schema::row::Hooks;
+use crate::hooks::check::Node;
+use crate::hooks::core::pod;
+use crate::hooks::fill::Fill;
+use api_core::meta::Meta;
+use api_schema::row::{Hooks, WriteContext};
+use serde_json::Value;
 
 mod defaults;
+mod schedule;
+mod validate;
+
+/// The label by which a job knows its pods.
+const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+
+/// Labels that the pods of a job carry, in their old and their new form.
+fn own_labels<'a>(uid: &'a str, name: &'a str) -> [(&'static str, &'a str); 4] {
+    [("controller-uid", uid), (CONTROLLER_UID, uid), ("job-name", name), ("batch.kubernetes.io/job-name", name)]
+}
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "CronJob" => &const { Hooks { default: Some(defaults::cron_job), ..Hooks::NONE } },
-        "Job" => &const { Hooks { default: Some(defaults::job), ..Hooks::NONE } },
+        "CronJob" => &CRON_JOB,
+        "Job" => &JOB,
         _ => &Hooks::NONE,
     }
+}
+
+static JOB: Hooks = Hooks {
+    default: Some(defaults::job),
+    prepare_create: Some(prepare_job),
+    prepare_update: Some(prepare_job_update),
+    has_generation: true,
+    validate: Some(validate::job),
+    validate_update: Some(validate::job_update),
+    warnings: Some(job_warnings),
+    orphan_by_default: true,
+    ..Hooks::NONE
+};
+
+static CRON_JOB: Hooks = Hooks {
+    default: Some(defaults::cron_job),
+    prepare_create: Some(prepare_cron_job),
+    prepare_update: Some(|context, new, _| prepare_cron_job(context, new)),
+    has_generation: true,
+    validate: Some(validate::cron_job),
+    validate_update: Some(validate::cron_job_update),
+    warnings: Some(cron_job_warnings),
+    ..Hooks::NONE
+};
+
+fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
+    pod::drop_disabled(&mut job["spec"]["template"]["spec"]);
+    if job["spec"]["manualSelector"] == true {
+        return;
+    }
+    let (uid, name) = (job.uid().to_owned(), job.name().to_owned());
+    // A job without labels took its template's, and upstream keeps the two as one from then on.
+    let labels_are_one = job["metadata"]["labels"] == job["spec"]["template"]["metadata"]["labels"];
+    let spec = job.make("spec");
+    let labels = spec.make("template").make("metadata").make("labels");
+    for (key, value) in own_labels(&uid, &name) {
+        if matches!(key, CONTROLLER_UID | "controller-uid") {
+            labels[key] = value.into();
+        } else {
+            labels.fill(key, value);
+        }
+    }
+    let labels = labels.clone();
+    if labels_are_one {
+        job["metadata"]["labels"] = labels;
+    }
+    let spec = job.make("spec");
+    spec.make("selector").make("matchLabels").fill(CONTROLLER_UID, uid);
+}
+
+fn prepare_job_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
+    pod::drop_disabled(&mut new["spec"]["template"]["spec"]);
+}
+
+fn prepare_cron_job(_: &WriteContext<'_>, cron_job: &mut Value) {
+    pod::drop_disabled(&mut cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]);
+}
+
+fn job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let root = Node::root(new);
+    let spec = root.at("spec");
+    let mut found = pod::template_warnings(&spec.at("template"), old.map(|old| &old["spec"]["template"]));
+    let indexed = spec.text("completionMode") == "Indexed";
+    if indexed && spec.at("completions").int_or_zero() > 100_000 && spec.at("parallelism").int_or_zero() > 10_000 {
+        let why = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might \
+                   not be able to track completedIndexes when a big number of indexes fail";
+        found.insert(0, why.to_owned());
+    }
+    found
+}
+
+fn cron_job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let root = Node::root(new);
+    let mut found = Vec::new();
+    let template = |of: &Value| of["spec"]["jobTemplate"]["spec"]["template"].clone();
+    let was = old.map(template);
+    let name = new.name();
+    if old.is_none() && name.len() <= 52 && !api_core::names::is_dns1123_label(name).is_empty() {
+        let wrong = api_core::names::is_dns1123_label(name);
+        let why = format!("{wrong:?}").replace('"', "").replace(", ", " ");
+        found.push(format!("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: {why}"));
+    }
+    let spec = root.at("spec");
+    let (job, job_spec) = (spec.at("jobTemplate"), "spec");
+    let job = job.at(job_spec);
+    found.extend(pod::template_warnings(&job.at("template"), was.as_ref()));
+    found
 }

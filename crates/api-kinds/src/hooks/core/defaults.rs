@@ -19,10 +19,6 @@ pub(super) fn replication_controller(object: &mut Value) {
     }
 }
 
-pub(super) fn secret(object: &mut Value) {
-    object.fill("type", "Opaque");
-}
-
 /// Each namespace carries its name as a label, so that selectors can name it.
 pub(super) fn namespace(object: &mut Value) {
     object.make("status").fill("phase", "Active");
@@ -30,15 +26,6 @@ pub(super) fn namespace(object: &mut Value) {
     if !name.is_empty() {
         object.make("metadata").make("labels").fill("kubernetes.io/metadata.name", name);
     }
-}
-
-pub(super) fn node(object: &mut Value) {
-    let Some(status) = object.at_mut("status") else { return };
-    if let Some(capacity) = status.get("capacity").filter(|c| c.is_object()).cloned() {
-        status.fill("allocatable", capacity);
-    }
-    status.round_resources("capacity");
-    status.round_resources("allocatable");
 }
 
 pub(super) fn endpoints(object: &mut Value) {

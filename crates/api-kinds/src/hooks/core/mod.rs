@@ -1,28 +1,59 @@
 //! Kinds of the core group, and Event of events.k8s.io, which is stored as the core one.
 
+use super::meta;
 use api_schema::row::Hooks;
 
 pub(super) mod claim;
+mod data;
 mod defaults;
+mod event;
+mod namespace;
+mod node;
 pub(super) mod pod;
+mod quota;
+mod replication;
 pub(super) mod resources;
+pub(super) mod service;
+pub(super) mod storage;
 pub(super) mod volume;
 pub(super) mod volume_sources;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "Endpoints" => &const { Hooks { default: Some(defaults::endpoints), ..Hooks::NONE } },
-        "LimitRange" => &const { Hooks { default: Some(defaults::limit_range), ..Hooks::NONE } },
-        "Namespace" => &const { Hooks { default: Some(defaults::namespace), ..Hooks::NONE } },
-        "Node" => &const { Hooks { default: Some(defaults::node), ..Hooks::NONE } },
-        "PersistentVolume" => &const { Hooks { default: Some(volume::default_persistent_volume), ..Hooks::NONE } },
-        "PersistentVolumeClaim" => &const { Hooks { default: Some(volume::default_claim), ..Hooks::NONE } },
+        "ConfigMap" => &CONFIG_MAP,
+        "Endpoints" => &service::ENDPOINTS,
+        "Event" => &event::EVENT,
+        "LimitRange" => &quota::LIMIT_RANGE,
+        "Namespace" => &namespace::NAMESPACE,
+        "Node" => &node::NODE,
+        "PersistentVolume" => &storage::VOLUME,
+        "PersistentVolumeClaim" => &storage::CLAIM,
         "Pod" => &pod::HOOKS,
-        "PodTemplate" => &const { Hooks { default: Some(defaults::pod_template), ..Hooks::NONE } },
-        "ReplicationController" => &const { Hooks { default: Some(defaults::replication_controller), ..Hooks::NONE } },
-        "ResourceQuota" => &const { Hooks { default: Some(defaults::resource_quota), ..Hooks::NONE } },
-        "Secret" => &const { Hooks { default: Some(defaults::secret), ..Hooks::NONE } },
-        "Service" => &const { Hooks { default: Some(defaults::service), ..Hooks::NONE } },
+        "PodTemplate" => &replication::TEMPLATE,
+        "ReplicationController" => &replication::CONTROLLER,
+        "ResourceQuota" => &quota::RESOURCE_QUOTA,
+        "Secret" => &SECRET,
+        "Service" => &service::SERVICE,
+        "ServiceAccount" => &SERVICE_ACCOUNT,
         _ => &Hooks::NONE,
     }
 }
+
+static CONFIG_MAP: Hooks =
+    Hooks { validate: Some(data::config_map), validate_update: Some(data::config_map_update), ..Hooks::NONE };
+
+static SECRET: Hooks = Hooks {
+    default: Some(data::default_secret),
+    validate: Some(data::secret),
+    validate_update: Some(data::secret_update),
+    warnings: Some(data::secret_warnings),
+    ..Hooks::NONE
+};
+
+static SERVICE_ACCOUNT: Hooks = Hooks {
+    validate_update: Some(|_, new, old, e| {
+        meta::again_on_update(new, old, e);
+        meta::again_on_create(new, e);
+    }),
+    ..Hooks::NONE
+};

@@ -25,7 +25,7 @@ pub(in crate::hooks) use strategy::drop_disabled;
 pub(in crate::hooks) use warnings::template as template_warnings;
 
 /// A pod.
-pub(super) const HOOKS: Hooks = Hooks {
+pub(super) static HOOKS: Hooks = Hooks {
     default: Some(defaults::default_pod),
     prepare_create: Some(strategy::prepare_create),
     prepare_update: Some(strategy::prepare_update),

@@ -1,0 +1,358 @@
+//! What the server gives to services: addresses, families, node ports; and what it takes back when the type changes.
+
+use super::validate::{cluster_ips, is_external, is_headless};
+use crate::hooks::check::Node;
+use crate::hooks::fill::Fill;
+use api_core::field::{Errors, Path};
+use api_core::names;
+use api_schema::row::{Allocation, Pool, WriteContext};
+use serde_json::{Value, json};
+use std::net::IpAddr;
+
+const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+
+fn needs_cluster_ip(spec: &Value) -> bool {
+    matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer")
+}
+
+fn needs_node_ports(spec: &Value) -> bool {
+    match spec.text("type") {
+        "NodePort" => true,
+        "LoadBalancer" => spec["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+fn needs_check_port(spec: &Value) -> bool {
+    spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
+}
+
+fn is_external_value(spec: &Value) -> bool {
+    is_external(&Node::root(spec))
+}
+
+/// Drops what the new type has no use for, unless the update asked for it; keeps what was allocated.
+pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    if context.subresource == "status" {
+        new["spec"] = old["spec"].clone();
+        return;
+    }
+    new["status"] = old["status"].clone();
+    let was = &old["spec"];
+    let spec = new.make("spec");
+    if needs_cluster_ip(was) && needs_cluster_ip(spec) {
+        keep_addresses(spec, was);
+    }
+    keep_ports(spec, was);
+    drop_unused(spec, was);
+    if spec.text("type") != "LoadBalancer" {
+        new["status"]["loadBalancer"] = json!({});
+    }
+}
+
+fn keep_addresses(spec: &mut Value, was: &Value) {
+    let (first, first_was) = (spec.text("clusterIP").to_owned(), was.text("clusterIP"));
+    if first.is_empty() && spec.lacks("clusterIPs") && !first_was.is_empty() {
+        spec["clusterIP"] = first_was.into();
+    }
+    if spec.text("clusterIP") == first_was && spec.lacks("clusterIPs") && !was.lacks("clusterIPs") {
+        spec["clusterIPs"] = was["clusterIPs"].clone();
+    }
+    // Who changes only the first address means the list too.
+    if !first.is_empty() && first != first_was && spec["clusterIPs"] == was["clusterIPs"] {
+        spec["clusterIPs"] = json!([first]);
+    }
+    for field in ["ipFamilies", "ipFamilyPolicy"] {
+        if spec.lacks(field) && !was.lacks(field) {
+            spec[field] = was[field].clone();
+        }
+    }
+}
+
+fn keep_ports(spec: &mut Value, was: &Value) {
+    if needs_node_ports(was) && needs_node_ports(spec) {
+        let before = was["ports"].as_array().cloned().unwrap_or_default();
+        spec.each_mut("ports", |port| {
+            let same = |b: &&Value| b["port"] == port["port"] && b["protocol"] == port["protocol"];
+            if let Some(number) = before.iter().find(same).map(|b| b["nodePort"].clone()).filter(|n| !n.is_null()) {
+                port.fill_zero("nodePort", number);
+            }
+        });
+    }
+    if needs_check_port(was) && needs_check_port(spec) && !was.lacks("healthCheckNodePort") {
+        let number = was["healthCheckNodePort"].clone();
+        spec.fill_zero("healthCheckNodePort", number);
+    }
+}
+
+fn drop_unused(spec: &mut Value, was: &Value) {
+    let mut gone: Vec<&str> = Vec::new();
+    let mut no_more = |now: bool, before: bool, fields: &[&'static str]| {
+        if before && !now {
+            gone.extend(fields);
+        }
+    };
+    let both: [fn(&Value) -> bool; 4] =
+        [needs_cluster_ip, needs_check_port, |s| s.text("type") == "LoadBalancer", is_external_value];
+    let fields: [&[&'static str]; 4] = [
+        &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"],
+        &["healthCheckNodePort"],
+        &["allocateLoadBalancerNodePorts", "loadBalancerClass"],
+        &["externalTrafficPolicy"],
+    ];
+    for (needs, fields) in both.iter().zip(fields) {
+        no_more(needs(spec), needs(was), fields);
+    }
+    let clear_ports = needs_node_ports(was) && !needs_node_ports(spec);
+    let Some(map) = spec.as_object_mut() else { return };
+    for field in gone {
+        if map.get(field).is_some_and(|value| *value == was[field]) {
+            map.remove(field);
+        }
+    }
+    let ports_of = |spec: &Value| -> Vec<Value> {
+        spec["ports"].as_array().into_iter().flatten().map(|p| p["nodePort"].clone()).collect()
+    };
+    if clear_ports && ports_of(spec) == ports_of(was) {
+        spec.each_mut("ports", |port| {
+            port.as_object_mut().map(|port| port.remove("nodePort"));
+        });
+    }
+}
+
+/// Gives a service what it needs and has not, or takes from the pool what it asks for.
+pub(super) fn allocate(new: &mut Value, old: Option<&Value>, pool: &mut dyn Pool, e: &mut Errors) {
+    let none = Value::Null;
+    let was = old.map_or(&none, |old| &old["spec"]);
+    let spec = new.make("spec");
+    if !needs_cluster_ip(spec) {
+        return;
+    }
+    if spec.lacks("clusterIPs") && !spec.text("clusterIP").is_empty() {
+        spec["clusterIPs"] = json!([spec.text("clusterIP")]);
+    }
+    let mut own = Errors::new();
+    cluster_ips(&Node::new(spec, Path::new("spec")), &mut own);
+    if own.is_empty() {
+        families(spec, pool.families(), &mut own);
+    }
+    if own.is_empty() {
+        addresses(spec, was, pool, &mut own);
+    }
+    if own.is_empty() {
+        node_ports(spec, was, pool, &mut own);
+    }
+    e.extend(own);
+}
+
+fn family(v6: bool) -> &'static str {
+    if v6 { "IPv6" } else { "IPv4" }
+}
+
+/// Fills in families and policy from what the service says and the cluster has.
+fn families(spec: &mut Value, available: &[bool], e: &mut Errors) {
+    let path = Path::new("spec");
+    let node = Node::new(spec, path);
+    let headless = is_headless(&node);
+    let headless_without_selector = headless && node.at("selector").is_empty();
+    let policy = node.text("ipFamilyPolicy").to_owned();
+    let mut list: Vec<String> = node.at("ipFamilies").items().map(|f| f.str().to_owned()).collect();
+    for ip in node.at("clusterIPs").items().skip(list.len()) {
+        list.extend(names::parse_ip(ip.str()).map(|ip| family(ip.is_ipv6()).to_owned()));
+    }
+    let has = |wanted: &str| available.iter().any(|v6| family(*v6) == wanted);
+    let policy_path = path.child("ipFamilyPolicy");
+    if !headless_without_selector {
+        if policy == "RequireDualStack" && available.len() < 2 {
+            e.invalid(&policy_path, policy.as_str(), "Cluster is not configured for dual-stack services");
+            return;
+        }
+        let families_path = path.child("ipFamilies");
+        for (i, wanted) in list.iter().enumerate().filter(|(_, f)| !has(f)) {
+            e.invalid(&families_path.index(i), wanted.as_str(), "not configured on this cluster");
+        }
+    }
+    let policy = match policy.as_str() {
+        "" if headless_without_selector => "RequireDualStack".to_owned(),
+        "" if list.len() == 2 => {
+            e.invalid(
+                &policy_path,
+                "SingleStack",
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple ipFamilies are specified",
+            );
+            return;
+        }
+        "" => "SingleStack".to_owned(),
+        _ => policy,
+    };
+    let wanted = if policy == "SingleStack" { 1 } else { 2 };
+    let all: Vec<&str> =
+        if headless_without_selector { vec!["IPv4", "IPv6"] } else { available.iter().map(|v6| family(*v6)).collect() };
+    for candidate in all {
+        if list.len() < wanted && !list.iter().any(|f| f == candidate) {
+            list.push(candidate.to_owned());
+        }
+    }
+    list.truncate(wanted.max(1));
+    spec["ipFamilyPolicy"] = policy.into();
+    spec["ipFamilies"] = list.into();
+}
+
+fn addresses(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors) {
+    if is_headless(&Node::root(spec)) {
+        return;
+    }
+    let path = Path::new("spec");
+    let list_path = path.child("clusterIPs");
+    let families: Vec<bool> = spec["ipFamilies"].as_array().into_iter().flatten().map(|f| f == "IPv6").collect();
+    let mut ips: Vec<String> =
+        spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let held: Vec<&str> = was["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (i, v6) in families.iter().enumerate() {
+        let wanted = ips.get(i).filter(|ip| !ip.is_empty()).cloned();
+        if wanted.as_deref().is_some_and(|ip| held.contains(&ip)) {
+            continue;
+        }
+        let parsed: Option<IpAddr> = wanted.as_deref().and_then(names::parse_ip);
+        match pool.ip(*v6, parsed) {
+            Ok(ip) if i < ips.len() => ips[i] = wanted.unwrap_or_else(|| ip.to_string()),
+            Ok(ip) => ips.push(ip.to_string()),
+            Err(why) => {
+                let shown = wanted.unwrap_or_default();
+                e.invalid(&list_path.index(i), shown.as_str(), &format!("failed to allocate IP {shown}: {why}"));
+            }
+        }
+    }
+    if let Some(first) = ips.first() {
+        spec["clusterIP"] = first.clone().into();
+        spec["clusterIPs"] = ips.into();
+    }
+}
+
+fn protocol(port: &Value) -> Option<&'static str> {
+    PROTOCOLS.into_iter().find(|p| *p == port.text("protocol"))
+}
+
+fn number(value: &Value) -> Option<u16> {
+    value.as_u64().filter(|n| *n > 0).and_then(|n| n.try_into().ok())
+}
+
+fn node_ports(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors) {
+    let path = Path::new("spec");
+    let ports_path = path.child("ports");
+    let any = needs_node_ports(spec);
+    let asked_only = spec.text("type") == "LoadBalancer" && !any;
+    let held: Vec<(Option<&str>, Option<u16>)> =
+        was["ports"].as_array().into_iter().flatten().map(|p| (protocol(p), number(&p["nodePort"]))).collect();
+    let mut taken: Vec<(&str, u16)> = Vec::new();
+    let list = spec.get_mut("ports").and_then(Value::as_array_mut);
+    for (i, port) in list.into_iter().flatten().enumerate().filter(|_| any || asked_only) {
+        let Some(protocol) = protocol(port) else { continue };
+        let wanted = number(&port["nodePort"]);
+        let mine = wanted.is_some_and(|w| held.contains(&(Some(protocol), Some(w))) || taken.contains(&(protocol, w)));
+        if mine
+            || (asked_only && wanted.is_none())
+            || !port["nodePort"].as_i64().is_none_or(|n| (0..=65535).contains(&n))
+        {
+            continue;
+        }
+        match pool.port(protocol, wanted) {
+            Ok(given) => {
+                taken.push((protocol, given));
+                port["nodePort"] = given.into();
+            }
+            Err(why) => {
+                let at = ports_path.index(i);
+                e.invalid(&at.child("nodePort"), i64::from(wanted.unwrap_or(0)), &why);
+            }
+        }
+    }
+    if needs_check_port(spec) {
+        let wanted = number(&spec["healthCheckNodePort"]);
+        if wanted.is_none() || wanted != number(&was["healthCheckNodePort"]) {
+            match pool.port("TCP", wanted) {
+                Ok(given) => spec["healthCheckNodePort"] = given.into(),
+                Err(why) => e.internal(
+                    &path.child("healthCheckNodePort"),
+                    &format!("failed to allocate requested HealthCheck NodePort: {why}"),
+                ),
+            }
+        }
+    }
+}
+
+/// What a stored service holds.
+pub(super) fn allocated(service: &Value) -> Vec<Allocation> {
+    let spec = &service["spec"];
+    let ips = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut held: Vec<Allocation> = ips.filter_map(names::parse_ip).map(Allocation::Ip).collect();
+    for port in spec["ports"].as_array().into_iter().flatten() {
+        if let (Some(protocol), Some(port)) = (protocol(port), number(&port["nodePort"])) {
+            held.push(Allocation::Port(protocol, port));
+        }
+    }
+    held.extend(number(&spec["healthCheckNodePort"]).map(|port| Allocation::Port("TCP", port)));
+    held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Some10;
+
+    impl Pool for Some10 {
+        fn ip(&mut self, _: bool, wanted: Option<IpAddr>) -> Result<IpAddr, String> {
+            Ok(wanted.unwrap_or(IpAddr::from([10, 96, 0, 5])))
+        }
+        fn port(&mut self, _: &'static str, wanted: Option<u16>) -> Result<u16, String> {
+            Ok(wanted.unwrap_or(30001))
+        }
+        fn families(&self) -> &[bool] {
+            &[false]
+        }
+    }
+
+    fn with(spec: Value, old: Option<&Value>) -> (Value, Errors) {
+        let mut service = json!({"spec": spec});
+        let mut e = Errors::new();
+        allocate(&mut service, old, &mut Some10, &mut e);
+        (service["spec"].take(), e)
+    }
+
+    #[test]
+    fn a_service_gets_an_address_and_node_ports() {
+        let (spec, e) = with(json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}), None);
+        assert!(e.is_empty(), "{e:?}");
+        assert_eq!(spec["clusterIPs"], json!(["10.96.0.5"]));
+        assert_eq!((&spec["ipFamilies"], &spec["ipFamilyPolicy"]), (&json!(["IPv4"]), &json!("SingleStack")));
+        assert_eq!(spec["ports"][0]["nodePort"], 30001);
+        assert_eq!(allocated(&json!({"spec": spec})).len(), 2);
+    }
+
+    #[test]
+    fn a_headless_service_gets_none() {
+        let (spec, _) = with(json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}}), None);
+        assert_eq!(spec["clusterIPs"], json!(["None"]));
+        let (spec, _) = with(json!({"type": "ClusterIP", "clusterIP": "None"}), None);
+        assert_eq!(spec["ipFamilies"], json!(["IPv4", "IPv6"]));
+        assert!(allocated(&json!({"spec": spec})).is_empty());
+    }
+
+    #[test]
+    fn an_update_keeps_what_it_has_and_drops_what_it_does_not_need() {
+        let context = WriteContext { now_unix_s: 0, subresource: "", user: "" };
+        let old = json!({"spec": {
+            "type": "NodePort", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "ipFamilies": ["IPv4"],
+            "externalTrafficPolicy": "Cluster", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}],
+        }});
+        let mut new = json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}});
+        prepare_update(&context, &mut new, &old);
+        assert_eq!(new["spec"]["clusterIP"], "10.96.0.5");
+        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30001);
+        let mut new = old.clone();
+        new["spec"]["type"] = "ExternalName".into();
+        prepare_update(&context, &mut new, &old);
+        assert_eq!(new["spec"], json!({"type": "ExternalName", "ports": [{"port": 80, "protocol": "TCP"}]}));
+    }
+}

@@ -1,0 +1,30 @@
+//! Service, and Endpoints.
+
+use api_core::names;
+use api_schema::row::Hooks;
+
+mod allocate;
+mod endpoints;
+mod validate;
+
+pub(in crate::hooks) use endpoints::endpoint_port;
+
+pub(super) static SERVICE: Hooks = Hooks {
+    default: Some(super::defaults::service),
+    prepare_update: Some(allocate::prepare_update),
+    validate: Some(validate::service),
+    validate_update: Some(validate::update),
+    validate_name: Some(names::name_is_dns1035_label),
+    allocate: Some(allocate::allocate),
+    allocated: Some(allocate::allocated),
+    create_on_update: true,
+    ..Hooks::NONE
+};
+
+pub(super) static ENDPOINTS: Hooks = Hooks {
+    default: Some(super::defaults::endpoints),
+    validate: Some(endpoints::validate),
+    validate_update: Some(endpoints::update),
+    create_on_update: true,
+    ..Hooks::NONE
+};

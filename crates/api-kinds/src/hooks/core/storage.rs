@@ -1,0 +1,310 @@
+//! Persistent volumes and claims.
+
+use super::{claim, pod, resources, volume, volume_sources};
+use crate::hooks::check::Node;
+use crate::hooks::fill::Fill;
+use crate::hooks::meta;
+use api_core::field::{Errors, Path};
+use api_core::{names, time};
+use api_schema::row::{Hooks, WriteContext};
+use serde_json::{Value, json};
+
+pub(super) static VOLUME: Hooks = Hooks {
+    default: Some(volume::default_persistent_volume),
+    prepare_create: Some(prepare_volume),
+    prepare_update: Some(prepare_volume_update),
+    validate: Some(validate_volume),
+    validate_update: Some(update_volume),
+    warnings: Some(volume_warnings),
+    ..Hooks::NONE
+};
+
+pub(super) static CLAIM: Hooks = Hooks {
+    default: Some(volume::default_claim),
+    prepare_create: Some(prepare_claim),
+    prepare_update: Some(prepare_claim_update),
+    validate: Some(validate_claim),
+    validate_update: Some(update_claim),
+    warnings: Some(claim_warnings),
+    ..Hooks::NONE
+};
+
+fn prepare_volume(context: &WriteContext<'_>, volume: &mut Value) {
+    let now = time::format_unix_s(context.now_unix_s);
+    volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+}
+
+fn prepare_volume_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    if context.subresource != "status" {
+        new["status"] = old["status"].clone();
+        return;
+    }
+    new["spec"] = old["spec"].clone();
+    let status = new.make("status");
+    if status["phase"] != old["status"]["phase"] {
+        status["lastPhaseTransitionTime"] = time::format_unix_s(context.now_unix_s).into();
+    }
+}
+
+fn validate_volume(object: &Value, e: &mut Errors) {
+    let root = Node::root(object);
+    volume_spec(&root.at("spec"), false, e);
+}
+
+/// The spec of a persistent volume; `inline` for one that a volume attachment carries.
+pub(in crate::hooks) fn volume_spec(spec: &Node<'_, '_>, inline: bool, e: &mut Errors) {
+    let (modes, capacity) = (spec.at("accessModes"), spec.at("capacity"));
+    modes.required(e);
+    claim::access_modes(&modes, e);
+    if inline {
+        for field in ["claimRef", "capacity", "storageClassName"] {
+            if !spec.at(field).is_empty() {
+                spec.at(field).forbidden("may not be specified in the context of inline volumes", e);
+            }
+        }
+    } else {
+        capacity.required(e);
+        if !capacity.has("storage") || capacity.len() > 1 {
+            capacity.not_supported(&["storage"], e);
+        }
+        for (_, amount) in capacity.entries() {
+            resources::positive(&amount, e);
+        }
+        let policy = spec.at("persistentVolumeReclaimPolicy");
+        if !policy.is_empty() {
+            policy.one_of(&["Delete", "Recycle", "Retain"], e);
+        }
+    }
+    let affinity = spec.at("nodeAffinity");
+    if affinity.present() {
+        if affinity.has("required") {
+            pod::node_selector(&affinity.at("required"), e);
+        } else {
+            affinity.at("required").path_required("must specify required node constraints", e);
+        }
+    }
+    volume_source(spec, affinity.present(), e);
+    let host_path = spec.at("hostPath");
+    let root_of_host = host_path.text("path").trim_end_matches('/').is_empty() && !host_path.text("path").is_empty();
+    if root_of_host && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let why = "may not be 'recycle' for a hostPath mount of '/'";
+        spec.at("persistentVolumeReclaimPolicy").forbidden(why, e);
+    }
+    spec.at("storageClassName").text_if_any(names::is_dns1123_subdomain, e);
+    spec.at("volumeMode").one_of_if_any(&["Block", "Filesystem"], e);
+}
+
+fn volume_source(spec: &Node<'_, '_>, has_affinity: bool, e: &mut Errors) {
+    let mut sources = 0;
+    let own: [(&str, fn(&Node<'_, '_>, &mut Errors)); 2] = [("local", local), ("csi", csi)];
+    for (field, check) in volume_sources::SHARED.iter().chain(&own) {
+        let at = spec.at(field);
+        if !at.present() {
+            continue;
+        }
+        sources += 1;
+        if sources > 1 {
+            at.forbidden("may not specify more than 1 volume type", e);
+            continue;
+        }
+        check(&at, e);
+        if *field == "local" && !has_affinity {
+            spec.at("nodeAffinity").path_required("Local volume requires node affinity", e);
+        }
+    }
+    if sources == 0 {
+        spec.path_required("must specify a volume type", e);
+    }
+}
+
+fn local(source: &Node<'_, '_>, e: &mut Errors) {
+    let path = source.at("path");
+    if path.required(e) {
+        pod::no_backsteps(&path, e);
+    }
+}
+
+fn csi(source: &Node<'_, '_>, e: &mut Errors) {
+    volume_sources::csi_driver_name(&source.at("driver"), e);
+    source.at("volumeHandle").required(e);
+    for field in
+        ["controllerPublishSecretRef", "nodePublishSecretRef", "controllerExpandSecretRef", "nodeExpandSecretRef"]
+    {
+        let secret = source.at(field);
+        if secret.present() {
+            secret.at("name").required(e);
+            secret.at("namespace").required(e);
+        }
+    }
+}
+
+fn update_volume(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    if context.subresource == "status" {
+        meta::again_on_update(new, old, e);
+        return;
+    }
+    for _ in 0..2 {
+        meta::again_on_create(new, e);
+        validate_volume(new, e);
+    }
+    let (root, old_root) = (Node::root(new), Node::root(old));
+    let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
+    if source_of(&spec) != source_of(&old_spec) {
+        let why = "spec.persistentvolumesource is immutable after creation";
+        spec.at("persistentvolumesource").forbidden(why, e);
+    }
+    spec.at("volumeMode").immutable(&old_spec.at("volumeMode"), e);
+    if old_spec.has("nodeAffinity") && spec.get("nodeAffinity") != old_spec.get("nodeAffinity") {
+        let path = Path::new("nodeAffinity");
+        e.invalid(&path, spec.get("nodeAffinity"), "field is immutable");
+    }
+}
+
+fn source_of(spec: &Node<'_, '_>) -> Vec<Value> {
+    let names = volume_sources::SHARED.iter().map(|(name, _)| *name).chain(["local", "csi"]);
+    let without_late_secret = |value: &Value| {
+        // This secret may be added, or changed, at any time.
+        let mut value = value.clone();
+        if let Some(map) = value.as_object_mut() {
+            map.remove("controllerExpandSecretRef");
+        }
+        value
+    };
+    names.map(|name| without_late_secret(spec.get(name))).collect()
+}
+
+fn volume_warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
+    let root = Node::root(new);
+    let spec = root.at("spec");
+    let mut found = Vec::new();
+    let metadata = root.at("metadata");
+    let annotations = metadata.at("annotations");
+    if annotations.has("volume.beta.kubernetes.io/storage-class") {
+        let path = annotations.key("volume.beta.kubernetes.io/storage-class").path.to_string();
+        found.push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
+    }
+    if spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        found.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".into());
+    }
+    for (field, why) in [
+        ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+        ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+        ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+        ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+        ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+        ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
+        ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+        ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+    ] {
+        if spec.has(field) {
+            found.push(format!("{}: {why}", spec.at(field).path));
+        }
+    }
+    fraction(&spec.at("capacity"), &mut found);
+    found
+}
+
+fn fraction(list: &Node<'_, '_>, found: &mut Vec<String>) {
+    let storage = list.key("storage");
+    if storage.quantity().is_some_and(|q| q.milli_value() % 1000 != 0) {
+        let text = storage.str();
+        found.push(format!("{}: fractional byte value {text:?} is invalid, must be an integer", storage.path));
+    }
+}
+
+fn prepare_claim(_: &WriteContext<'_>, claim: &mut Value) {
+    claim["status"] = json!({"phase": "Pending"});
+    let spec = claim.make("spec");
+    let known = |s: &Value| match s.text("kind") {
+        "PersistentVolumeClaim" => s.text("apiGroup").is_empty(),
+        "VolumeSnapshot" => s.text("apiGroup") == "snapshot.storage.k8s.io",
+        _ => false,
+    };
+    if !spec.lacks("dataSource") && !known(&spec["dataSource"]) {
+        spec.as_object_mut().map(|map| map.remove("dataSource"));
+    }
+    one_data_source(spec);
+}
+
+/// `dataSource` and `dataSourceRef` are two names of the same, unless it lies in another namespace.
+fn one_data_source(spec: &mut Value) {
+    match (spec.lacks("dataSource"), spec.lacks("dataSourceRef")) {
+        (false, true) => spec["dataSourceRef"] = spec["dataSource"].clone(),
+        (true, false) if spec["dataSourceRef"].text("namespace").is_empty() => {
+            spec["dataSource"] = spec["dataSourceRef"].clone();
+        }
+        _ => {}
+    }
+}
+
+fn prepare_claim_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    if context.subresource == "status" {
+        new["spec"] = old["spec"].clone();
+        return;
+    }
+    new["status"] = old["status"].clone();
+    one_data_source(new.make("spec"));
+}
+
+fn validate_claim(object: &Value, e: &mut Errors) {
+    let root = Node::root(object);
+    claim::spec(&root.at("spec"), e);
+}
+
+fn update_claim(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    let (root, old_root) = (Node::root(new), Node::root(old));
+    if context.subresource == "status" {
+        meta::again_on_update(new, old, e);
+        let status = root.at("status");
+        let capacity = status.at("capacity");
+        for (_, amount) in capacity.entries() {
+            if amount.quantity().is_some_and(|q| q.sign() < 0) {
+                amount.invalid("must be a valid resource quantity", e);
+            }
+        }
+        return;
+    }
+    meta::again_on_create(new, e);
+    validate_claim(new, e);
+    meta::again_on_update(new, old, e);
+    meta::again_on_create(new, e);
+    validate_claim(new, e);
+    let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
+    let mut same = spec.value.clone();
+    if old_spec.at("volumeName").is_empty()
+        && let Some(map) = same.as_object_mut()
+    {
+        map.remove("volumeName");
+    }
+    let bound = root.at("status").text("phase") == "Bound";
+    let asked = |spec: &Node<'_, '_>| resources::get(&spec.get("resources")["requests"], "storage");
+    if bound && same["resources"]["requests"]["storage"].is_string() {
+        same["resources"]["requests"]["storage"] = old_spec.get("resources")["requests"]["storage"].clone();
+    }
+    if same != *old_spec.value {
+        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n";
+        spec.forbidden(why, e);
+    }
+    let (now, before) = (asked(&spec), asked(&old_spec));
+    if now.unwrap_or(api_core::quantity::Quantity::ZERO) < before.unwrap_or(api_core::quantity::Quantity::ZERO) {
+        let (resources, requests) = (spec.at("resources"), "requests");
+        let requests = resources.at(requests);
+        requests.at("storage").forbidden("field can not be less than previous value", e);
+    }
+    spec.at("volumeMode").immutable(&old_spec.at("volumeMode"), e);
+}
+
+fn claim_warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
+    let root = Node::root(new);
+    let mut found = Vec::new();
+    let (metadata, spec) = (root.at("metadata"), root.at("spec"));
+    let annotations = metadata.at("annotations");
+    if annotations.has("volume.beta.kubernetes.io/storage-class") {
+        let path = annotations.key("volume.beta.kubernetes.io/storage-class").path.to_string();
+        found.push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
+    }
+    let resources = spec.at("resources");
+    fraction(&resources.at("requests"), &mut found);
+    fraction(&resources.at("limits"), &mut found);
+    found
+}

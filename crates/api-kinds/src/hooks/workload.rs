@@ -1,0 +1,88 @@
+//! Rules that workloads of several groups share: selectors over pod templates, rolling updates, pods that never end.
+
+use super::check::Node;
+use super::core::pod;
+use super::labels;
+use api_core::field::Errors;
+use api_core::names;
+
+/// A workload's label selector: there, and not empty. Answers whether the template can be held against it.
+pub(super) fn selector(selector: &Node<'_, '_>, of: &str, e: &mut Errors) -> bool {
+    if selector.present() {
+        let mut own = Errors::new();
+        labels::selector(selector, &mut own);
+        let good = own.is_empty();
+        e.extend(own);
+        if labels::is_empty_selector(selector) {
+            selector.invalid(&format!("empty selector is invalid for {of}"), e);
+        }
+        good
+    } else {
+        selector.path_required("", e);
+        true
+    }
+}
+
+/// The template's labels match the selector; an absent selector matches nothing.
+pub(super) fn template_matches(selector: &Node<'_, '_>, template: &Node<'_, '_>, e: &mut Errors) {
+    let metadata = template.at("metadata");
+    let labels = metadata.at("labels");
+    let matches = selector.present() && (labels::is_empty_selector(selector) || labels::matches(selector, &labels));
+    if !matches {
+        labels.invalid("`selector` does not match template `labels`", e);
+    }
+}
+
+/// A template whose pods run until they are deleted.
+pub(super) fn endless_template(template: &Node<'_, '_>, of: &str, e: &mut Errors) {
+    pod::validate_template(template, e);
+    always_restarted(template, of, e);
+}
+
+/// The restart policy is `Always` and there is no deadline.
+pub(super) fn always_restarted(template: &Node<'_, '_>, of: &str, e: &mut Errors) {
+    let spec = template.at("spec");
+    spec.at("restartPolicy").one_of(&["Always"], e);
+    let deadline = spec.at("activeDeadlineSeconds");
+    if deadline.present() {
+        deadline.forbidden(&format!("activeDeadlineSeconds in {of} is not Supported"), e);
+    }
+}
+
+/// Disks that one machine at a time may write are read-only where there are several replicas.
+pub(super) fn read_only_disks(template: &Node<'_, '_>, replicas: i64, e: &mut Errors) {
+    if replicas <= 1 {
+        return;
+    }
+    let spec = template.at("spec");
+    for volume in spec.at("volumes").items() {
+        let disk = volume.at("gcePersistentDisk");
+        if disk.present() && !disk.at("readOnly").is_true() {
+            let why = "must be true for replicated pods > 1; GCE PD can only be mounted on multiple machines if it is read-only";
+            e.invalid(&disk.path.child("readOnly"), false, why);
+        }
+    }
+}
+
+/// A number that is not negative, or a percentage.
+pub(super) fn int_or_percent(node: &Node<'_, '_>, e: &mut Errors) {
+    if node.value.is_string() {
+        for _ in names::is_percent(node.str()) {
+            node.invalid("must be an integer or percentage (e.g '5%')", e);
+        }
+    } else {
+        node.non_negative(e);
+    }
+}
+
+/// A percentage of at most 100.
+pub(super) fn at_most_all(node: &Node<'_, '_>, e: &mut Errors) {
+    if names::is_percent(node.str()).is_empty() && node.percent().is_none_or(|percent| percent > 100) {
+        node.invalid("must not be greater than 100%", e);
+    }
+}
+
+/// The number, or the number of per cents, as upstream compares with zero; text that is neither is zero.
+pub(super) fn int_or_percent_value(node: &Node<'_, '_>) -> i64 {
+    node.percent().or(node.int()).unwrap_or(0)
+}
