@@ -18,14 +18,15 @@ pub struct Document {
 /// # Errors
 /// What is wrong, for people.
 pub fn parse(body: &[u8], fields: FieldValidation) -> Result<Document, String> {
-    let lenient = read(body, DuplicateKeyPolicy::LastWins).map_err(|e| format!("yaml: {e}"))?;
-    let mut duplicates = Vec::new();
-    if fields != FieldValidation::Ignore
-        && let Err(error) = read(body, DuplicateKeyPolicy::Error)
-    {
-        duplicates.push(format!("yaml: unmarshal errors:\n  {error}"));
-    }
-    Ok(Document { value: lenient, duplicates })
+    // Hardly any document has a key twice, so one reading is enough.
+    let strict = match read(body, DuplicateKeyPolicy::Error) {
+        Ok(value) => return Ok(Document { value, duplicates: Vec::new() }),
+        Err(error) => error,
+    };
+    let value = read(body, DuplicateKeyPolicy::LastWins).map_err(|e| format!("yaml: {e}"))?;
+    let noted = fields != FieldValidation::Ignore;
+    let duplicates = noted.then(|| format!("yaml: unmarshal errors:\n  {strict}")).into_iter().collect();
+    Ok(Document { value, duplicates })
 }
 
 fn read(body: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
