@@ -259,6 +259,7 @@ fn resource_quota_update(context: &WriteContext<'_>, new: &Value, old: &Value, e
         let list = of["spec"]["scopes"].as_array().into_iter().flatten();
         let mut all: Vec<String> = list.filter_map(Value::as_str).map(str::to_owned).collect();
         all.sort();
+        all.dedup();
         all
     };
     if sorted(new) != sorted(old) {

@@ -153,11 +153,17 @@ fn update_volume(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut E
         let why = "spec.persistentvolumesource is immutable after creation";
         spec.at("persistentvolumesource").forbidden(why, e);
     }
-    spec.at("volumeMode").immutable(&old_spec.at("volumeMode"), e);
+    same_mode(&spec, &old_spec, e);
     if old_spec.has("nodeAffinity") && spec.get("nodeAffinity") != old_spec.get("nodeAffinity") {
         let path = Path::new("nodeAffinity");
         e.invalid(&path, spec.get("nodeAffinity"), "field is immutable");
     }
+}
+
+/// Upstream names the field without its place.
+fn same_mode(spec: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
+    let mode = Node::new(spec.get("volumeMode"), Path::new("volumeMode"));
+    mode.immutable(&old.at("volumeMode"), e);
 }
 
 fn source_of(spec: &Node<'_, '_>) -> Vec<Value> {
@@ -291,7 +297,7 @@ fn update_claim(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Er
         let requests = resources.at(requests);
         requests.at("storage").forbidden("field can not be less than previous value", e);
     }
-    spec.at("volumeMode").immutable(&old_spec.at("volumeMode"), e);
+    same_mode(&spec, &old_spec, e);
 }
 
 fn claim_warnings(new: &Value, _: Option<&Value>) -> Vec<String> {

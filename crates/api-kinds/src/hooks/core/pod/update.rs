@@ -7,7 +7,7 @@ use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
 use api_schema::row::WriteContext;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// An update of a pod or of one of its subresources.
 pub(super) fn validate(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
@@ -278,6 +278,7 @@ fn existing_ephemeral_containers(new: &Value, old: &Value, e: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn causes(new: &Value, old: &Value) -> Vec<String> {
         let mut e = Errors::new();

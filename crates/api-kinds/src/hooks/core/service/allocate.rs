@@ -7,6 +7,7 @@ use api_core::field::{Errors, Path};
 use api_core::names;
 use api_schema::row::{Allocation, Pool, WriteContext};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
@@ -245,6 +246,7 @@ fn node_ports(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors
     let held: Vec<(Option<&str>, Option<u16>)> =
         was["ports"].as_array().into_iter().flatten().map(|p| (protocol(p), number(&p["nodePort"]))).collect();
     let mut taken: Vec<(&str, u16)> = Vec::new();
+    let mut by_number: BTreeMap<Option<i64>, u16> = BTreeMap::new();
     let list = spec.get_mut("ports").and_then(Value::as_array_mut);
     for (i, port) in list.into_iter().flatten().enumerate().filter(|_| any || asked_only) {
         let Some(protocol) = protocol(port) else { continue };
@@ -256,8 +258,16 @@ fn node_ports(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors
         {
             continue;
         }
-        match pool.port(protocol, wanted) {
+        // The same port over two protocols gets one node port, where it is free.
+        let reused = by_number.get(&port["port"].as_i64()).copied().filter(|_| wanted.is_none());
+        let given = match reused {
+            Some(number) if taken.contains(&(protocol, number)) => Ok(number),
+            Some(number) => pool.port(protocol, Some(number)).or_else(|_| pool.port(protocol, None)),
+            None => pool.port(protocol, wanted),
+        };
+        match given {
             Ok(given) => {
+                by_number.entry(port["port"].as_i64()).or_insert(given);
                 taken.push((protocol, given));
                 port["nodePort"] = given.into();
             }

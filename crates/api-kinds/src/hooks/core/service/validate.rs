@@ -25,10 +25,22 @@ pub(super) fn is_external(spec: &Node<'_, '_>) -> bool {
     }
 }
 
+/// Whether allocation got past [`cluster_ips`]; where it did not, upstream says nothing else.
+fn addresses_agree(spec: &Node<'_, '_>) -> bool {
+    let mut own = Errors::new();
+    if spec.text("type") != "ExternalName" {
+        cluster_ips(spec, &mut own);
+    }
+    own.is_empty()
+}
+
 pub(super) fn service(object: &Value, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
     let kind = spec.text("type");
+    if !addresses_agree(&spec) {
+        return;
+    }
     let ports = spec.at("ports");
     if ports.is_empty() && !is_headless(&spec) && kind != "ExternalName" {
         ports.path_required("", e);
@@ -37,9 +49,6 @@ pub(super) fn service(object: &Value, e: &mut Errors) {
     each_port(&spec, e);
     labels::labels(&spec.at("selector"), e);
     session_affinity(&spec, e);
-    if kind != "ExternalName" {
-        cluster_ips(&spec, e);
-    }
     for ip in spec.at("externalIPs").items() {
         if names::parse_ip(ip.str()).is_some() {
             net::not_special(&ip, e);
@@ -150,7 +159,7 @@ fn session_affinity(spec: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-/// Addresses, families and policy agree with each other. Also checked before any are allocated.
+/// Addresses, families and policy agree with each other; checked before any are allocated.
 pub(super) fn cluster_ips(spec: &Node<'_, '_>, e: &mut Errors) {
     let families = spec.at("ipFamilies");
     for (i, family) in families.items().enumerate() {
@@ -253,7 +262,9 @@ fn traffic_policies(spec: &Node<'_, '_>, e: &mut Errors) {
     }
     let internal = spec.at("internalTrafficPolicy");
     if matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer") {
-        internal.required(e);
+        if !internal.present() {
+            internal.path_required("", e);
+        }
     }
     internal.one_of_if_any(&["Cluster", "Local"], e);
 }
@@ -280,7 +291,8 @@ pub(super) fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &m
 
 /// The first address and family stay as long as the service has any.
 fn addresses_stay(new: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
-    if new.text("type") == "ExternalName" || old.text("type") == "ExternalName" {
+    let has_addresses = |s: &Node<'_, '_>| matches!(s.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer");
+    if !has_addresses(new) || !has_addresses(old) || !addresses_agree(new) {
         return;
     }
     for (field, what) in [("clusterIPs", "primary clusterIP"), ("ipFamilies", "primary ipFamily")] {
