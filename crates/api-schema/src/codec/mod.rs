@@ -47,7 +47,7 @@ pub fn decode_as(
     media: Media,
     fields: FieldValidation,
 ) -> Result<Decoded, ApiError> {
-    let target = Root { schema, kind };
+    let target = Root { schema, root, kind };
     let mut reader = Reader::new(schema, root, fields);
     let value = match media {
         Media::Json => {
@@ -74,7 +74,7 @@ pub fn decode_as(
 /// # Errors
 /// 400 as [`decode`], without `body` in its wording.
 pub fn decode_value(row: &Row, value: Value, fields: FieldValidation) -> Result<Decoded, ApiError> {
-    let target = Root { schema: &row.schema, kind: &row.kind };
+    let target = Root { schema: &row.schema, root: row.root, kind: &row.kind };
     let mut reader = Reader::new(&row.schema, row.root, fields);
     let value = reader.root().deserialize(value).unwrap_or(Value::Null);
     let found = target.check_kind(&value, &reader, b"")?;
@@ -137,10 +137,12 @@ impl Root<'_> {
             None => ("", api_version),
         };
         let found = Gvk::new(group, version, if kind.is_empty() { &self.kind.kind } else { kind });
-        if found == *self.kind {
+        let known = self.schema.kinds.get(&found);
+        // Some types, such as the options of a DELETE, belong to every group version.
+        if found == *self.kind || known == Some(&self.root) {
             return Ok(found);
         }
-        if !self.schema.kinds.is_empty() && !self.schema.kinds.contains_key(&found) {
+        if !self.schema.kinds.is_empty() && known.is_none() {
             let why = format!(
                 "no kind {:?} is registered for version {:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
                 found.kind,

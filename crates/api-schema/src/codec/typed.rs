@@ -19,6 +19,8 @@ use std::fmt;
 pub struct Root<'s> {
     /// All types.
     pub schema: &'s Schema,
+    /// Its type.
+    pub root: StructId,
     /// Its kind.
     pub kind: &'s Gvk,
 }
