@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod columns;
 mod convert;
+pub mod eviction;
 pub mod hooks;
 pub mod openapi;
 mod rows;

@@ -94,7 +94,14 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     registry::routing::check(&served, info)?;
     request.served = Some(served.clone());
     match request.info.subresource.as_str() {
-        "" if served.row.storage_prefix.is_empty() => reviews::serve(server, request).await,
+        "" if served.row.storage_prefix.is_empty() => {
+            let Some((taker, subresource)) = server.registry.taker_of(&served.row.kind) else {
+                return reviews::serve(server, request).await;
+            };
+            request.info.resource.clone_from(&taker.row.gvr.resource);
+            request.info.subresource = subresource;
+            registry::routing::serve(server.clone(), taker, request).await
+        }
         "token" => tokens::create(server, request).await,
         sub if proxy::SUBRESOURCES.contains(&sub) => proxy::connect(server, request).await,
         _ => registry::routing::serve(server.clone(), served, request).await,

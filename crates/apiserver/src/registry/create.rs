@@ -1,7 +1,6 @@
 //! POST: a new object.
 
 use super::call::{Call, read_body};
-use super::metadata;
 use super::object;
 use super::options::WriteOptions;
 use super::patching;
@@ -11,6 +10,7 @@ use crate::admission::Operation;
 use api_core::field::Errors;
 use api_core::meta::Meta;
 use api_core::{ApiError, Reason};
+use api_kinds::hooks::meta;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use rand::Rng;
@@ -34,6 +34,7 @@ pub(crate) async fn create_value(call: &Call, mut value: Value, options: &WriteO
     call.complete(&mut value);
     fill_metadata(call, &mut value);
     drop_status(call, &mut value);
+    dedup_owners(call, &mut value);
     patching::managed_update(call, options, None, &mut value);
     insert(call, value, options).await
 }
@@ -81,7 +82,7 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     let (row, registry) = (call.row(), &call.server.registry);
     let mut errors = Errors::new();
     let held = registry.pools.allocate(row, value, None, &mut errors, options.dry_run);
-    metadata::check_create(row, value, &mut errors);
+    meta::validate_create(row, value, &mut errors);
     if let Some(validate) = row.hooks.validate {
         validate(value, &mut errors);
     }
@@ -161,4 +162,26 @@ fn generate_name(base: &str) -> String {
     }
     let suffix: String = (0..5).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect();
     format!("{}{suffix}", &base[..end])
+}
+
+/// Drops repeated owner references, and says so.
+pub(crate) fn dedup_owners(call: &Call, value: &mut Value) {
+    let Some(owners) = value.metadata_mut().get_mut("ownerReferences").and_then(Value::as_array_mut) else { return };
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut repeated: Vec<String> = Vec::new();
+    for owner in owners.drain(..) {
+        if kept.contains(&owner) {
+            repeated.push(owner.get("uid").and_then(Value::as_str).unwrap_or("").to_owned());
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    if !repeated.is_empty() {
+        call.warn([format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            repeated.join(", ")
+        )]);
+    }
 }

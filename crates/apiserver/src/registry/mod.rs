@@ -3,8 +3,8 @@
 pub(crate) mod call;
 mod create;
 mod delete;
+mod eviction;
 mod list;
-mod metadata;
 pub(crate) mod object;
 pub(crate) mod options;
 mod patching;
@@ -203,6 +203,15 @@ impl Registry {
     /// The row of a kind.
     pub(crate) fn by_kind(&self, kind: &Gvk) -> Option<Arc<Served>> {
         self.table.load().rows.iter().find(|s| s.row.kind == *kind).cloned()
+    }
+
+    /// The stored resource with a subresource that takes POSTs of this kind, and the subresource's name.
+    pub(crate) fn taker_of(&self, kind: &Gvk) -> Option<(Arc<Served>, String)> {
+        let table = self.table.load();
+        table.rows.iter().filter(|s| s.cache.is_some()).find_map(|served| {
+            let takes = served.row.subresources.iter().find(|sub| sub.kind == *kind && sub.verbs == ["create"])?;
+            Some((served.clone(), takes.name.clone()))
+        })
     }
 
     /// The lease that a write of this row is bound to; 0 for none.

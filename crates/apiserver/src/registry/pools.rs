@@ -223,5 +223,6 @@ mod tests {
         assert!(c.ip(false, Some("10.0.1.1".parse().expect("ip"))).is_err());
         assert_eq!(c.port("TCP", Some(80)).map_err(|e| e.starts_with("provided port is not in")), Err(true));
         assert_eq!((c.port("TCP", Some(30001)), c.port("UDP", Some(30001))), (Ok(30001), Ok(30001)));
+        assert_eq!(c.port("UDP", Some(30001)), Err("provided port is already allocated".into()));
     }
 }

@@ -3,7 +3,7 @@
 use super::call::{Call, body_media, fields, read_body};
 use super::options::{Validation, WriteOptions};
 use super::txn::Current;
-use super::{object, patching, read, update};
+use super::{eviction, object, patching, read, update};
 use crate::body::Body;
 use api_core::field::{Errors, Path};
 use api_core::meta::Meta;
@@ -28,6 +28,7 @@ pub(crate) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiE
         ("scale", "update") => put_scale(call, body).await,
         ("scale", "patch") => patch_scale(call, body).await,
         ("binding", "create") => post(call, body).await,
+        ("eviction", "create") => eviction::evict(call, body).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }
@@ -117,7 +118,13 @@ async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -
 }
 
 /// Decodes a body of another built-in kind.
-fn decode_as(call: &Call, group: &str, kind: &str, bytes: &[u8], validation: Validation) -> Result<Value, ApiError> {
+pub(crate) fn decode_as(
+    call: &Call,
+    group: &str,
+    kind: &str,
+    bytes: &[u8],
+    validation: Validation,
+) -> Result<Value, ApiError> {
     let gvk = Gvk::new(group, "v1", kind);
     let root = api_kinds::type_of(&gvk).ok_or_else(ApiError::no_such_resource)?;
     let media = body_media(&call.headers)?;
@@ -127,12 +134,16 @@ fn decode_as(call: &Call, group: &str, kind: &str, bytes: &[u8], validation: Val
 }
 
 /// A POST that changes the object as its row says.
-async fn post(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let post = call.row().hooks.post_subresource.ok_or_else(ApiError::method_not_allowed)?;
     let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
     let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
     let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
     let posted = decode_as(&call, &kind.group, &kind.kind, &bytes, options.validation)?;
+    if call.info.name.is_empty() {
+        // A POST to the old collection of such objects names its object in the body.
+        call.info.name = posted.name().to_owned();
+    }
     let edit = |call: &Call, current: Option<&Current>| {
         let current = current.ok_or_else(|| call.not_found())?;
         let mut value = current.value.clone();

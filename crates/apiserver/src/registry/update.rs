@@ -4,12 +4,13 @@ use super::call::{Call, read_body};
 use super::create::{self, check_namespace};
 use super::options::WriteOptions;
 use super::txn::{Attempt, Current};
-use super::{delete, metadata, object, patching};
+use super::{delete, object, patching};
 use crate::Body;
 use crate::admission::Operation;
 use api_core::field::{BadValue, Errors, Path};
 use api_core::meta::Meta;
 use api_core::{ApiError, Reason};
+use api_kinds::hooks::meta;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::Value;
@@ -126,6 +127,7 @@ async fn attempt(
     new.set_meta("resourceVersion", "");
     keep_other_half(call, &mut new, old);
     keep_metadata(&mut new, old);
+    create::dedup_owners(call, &mut new);
     patching::managed_update(call, options, Some(old), &mut new);
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run);
@@ -149,7 +151,15 @@ async fn attempt(
         });
     }
     if current.stored.as_ref() == Some(&stored) || (current.stored.is_none() && &new == old) {
-        return done(&stored, current.revision);
+        if current.is_live {
+            return done(&stored, current.revision);
+        }
+        // Nothing changes as far as the cache knows; the store has the last word.
+        let now = call.server.registry.read_live(key).await?;
+        if now.as_ref().is_some_and(|now| now.revision == current.revision) {
+            return done(&stored, current.revision);
+        }
+        return Ok(Outcome::Lost(now));
     }
     let lease = call.server.registry.lease_for(call.row()).await?;
     match call.server.registry.put(key, current.revision, stored.clone(), lease).await? {
@@ -300,7 +310,7 @@ fn validate<'a>(
     let row = call.row();
     let mut errors = Errors::new();
     let held = call.server.registry.pools.allocate(row, new, Some(old), &mut errors, options.dry_run);
-    metadata::check_update(row, new, old, &mut errors);
+    meta::validate_update(row, new, old, &mut errors);
     match (row.hooks.validate_update, row.hooks.validate) {
         (Some(validate), _) => validate(&call.context(), new, old, &mut errors),
         (None, Some(validate)) => validate(new, &mut errors),
