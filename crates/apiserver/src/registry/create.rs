@@ -107,8 +107,7 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     if options.dry_run {
         return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(stored) };
     }
-    let lease = registry.lease_for(row).await?;
-    match registry.put(&key, 0, stored.clone(), lease).await? {
+    match registry.put(&call.served, &key, 0, stored.clone()).await? {
         Attempt::Done(revision) => {
             held.keep();
             object::with_revision(&stored, revision).map_err(ApiError::internal)

@@ -122,7 +122,7 @@ async fn carry_out(
     };
     if let Some(value) = marked {
         if !options.dry_run && *value != current.value {
-            match registry.put(key, current.revision, object::encode(&value), 0).await? {
+            match registry.put(&call.served, key, current.revision, object::encode(&value)).await? {
                 Attempt::Done(revision) => current.revision = revision,
                 Attempt::Lost(_) => return Ok(None),
             }
@@ -135,7 +135,7 @@ async fn carry_out(
     }
     let mut revision = current.revision;
     if !options.dry_run {
-        match registry.remove(key, current.revision).await? {
+        match registry.remove(&call.served, key, current.revision).await? {
             Attempt::Done(at) => revision = at,
             Attempt::Lost(_) => return Ok(None),
         }

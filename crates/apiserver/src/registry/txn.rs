@@ -1,10 +1,15 @@
 //! The store, as the verbs see it: put if unchanged, delete if unchanged, read the newest.
 
-use super::{Registry, object};
+use super::{Registry, Served, object};
 use api_core::{ApiError, Reason};
 use bytes::Bytes;
 use serde_json::Value;
+use std::time::Duration;
 use store::{Compare, KeyValue, Op, OpResult, Range, StoreError, Txn};
+use tokio::time::Instant;
+
+/// How long the answer to a write waits for the cache.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An object as the store has it.
 #[derive(Debug, Clone)]
@@ -36,18 +41,25 @@ impl Registry {
     }
 
     /// Writes `value` if the key's last write was at `expected`; 0 says that it does not exist.
-    pub(crate) async fn put(&self, key: &str, expected: i64, value: Bytes, lease: i64) -> Result<Attempt, ApiError> {
+    pub(crate) async fn put(
+        &self,
+        served: &Served,
+        key: &str,
+        expected: i64,
+        value: Bytes,
+    ) -> Result<Attempt, ApiError> {
+        let lease = self.lease_for(&served.row).await?;
         let key = Bytes::from(key.to_owned());
-        self.attempt(key.clone(), expected, Op::Put { key, value, lease }).await
+        self.attempt(served, key.clone(), expected, Op::Put { key, value, lease }).await
     }
 
     /// Deletes the key if its last write was at `expected`.
-    pub(crate) async fn remove(&self, key: &str, expected: i64) -> Result<Attempt, ApiError> {
+    pub(crate) async fn remove(&self, served: &Served, key: &str, expected: i64) -> Result<Attempt, ApiError> {
         let key = Bytes::from(key.to_owned());
-        self.attempt(key.clone(), expected, Op::Delete { start: key, end: None }).await
+        self.attempt(served, key.clone(), expected, Op::Delete { start: key, end: None }).await
     }
 
-    async fn attempt(&self, key: Bytes, expected: i64, op: Op) -> Result<Attempt, ApiError> {
+    async fn attempt(&self, served: &Served, key: Bytes, expected: i64, op: Op) -> Result<Attempt, ApiError> {
         let txn = Txn {
             compare: vec![Compare::ModRevision(key.clone(), expected)],
             success: vec![op],
@@ -55,6 +67,7 @@ impl Registry {
         };
         let result = self.store.txn(txn).await.map_err(|e| failed(&e))?;
         if result.succeeded {
+            self.show(served, result.revision).await;
             return Ok(Attempt::Done(result.revision));
         }
         let found = result.results.into_iter().find_map(|r| match r {
@@ -62,6 +75,17 @@ impl Registry {
             _ => None,
         });
         Ok(Attempt::Lost(found.map(live).transpose()?))
+    }
+}
+
+impl Registry {
+    /// Waits until the cache has a write, so that whoever was told of it finds it: admission, authorization, a list from
+    /// the cache. The write is done whether the cache keeps up or not.
+    async fn show(&self, served: &Served, revision: i64) {
+        let Some(cache) = &served.cache else { return };
+        if let Err(error) = cache.wait_until(revision, Instant::now() + SHOW_TIMEOUT).await {
+            tracing::warn!(%error, resource = served.row.gvr.resource, revision, "the cache does not keep up");
+        }
     }
 }
 

@@ -142,7 +142,7 @@ async fn attempt(
         return done(&stored, current.revision);
     }
     if delete::is_due(call.row(), &new, old) {
-        return Ok(match call.server.registry.remove(key, current.revision).await? {
+        return Ok(match call.server.registry.remove(&call.served, key, current.revision).await? {
             Attempt::Done(revision) => {
                 call.server.registry.pools.release(call.row(), old);
                 return done(&stored, revision);
@@ -161,8 +161,7 @@ async fn attempt(
         }
         return Ok(Outcome::Lost(now));
     }
-    let lease = call.server.registry.lease_for(call.row()).await?;
-    match call.server.registry.put(key, current.revision, stored.clone(), lease).await? {
+    match call.server.registry.put(&call.served, key, current.revision, stored.clone()).await? {
         Attempt::Done(revision) => {
             held.keep();
             call.server.registry.pools.release_dropped(call.row(), &new, old);
