@@ -19,7 +19,7 @@ const RING_BYTES_MAX: usize = 8 << 20;
 /// Most changes in the ring.
 const RING_EVENTS_MAX: usize = 8192;
 /// Most events in a batch; one revision may exceed it.
-const BATCH_EVENTS_MAX: usize = 1024;
+const BATCH_EVENTS_MAX: usize = 256;
 
 /// All that one revision changed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::contract::{Event, EventKind, KeyValue, Range, RangeResult, Revision, 
 use crate::hub::{Change, Chunk};
 
 /// Most records in one step of a watch that reads old revisions.
-const CHUNK_RECORDS_MAX: usize = 1024;
+const CHUNK_RECORDS_MAX: usize = 512;
 /// Most bytes of values in such a step; one revision may exceed it.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 

@@ -8,6 +8,7 @@ mod convert;
 mod feed;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,6 +84,8 @@ pub struct Etcd {
 struct Link {
     client: Client,
     timeout: Duration,
+    /// The newest revision that an answer has told of; the feed may lag behind it.
+    seen: AtomicI64,
 }
 
 impl Etcd {
@@ -92,7 +95,7 @@ impl Etcd {
     /// `Unavailable` if it does not answer in time, `Io` if the configuration is not one.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StoreError> {
         let client = Client::connect(&config.endpoints, Some(options(&config))).await.map_err(|e| failure(&e))?;
-        let link = Arc::new(Link { client, timeout: config.request_timeout });
+        let link = Arc::new(Link { client, timeout: config.request_timeout, seen: AtomicI64::new(0) });
         let revision = link.revision().await?;
         let hub = Arc::new(Hub::new(revision));
         let feed = tokio::spawn(feed::run(link.clone(), hub.clone()));
@@ -143,7 +146,13 @@ impl Link {
     async fn revision(&self) -> Result<Revision, StoreError> {
         let options = etcd_client::GetOptions::new().with_count_only();
         let answer = self.answer(self.kv().get("\0", Some(options))).await?;
-        to_revision(answer.header())
+        let revision = to_revision(answer.header())?;
+        self.saw(revision);
+        Ok(revision)
+    }
+
+    fn saw(&self, revision: Revision) {
+        self.seen.fetch_max(revision, Ordering::AcqRel);
     }
 
     /// Reads a range in pages, all at the revision of the first.
@@ -173,6 +182,7 @@ impl Link {
             let first = result.revision == 0;
             if first {
                 result.revision = to_revision(answer.header())?;
+                self.saw(result.revision);
                 result.count = usize::try_from(answer.count()).unwrap_or_default();
                 page.revision = if range.revision == 0 { result.revision } else { range.revision };
             }
@@ -226,12 +236,18 @@ impl Store for Etcd {
             check::txn(&txn, self.request_bytes_max)?;
             let lease = convert::first_lease(&txn);
             let answer = self.link.answer(self.link.kv().txn(txn_request(txn))).await;
-            txn_result(&answer.map_err(|error| convert::with_lease(error, lease))?)
+            let result = txn_result(&answer.map_err(|error| convert::with_lease(error, lease))?)?;
+            self.link.saw(result.revision);
+            Ok(result)
         }
         .boxed()
     }
 
-    fn watch(&self, request: WatchRequest) -> BoxStream<'static, Result<WatchBatch, StoreError>> {
+    fn watch(&self, mut request: WatchRequest) -> BoxStream<'static, Result<WatchBatch, StoreError>> {
+        if request.from_revision <= 0 {
+            // Not what this store has already told of.
+            request.from_revision = self.hub.published().max(self.link.seen.load(Ordering::Acquire)) + 1;
+        }
         self.hub.watch(Arc::new(Old(self.link.clone())), request)
     }
 

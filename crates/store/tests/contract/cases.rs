@@ -24,6 +24,7 @@ pub async fn all(store: &dyn Store) {
     watch_of_a_future_revision(store).await;
     watch_progress(store).await;
     watch_under_concurrent_writes(store).await;
+    watch_far_behind(store).await;
     large_values_and_ranges(store).await;
     leases(store).await;
     lease_expires(store).await;
@@ -344,6 +345,30 @@ async fn watch_under_concurrent_writes(store: &dyn Store) {
             assert_eq!(pair[0].kv.value, pair[1].kv.value);
         }
     }
+}
+
+/// More than any ring holds, while more is written.
+async fn watch_far_behind(store: &dyn Store) {
+    const WRITES: usize = 130;
+    let base = store.revision().await.expect("a revision");
+    let write = |from: usize| async move {
+        for write in from..from + WRITES {
+            txn(store, (0..100).map(|n| put_op(&format!("far/{n}"), &write.to_string())).collect()).await;
+        }
+    };
+    let mut early = store.watch(WatchRequest::prefix(b("far/7"), base + 1));
+    write(0).await;
+    let mut late = store.watch(WatchRequest::prefix(b("far/"), base + 1));
+    let watch = async {
+        for (watch, keys) in [(&mut late, 100), (&mut early, 11)] {
+            let seen = events(watch, 2 * WRITES * keys).await;
+            for (at, revision) in seen.chunks(keys).enumerate() {
+                assert!(revision.iter().all(|event| event.kv.mod_revision == base + 1 + at as i64));
+                assert!(revision.iter().all(|event| text(&event.kv.value) == at.to_string()));
+            }
+        }
+    };
+    futures::future::join(write(WRITES), watch).await;
 }
 
 async fn large_values_and_ranges(store: &dyn Store) {

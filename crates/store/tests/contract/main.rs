@@ -94,7 +94,7 @@ fn etcd_watch_tells_of_a_gap() {
 #[test]
 fn embedded_behaves_like_the_model() {
     let runtime = runtime();
-    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 120, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&model::steps(), |steps| {
         let dir = tempfile::tempdir().expect("a directory");
         let open = || Embedded::open(dir.path().join("state"), Limits::default()).expect("a store");
