@@ -12,3 +12,4 @@ pub mod openapi;
 pub mod row;
 mod scalar;
 pub mod schema;
+pub mod structural;

@@ -1,12 +1,32 @@
 //! Kinds of the group apiextensions.k8s.io.
 
 use super::fill::Fill;
-use api_schema::row::Hooks;
-use serde_json::Value;
+use api_core::names;
+use api_schema::row::{Hooks, WriteContext};
+use serde_json::{Value, json};
+
+mod definition;
+mod openapi;
+mod rules;
+mod structural;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "CustomResourceDefinition" => &const { Hooks { default: Some(default_definition), ..Hooks::NONE } },
+        "CustomResourceDefinition" => {
+            &const {
+                Hooks {
+                    default: Some(default_definition),
+                    prepare_create: Some(prepare_create),
+                    prepare_update: Some(prepare_update),
+                    validate: Some(definition::validate),
+                    validate_update: Some(definition::validate_update),
+                    validate_name: Some(names::name_is_dns_subdomain),
+                    has_generation: true,
+                    unconditional_update: false,
+                    ..Hooks::NONE
+                }
+            }
+        }
         _ => &Hooks::NONE,
     }
 }
@@ -15,11 +35,43 @@ fn default_definition(object: &mut Value) {
     let spec = object.make("spec");
     let names = spec.make("names");
     let kind = names.text("kind").to_owned();
-    names.fill("singular", kind.to_lowercase());
-    names.fill("listKind", format!("{kind}List"));
-    let conversion = spec.make("conversion");
-    conversion.fill_zero("strategy", "None");
-    conversion.with("webhook", |webhook| {
-        webhook.with("clientConfig", |client| client.with("service", |service| service.fill("port", 443)));
+    for (field, value) in [("singular", kind.to_lowercase()), ("listKind", format!("{kind}List"))] {
+        if !kind.is_empty() && names.text(field).is_empty() {
+            names[field] = value.into();
+        }
+    }
+    if spec.lacks("conversion") {
+        spec["conversion"] = json!({"strategy": "None"});
+    }
+    spec.with("conversion", |conversion| {
+        conversion.with("webhook", |webhook| {
+            webhook.with("clientConfig", |client| client.with("service", |service| service.fill("port", 443)));
+        });
     });
+}
+
+/// Nothing is accepted yet, and what is stored will be stored in one version.
+fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
+    let mut status = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}});
+    status["storedVersions"] = storage_versions(object).map(Value::from).collect();
+    object["status"] = status;
+}
+
+fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    new.keep_other_half(context.subresource, old);
+    if context.subresource == "status" {
+        return;
+    }
+    let stored: Vec<String> = storage_versions(new).map(str::to_owned).collect();
+    let Some(Value::Array(known)) = new.pointer_mut("/status/storedVersions") else { return };
+    for version in stored {
+        if !known.iter().any(|v| *v == version) {
+            known.push(version.into());
+        }
+    }
+}
+
+fn storage_versions(object: &Value) -> impl Iterator<Item = &str> {
+    let versions = object.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    versions.filter(|v| v["storage"] == true).map(|v| v.text("name"))
 }

@@ -83,7 +83,7 @@ fn validate_rule(rule: &Node<'_, '_>, e: &mut Errors) {
         subjects.items().for_each(|s| subject(&s, e));
     }
     let (resources, urls) = (rule.at("resourceRules"), rule.at("nonResourceRules"));
-    if resources.len() == 0 && urls.len() == 0 {
+    if resources.is_empty() && urls.is_empty() {
         rule.path_required("at least one of resourceRules and nonResourceRules has to be non-empty", e);
     }
     for item in resources.items() {
@@ -186,7 +186,7 @@ fn resource_rule(rule: &Node<'_, '_>, e: &mut Errors) {
         wildcard_alone(&list, others, e);
     }
     let namespaces = rule.at("namespaces");
-    if namespaces.len() == 0 && !rule.at("clusterScope").is_true() {
+    if namespaces.is_empty() && !rule.at("clusterScope").is_true() {
         let why = "resource rules that are not cluster scoped must supply at least one namespace";
         return namespaces.path_required(why, e);
     }

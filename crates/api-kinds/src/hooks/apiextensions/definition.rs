@@ -1,0 +1,341 @@
+//! Rules of a custom resource definition, except those of its schemas.
+//!
+//! Upstream checks the form that it had before it had versions: what is the same for all versions is reported as if it
+//! stood beside them.
+
+use super::{openapi, structural};
+use crate::hooks::admissionregistration::webhooks::{webhook_service, webhook_url};
+use crate::hooks::check::Node;
+use api_core::field::Errors;
+use api_core::names;
+use api_schema::row::WriteContext;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+const COLUMN_FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+const WARNING_BYTES_MAX: usize = 256;
+
+pub(super) fn validate(object: &Value, e: &mut Errors) {
+    let root = Node::root(object);
+    let spec = root.at("spec");
+    names_of(&root, e);
+    validate_spec(&spec, e);
+    stored_versions(&root, e);
+    approval(&root, &spec, e);
+    let preserve = spec.at("preserveUnknownFields");
+    if preserve.is_true() {
+        let why =
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        preserve.invalid(why, e);
+    }
+}
+
+/// What has been established keeps its scope and kind; its group and plural name are its own name.
+pub(super) fn validate_update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    if context.subresource == "status" {
+        return stored_versions(&Node::root(new), e);
+    }
+    validate(new, e);
+    let (new_root, old_root) = (Node::root(new), Node::root(old));
+    let (spec, old_spec) = (new_root.at("spec"), old_root.at("spec"));
+    let (given, had) = (spec.at("names"), old_spec.at("names"));
+    let established = old["status"]["conditions"]
+        .as_array()
+        .is_some_and(|conditions| conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True"));
+    if established {
+        spec.at("scope").immutable(&old_spec.at("scope"), e);
+        given.at("kind").immutable(&had.at("kind"), e);
+    }
+    spec.at("group").immutable(&old_spec.at("group"), e);
+    given.at("plural").immutable(&had.at("plural"), e);
+}
+
+fn names_of(root: &Node<'_, '_>, e: &mut Errors) {
+    let (meta, spec) = (root.at("metadata"), root.at("spec"));
+    let name = format!("{}.{}", spec.at("names").text("plural"), spec.text("group"));
+    for field in ["generateName", "name"] {
+        let given = meta.at(field);
+        if !given.is_empty() && given.str() != name {
+            given.invalid("must be spec.names.plural+\".\"+spec.group", e);
+        }
+    }
+}
+
+fn joined(node: &Node<'_, '_>, prefix: &str, wrong: &[String], e: &mut Errors) {
+    if !wrong.is_empty() {
+        e.invalid(&node.path, node.str(), &format!("{prefix}{}", wrong.join(",")));
+    }
+}
+
+/// One of `accepted`; something is required.
+fn enumerated(node: &Node<'_, '_>, accepted: &[&str], e: &mut Errors) {
+    if node.required(e) {
+        node.one_of(accepted, e);
+    }
+}
+
+fn validate_spec(spec: &Node<'_, '_>, e: &mut Errors) {
+    let group = spec.at("group");
+    if group.required(e) {
+        let mut wrong = names::is_dns1123_subdomain(group.str());
+        if wrong.is_empty() && !group.str().contains('.') {
+            wrong.push("should be a domain with at least one dot".into());
+        }
+        joined(&group, "", &wrong, e);
+    }
+    enumerated(&spec.at("scope"), &["Cluster", "Namespaced"], e);
+    versions(spec, e);
+    let given = spec.at("names");
+    for field in ["plural", "singular", "kind", "listKind"] {
+        given.at(field).required(e);
+    }
+    resource_names(&given, e);
+    let conversion = spec.at("conversion");
+    if conversion.present() {
+        validate_conversion(&conversion, e);
+    }
+}
+
+fn resource_names(names: &Node<'_, '_>, e: &mut Errors) {
+    for field in ["plural", "singular"] {
+        let name = names.at(field);
+        if !name.is_empty() {
+            joined(&name, "", &names::is_dns1035_label(name.str()), e);
+        }
+    }
+    for field in ["kind", "listKind"] {
+        let name = names.at(field);
+        if !name.is_empty() {
+            let wrong = names::is_dns1035_label(&name.str().to_lowercase());
+            joined(&name, "may have mixed case, but should otherwise match: ", &wrong, e);
+        }
+    }
+    for list in ["shortNames", "categories"] {
+        for name in names.at(list).items() {
+            joined(&name, "", &names::is_dns1035_label(name.str()), e);
+        }
+    }
+    let kind = names.text("kind");
+    if !kind.is_empty() && kind == names.text("listKind") {
+        names.at("listKind").invalid("kind and listKind may not be the same", e);
+    }
+}
+
+fn versions(spec: &Node<'_, '_>, e: &mut Errors) {
+    let list = spec.at("versions");
+    let mut seen = BTreeSet::new();
+    let mut unique = true;
+    for version in list.items() {
+        let name = version.at("name");
+        unique &= seen.insert(name.str());
+        joined(&name, "", &names::is_dns1035_label(name.str()), e);
+        warning(&version, e);
+    }
+    if !unique {
+        list.invalid("must contain unique version names", e);
+    }
+    if list.items().filter(|v| v.at("storage").is_true()).count() != 1 {
+        list.invalid("must have exactly one version marked as storage version", e);
+    }
+    if let Some(first) = list.items().next() {
+        let wrong = names::is_dns1035_label(first.text("name"));
+        if !first.text("name").is_empty() && !wrong.is_empty() {
+            e.invalid(&spec.path.child("version"), first.text("name"), &wrong.join(","));
+        }
+    }
+    schemas(spec, &list, e);
+    aspect(spec, &list, "subresources", "subresources", |at| {
+        let scale = at.at("scale");
+        if scale.present() {
+            validate_scale(at, &scale, e);
+        }
+    });
+    aspect(spec, &list, "additionalPrinterColumns", "additionalPrinterColumns", |columns| {
+        columns.items().for_each(|c| column(&c, e));
+    });
+}
+
+/// Visits a part of all versions: once beside them if it is the same for all, else in each.
+fn aspect<'v>(
+    spec: &Node<'v, '_>,
+    versions: &Node<'v, '_>,
+    field: &str,
+    common: &str,
+    mut visit: impl FnMut(&Node<'v, '_>),
+) {
+    let mut all = versions.items().map(|v| v.get(field));
+    let Some(first) = all.next() else { return };
+    if all.all(|other| other == first) {
+        return visit(&Node::new(first, spec.path.child(common)));
+    }
+    versions.items().for_each(|version| visit(&version.at(field)));
+}
+
+fn schemas(spec: &Node<'_, '_>, versions: &Node<'_, '_>, e: &mut Errors) {
+    for version in versions.items() {
+        let schema = version.at("schema");
+        if !schema.has("openAPIV3Schema") {
+            schema.at("openAPIV3Schema").path_required("schemas are required", e);
+        }
+    }
+    let status = versions.items().any(|v| v.at("subresources").has("status"));
+    aspect(spec, versions, "schema", "validation", |validation| {
+        let schema = validation.at("openAPIV3Schema");
+        if !schema.present() {
+            return;
+        }
+        openapi::validate_root(&schema, status, e);
+        let before = e.len();
+        structural::validate(&schema, e);
+        if e.len() == before {
+            structural::validate_defaults(&schema, true, e);
+        }
+    });
+}
+
+fn warning(version: &Node<'_, '_>, e: &mut Errors) {
+    let warning = version.at("deprecationWarning");
+    if !warning.present() {
+        return;
+    }
+    if !version.at("deprecated").is_true() {
+        warning.invalid("can only be set for deprecated versions", e);
+    }
+    if warning.str().is_empty() {
+        warning.invalid("must not be an empty string", e);
+    }
+    if warning.str().len() > WARNING_BYTES_MAX {
+        warning.invalid(&format!("must be <= {WARNING_BYTES_MAX} characters long"), e);
+    }
+    if let Some(at) = warning.str().find(char::is_control) {
+        let why = format!("must only contain printable UTF-8 characters; non-printable character found at index {at}");
+        warning.invalid(&why, e);
+    }
+}
+
+fn simple_path(node: &Node<'_, '_>, e: &mut Errors) -> bool {
+    let good = node.str().starts_with('.');
+    if !good {
+        node.invalid("must be a simple json path starting with .", e);
+    }
+    good
+}
+
+fn validate_scale(subresources: &Node<'_, '_>, scale: &Node<'_, '_>, e: &mut Errors) {
+    for (field, roots, why) in [
+        ("specReplicasPath", &[".spec."][..], "should be a json path under .spec"),
+        ("statusReplicasPath", &[".status."][..], "should be a json path under .status"),
+        ("labelSelectorPath", &[".spec.", ".status."][..], "should be a json path under either .spec or .status"),
+    ] {
+        let name = format!("scale.{field}");
+        let path = Node::new(scale.get(field), subresources.path.child(&name));
+        if path.is_empty() {
+            if field != "labelSelectorPath" {
+                path.path_required("", e);
+            }
+        } else if simple_path(&path, e) && !roots.iter().any(|root| path.str().starts_with(root)) {
+            path.invalid(why, e);
+        }
+    }
+}
+
+fn column(column: &Node<'_, '_>, e: &mut Errors) {
+    column.at("name").required(e);
+    let one_of = |node: &Node<'_, '_>, accepted: &[&str], e: &mut Errors| {
+        let why = format!("must be one of {}", accepted.join(","));
+        if node.is_empty() {
+            node.path_required(&why, e);
+        } else if !accepted.contains(&node.str()) {
+            node.invalid(&why, e);
+        }
+    };
+    one_of(&column.at("type"), &COLUMN_TYPES, e);
+    if !column.at("format").is_empty() {
+        one_of(&column.at("format"), &COLUMN_FORMATS, e);
+    }
+    let path = Node::new(column.get("jsonPath"), column.path.child("JSONPath"));
+    if path.required(e) {
+        simple_path(&path, e);
+    }
+}
+
+fn validate_conversion(conversion: &Node<'_, '_>, e: &mut Errors) {
+    enumerated(&conversion.at("strategy"), &["None", "Webhook"], e);
+    let webhook = conversion.at("webhook");
+    let client = Node::new(webhook.get("clientConfig"), conversion.path.child("webhookClientConfig"));
+    let versions =
+        Node::new(webhook.get("conversionReviewVersions"), conversion.path.child("conversionReviewVersions"));
+    if conversion.text("strategy") != "Webhook" {
+        for node in [client, versions] {
+            if !node.is_empty() {
+                node.forbidden("should not be set when strategy is not set to Webhook", e);
+            }
+        }
+        return;
+    }
+    if client.present() {
+        let (url, service) = (client.at("url"), client.at("service"));
+        match (url.present(), service.present()) {
+            (true, false) => webhook_url(&url, e),
+            (false, true) => webhook_service(&service, e),
+            _ => client.path_required("exactly one of url or service is required", e),
+        }
+    } else {
+        client.path_required("required when strategy is set to Webhook", e);
+    }
+    if versions.is_empty() {
+        return versions.path_required("", e);
+    }
+    let mut seen = BTreeSet::new();
+    for version in versions.items() {
+        if seen.insert(version.str()) {
+            version.text_is(names::is_dns1035_label, e);
+        } else {
+            version.invalid("duplicate version", e);
+        }
+    }
+    if !seen.iter().any(|v| REVIEW_VERSIONS.contains(v)) {
+        versions.invalid("must include at least one of v1, v1beta1", e);
+    }
+}
+
+fn stored_versions(root: &Node<'_, '_>, e: &mut Errors) {
+    let (spec, status) = (root.at("spec"), root.at("status"));
+    let (versions, stored) = (spec.at("versions"), status.at("storedVersions"));
+    if stored.is_empty() {
+        return stored.invalid("must have at least one stored version", e);
+    }
+    let has = |name: &str| stored.items().any(|s| s.str() == name);
+    for version in versions.items().filter(|v| v.at("storage").is_true() && !has(v.text("name"))) {
+        stored.invalid(&format!("must have the storage version {}", version.text("name")), e);
+    }
+    for name in stored.items() {
+        if !versions.items().any(|v| v.text("name") == name.str()) {
+            name.invalid("must appear in spec.versions", e);
+        }
+    }
+}
+
+/// Groups of the community need its approval.
+fn approval(root: &Node<'_, '_>, spec: &Node<'_, '_>, e: &mut Errors) {
+    const ANNOTATION: &str = "api-approved.kubernetes.io";
+    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let group = spec.text("group");
+    let of_community = |domain: &str| group == domain || group.strip_suffix(domain).is_some_and(|g| g.ends_with('.'));
+    if !of_community("k8s.io") && !of_community("kubernetes.io") {
+        return;
+    }
+    let meta = root.at("metadata");
+    let annotations = meta.at("annotations");
+    let annotation = annotations.key(ANNOTATION);
+    let why = format!("protected groups must have approval annotation {ANNOTATION:?}");
+    if !annotation.present() {
+        return annotation.path_required(&format!("{why}, {SEE}"), e);
+    }
+    let url = annotation.str().split_once("://").is_some_and(|(s, host)| !s.is_empty() && !host.is_empty());
+    if !url && !annotation.str().starts_with("unapproved") {
+        annotation.invalid(&format!("{why} with either a URL or a reason starting with \"unapproved\", {SEE}"), e);
+    }
+}

@@ -1,0 +1,267 @@
+//! Rules of the schemas in a definition that hold before they are seen as structural.
+
+use super::rules;
+use crate::hooks::check::Node;
+use api_core::field::Errors;
+use std::collections::BTreeSet;
+
+const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
+
+/// What may stand at the root if `status` is a subresource.
+const AT_ROOT: [&str; 24] = [
+    "description",
+    "type",
+    "format",
+    "title",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "required",
+    "items",
+    "properties",
+    "externalDocs",
+    "example",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
+    "nullable",
+    "default",
+];
+
+/// Checks the schema of a version.
+pub(super) fn validate_root(schema: &Node<'_, '_>, status_subresource: bool, e: &mut Errors) {
+    if status_subresource {
+        let kind = schema.at("type");
+        if !kind.is_empty() && kind.str() != "object" {
+            let why =
+                "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+            kind.invalid(why, e);
+        }
+        let fields = schema.value.as_object().into_iter().flatten();
+        if fields.into_iter().any(|(name, _)| !AT_ROOT.contains(&name.as_str())) {
+            let why = format!(
+                "only [{}] fields are allowed at the root of the schema if the status subresource is enabled",
+                AT_ROOT[..22].join(" ")
+            );
+            schema.invalid(&why, e);
+        }
+    }
+    if schema.at("nullable").is_true() {
+        schema.at("nullable").forbidden("nullable cannot be true at the root", e);
+    }
+    let mut walk = Walk { e: Errors::new(), cel: Errors::new() };
+    walk.schema(schema, Place { root: true, no_defaults: "" });
+    e.extend(walk.e);
+    e.extend(walk.cel);
+}
+
+/// Where a schema stands.
+#[derive(Clone, Copy)]
+struct Place {
+    root: bool,
+    /// Why defaults are not allowed here; empty if they are.
+    no_defaults: &'static str,
+}
+
+struct Walk {
+    e: Errors,
+    /// Errors of expressions, which do not keep others from being compiled.
+    cel: Errors,
+}
+
+impl Walk {
+    fn schema(&mut self, schema: &Node<'_, '_>, place: Place) {
+        let before = self.e.len();
+        self.standard(schema, place);
+        if schema.at("uniqueItems").is_true() {
+            let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+            schema.at("uniqueItems").forbidden(why, &mut self.e);
+        }
+        self.children(schema, place);
+        self.extensions(schema);
+        self.map_keys(schema);
+        let validations = schema.at("x-kubernetes-validations");
+        for rule in validations.items() {
+            rules::validate(&rule, schema, &mut self.e);
+        }
+        if self.e.len() == before {
+            for rule in validations.items() {
+                rules::compile(&rule, schema, place.root, &mut self.cel);
+            }
+        }
+    }
+
+    fn standard(&mut self, schema: &Node<'_, '_>, place: Place) {
+        let e = &mut self.e;
+        if schema.has("default") && !place.no_defaults.is_empty() {
+            schema.at("default").forbidden(&format!("must not be set {}", place.no_defaults), e);
+        }
+        for field in ["id", "patternProperties", "definitions", "dependencies", "$ref"] {
+            if !schema.at(field).is_empty() {
+                schema.at(field).forbidden(&format!("{field} is not supported"), e);
+            }
+        }
+        let kind = schema.at("type");
+        if kind.str() == "null" {
+            kind.forbidden("type cannot be set to null, use nullable as an alternative", e);
+        } else if !kind.is_empty() {
+            kind.one_of(&TYPES, e);
+        }
+        if schema.get("items").is_array() {
+            schema.at("items").forbidden("items must be a schema object and not an array", e);
+        }
+    }
+
+    fn children(&mut self, schema: &Node<'_, '_>, place: Place) {
+        let below = Place { root: false, ..place };
+        let additional = schema.at("additionalProperties");
+        let properties = schema.at("properties");
+        if additional.present() && !properties.is_empty() && !additional.is_true() {
+            additional.forbidden("additionalProperties and properties are mutual exclusive", &mut self.e);
+        }
+        if additional.value.is_object() {
+            self.schema(&additional, below);
+        }
+        let is_resource = place.root || schema.at("x-kubernetes-embedded-resource").is_true();
+        for (name, property) in properties.entries() {
+            let no_defaults = match name {
+                "metadata" if place.root => "in top-level metadata",
+                "apiVersion" | "kind" if is_resource => "in apiVersion and kind",
+                _ => place.no_defaults,
+            };
+            self.schema(&property, Place { no_defaults, ..below });
+        }
+        for field in ["not", "items"] {
+            if schema.get(field).is_object() {
+                self.schema(&schema.at(field), below);
+            }
+        }
+        for field in ["allOf", "oneOf", "anyOf"] {
+            for item in schema.at(field).items() {
+                self.schema(&item, below);
+            }
+        }
+    }
+
+    fn extensions(&mut self, schema: &Node<'_, '_>) {
+        let e = &mut self.e;
+        let preserve = schema.at("x-kubernetes-preserve-unknown-fields");
+        if preserve.present() && !preserve.is_true() {
+            preserve.invalid("must be true or undefined", e);
+        }
+        let kind = schema.at("type");
+        for (field, wanted, values) in [
+            ("x-kubernetes-map-type", "object", &["atomic", "granular"][..]),
+            ("x-kubernetes-list-type", "array", &["atomic", "set", "map"][..]),
+        ] {
+            let extension = schema.at(field);
+            if !extension.present() {
+                continue;
+            }
+            let why = format!("must be {wanted} if {field} is specified");
+            if kind.is_empty() {
+                kind.path_required(&why, e);
+            } else if kind.str() != wanted {
+                kind.invalid(&why, e);
+            }
+            extension.one_of(values, e);
+        }
+        let items = schema.at("items");
+        if kind.str() == "array" && schema.text("x-kubernetes-list-type") == "set" && items.value.is_object() {
+            let (field, required) = match items.text("type") {
+                "array" => ("x-kubernetes-list-type", false),
+                "object" => ("x-kubernetes-map-type", true),
+                _ => return,
+            };
+            let of_item = items.at(field);
+            if of_item.str() != "atomic" && (required || of_item.present()) {
+                of_item.invalid("must be atomic as item of a list with x-kubernetes-list-type=set", e);
+            }
+        }
+    }
+
+    fn map_keys(&mut self, schema: &Node<'_, '_>) {
+        let e = &mut self.e;
+        let (list_type, keys) = (schema.at("x-kubernetes-list-type"), schema.at("x-kubernetes-list-map-keys"));
+        let items = schema.at("items");
+        if keys.is_empty() {
+            if list_type.str() == "map" {
+                keys.path_required("must not be empty if x-kubernetes-list-type is map", e);
+            }
+        } else {
+            let why = "must be map if x-kubernetes-list-map-keys is non-empty";
+            if !list_type.present() {
+                list_type.path_required(why, e);
+            } else if list_type.str() != "map" {
+                list_type.invalid(why, e);
+            }
+            item_keys(&keys, &items, e);
+        }
+        if ["set", "map"].contains(&list_type.str()) && items.value.is_object() {
+            required_keys(list_type.str(), &keys, &items, e);
+        }
+    }
+}
+
+/// Keys must be scalar properties of the items, each named once.
+fn item_keys(keys: &Node<'_, '_>, items: &Node<'_, '_>, e: &mut Errors) {
+    if !items.present() {
+        return items.path_required("must have a schema if x-kubernetes-list-map-keys is non-empty", e);
+    }
+    if !items.value.is_object() {
+        return items.invalid("must only have a single schema if x-kubernetes-list-map-keys is non-empty", e);
+    }
+    let kind = items.at("type");
+    if kind.str() != "object" {
+        let why = "must be object if parent array's x-kubernetes-list-map-keys is non-empty";
+        return e.invalid(&kind.path, kind.str(), why);
+    }
+    let properties = items.at("properties");
+    let mut seen = BTreeSet::new();
+    for key in keys.items() {
+        let property = properties.key(key.str());
+        if !property.present() {
+            keys.invalid("entries must all be names of item properties", e);
+        } else if ["array", "object"].contains(&property.text("type")) {
+            let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
+            property.at("type").invalid(why, e);
+        }
+        if !seen.insert(key.str()) {
+            keys.invalid("must not contain duplicate entries", e);
+        }
+    }
+}
+
+/// Items and keys may not be null, and keys may not be absent.
+fn required_keys(list_type: &str, keys: &Node<'_, '_>, items: &Node<'_, '_>, e: &mut Errors) {
+    let nullable = items.at("nullable");
+    if nullable.is_true() {
+        nullable.forbidden(&format!("cannot be nullable when x-kubernetes-list-type is {list_type}"), e);
+    }
+    if list_type != "map" {
+        return;
+    }
+    let properties = items.at("properties");
+    for key in keys.items() {
+        let property = properties.key(key.str());
+        if !property.present() {
+            continue;
+        }
+        let required = items.at("required").items().any(|r| r.str() == key.str());
+        let because = "this property is in x-kubernetes-list-map-keys, so it";
+        if !required && !property.has("default") {
+            let default = property.at("default");
+            default.path_required(&format!("{because} must have a default or be a required property"), e);
+        }
+        if property.at("nullable").is_true() {
+            property.at("nullable").forbidden(&format!("{because} cannot be nullable"), e);
+        }
+    }
+}
