@@ -111,11 +111,13 @@ pub struct Model {
     compacted: Revision,
     log: Vec<(Revision, String, Option<Held>)>,
     puts: usize,
+    /// A deletion at the compacted revision itself.
+    pub forgets_deletions: bool,
 }
 
 impl Model {
     pub fn new(prefix: String, revision: Revision) -> Self {
-        Self { prefix, revision, compacted: 0, log: Vec::new(), puts: 0 }
+        Self { prefix, revision, compacted: 0, log: Vec::new(), puts: 0, forgets_deletions: false }
     }
 
     /// Forgets what was before.
@@ -407,7 +409,7 @@ pub async fn take(model: &mut Model, store: &dyn Store, step: &Step) -> Result<(
         }
         Step::Watch { range, back } => {
             let from_revision = (model.revision - back).max(1);
-            if from_revision == model.compacted {
+            if from_revision == model.compacted && model.forgets_deletions {
                 // etcd 3.4 forgets a deletion at the compacted revision itself (issue 19179).
                 return Ok(());
             }

@@ -401,9 +401,11 @@ fn compaction_erases_what_nobody_can_read() {
     let path = dir.path().join("state");
     let store = Embedded::open(&path, Limits::default()).expect("a store");
     runtime().block_on(async {
-        for n in 0..3000 {
-            put(&store, &format!("k/{}", n % 10), &n.to_string()).await.expect("a write");
-        }
+        let puts = (0..3000).map(|n| {
+            let store = &store;
+            async move { put(store, &format!("k/{}", n % 10), &n.to_string()).await.expect("a write") }
+        });
+        futures::future::join_all(puts).await;
         txn(&store, vec![Op::Delete { start: "k/0".into(), end: None }]).await.expect("a write");
         let last = put(&store, "k/1", "last").await.expect("a write");
         store.compact(last).await.expect("compaction");
