@@ -6,6 +6,7 @@ use crate::authz::{Authorizer, feed};
 use crate::body::{self, Body};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::proxy::Dialer;
 use crate::query::Query;
 use crate::registry::{Registry, Served};
 use crate::request_info::RequestInfo;
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) admission: Admission,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) dialer: Dialer,
     pub(crate) reading: Semaphore,
     pub(crate) writing: Semaphore,
     /// Cancelled when the server drains: watches end, background work ends.
@@ -101,6 +103,7 @@ impl Server {
             admission: Admission::new(registry.clone(), authorizer.clone()),
             authorizer,
             authenticator,
+            dialer: Dialer::new(&config).map_err(BuildError::Credentials)?,
             metrics: Arc::new(Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?),
             reading: Semaphore::new(config.limits.inflight_reading_max),
             writing: Semaphore::new(config.limits.inflight_writing_max),
