@@ -58,14 +58,17 @@ pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
             }
             schema.structs.push(ty);
         } else if let Some(rest) = line.strip_prefix(' ') {
-            let ty = schema.structs.last_mut().expect("a field belongs to a type");
-            ty.fields.push(field(&shapes, rest));
+            let id = schema.structs.len().checked_sub(1).expect("a field belongs to a type");
+            let fields = &mut schema.structs[id].fields;
+            // Fields come sorted by name, so this is the place that it keeps.
+            if let Some(name) = rest.split(' ').find_map(|word| word.strip_prefix("go=")) {
+                schema.go_types.insert((StructId::try_from(id).expect("few types"), fields.len()), name.into());
+            }
+            fields.push(field(&shapes, rest));
         }
     }
     granular(&mut schema);
-    for ty in &mut schema.structs {
-        ty.fields.sort_by(|a, b| a.name.cmp(&b.name));
-    }
+    debug_assert!(schema.structs.iter().all(|ty| ty.fields.is_sorted_by(|a, b| a.name < b.name)));
     (schema, by_name)
 }
 

@@ -14,6 +14,8 @@ pub struct Schema {
     pub structs: Vec<StructType>,
     /// Kinds that have a type here; a body of another kind is refused as unknown. Empty: nothing is known of others.
     pub kinds: BTreeMap<Gvk, StructId>,
+    /// What Go calls the type of a field (by its place in its struct) where the shape does not tell. For errors.
+    pub go_types: BTreeMap<(StructId, usize), String>,
 }
 
 impl Schema {

@@ -8,14 +8,14 @@ const YEAR: i64 = 365 * DAY;
 /// Seconds as upstream's `HumanDuration` prints them. A second in the future passes for now, since clocks differ.
 pub fn human(seconds: i64) -> String {
     match seconds {
-        ..=-2 => "<invalid>".into(),
+        i64::MIN..=-2 => "<invalid>".into(),
         -1 => "0s".into(),
         0..120 => format!("{seconds}s"),
-        ..600 => two(seconds, MINUTE, "m", 1, "s"),
-        ..10_800 => format!("{}m", seconds / MINUTE),
-        ..28_800 => two(seconds, HOUR, "h", MINUTE, "m"),
-        ..172_800 => format!("{}h", seconds / HOUR),
-        ..691_200 => two(seconds, DAY, "d", HOUR, "h"),
+        120..600 => two(seconds, MINUTE, "m", 1, "s"),
+        600..10_800 => format!("{}m", seconds / MINUTE),
+        10_800..28_800 => two(seconds, HOUR, "h", MINUTE, "m"),
+        28_800..172_800 => format!("{}h", seconds / HOUR),
+        172_800..691_200 => two(seconds, DAY, "d", HOUR, "h"),
         _ if seconds < 2 * YEAR => format!("{}d", seconds / DAY),
         _ if seconds < 8 * YEAR => two(seconds, YEAR, "y", DAY, "d"),
         _ => format!("{}y", seconds / YEAR),

@@ -39,8 +39,9 @@ pub struct Reader<'s> {
     /// What becomes of unknown and duplicate fields.
     pub fields: FieldValidation,
     path: Vec<Step<'s>>,
-    /// Above zero inside a value whose unknown fields go unmentioned.
-    muted: u32,
+    /// Inside a value that upstream decodes apart: length of the path to it. Unknown fields there go unmentioned, and
+    /// errors name only the field that holds it.
+    apart: Option<usize>,
     hard: Option<String>,
     soft: Option<String>,
     kind_error: Option<String>,
@@ -56,7 +57,7 @@ impl<'s> Reader<'s> {
             root,
             fields,
             path: Vec::with_capacity(16),
-            muted: 0,
+            apart: None,
             hard: None,
             soft: None,
             kind_error: None,
@@ -96,7 +97,7 @@ impl<'s> Reader<'s> {
     }
 
     fn strict_error(&mut self, what: &str, key: &str) {
-        if self.fields == FieldValidation::Ignore || self.muted > 0 || self.notes.len() >= STRICT_ERRORS_MAX {
+        if self.fields == FieldValidation::Ignore || self.apart.is_some() || self.notes.len() >= STRICT_ERRORS_MAX {
             return;
         }
         let mut path = String::new();
@@ -123,11 +124,12 @@ impl<'s> Reader<'s> {
 
     /// `json: cannot unmarshal VALUE into Go struct field PodSpec.spec.containers of type TYPE`.
     fn mismatch(&self, value: &str, go_type: &str) -> String {
-        let fields = self.path.iter().filter_map(|s| match s {
+        let path = &self.path[..self.apart.unwrap_or(self.path.len())];
+        let fields = path.iter().filter_map(|s| match s {
             Step::Field(_, name) => Some(*name),
             _ => None,
         });
-        let inner = self.path.iter().rev().find_map(|s| match s {
+        let inner = path.iter().rev().find_map(|s| match s {
             Step::Field(id, _) => Some(*id),
             _ => None,
         });
@@ -146,10 +148,35 @@ impl<'s> Reader<'s> {
             let error = format!("json: cannot unmarshal {value} into Go struct field .{name} of type string");
             self.kind_error.get_or_insert(error);
         }
-        if self.soft.is_none() {
-            self.soft = Some(self.mismatch(value, &go_type(self.schema, shape)));
+        let slot = if self.apart.is_some() { &self.hard } else { &self.soft };
+        if slot.is_none() {
+            let error = Some(self.mismatch(value, &self.go_type(shape)));
+            *(if self.apart.is_some() { &mut self.hard } else { &mut self.soft }) = error;
         }
         Value::Null
+    }
+
+    /// What Go calls the type of the value that is read: its field's, without a layer for each list or map around it.
+    fn go_type(&self, shape: &Shape) -> String {
+        let field = self.path.iter().rev().find_map(|step| match step {
+            Step::Field(id, name) => Some((*id, *name)),
+            _ => None,
+        });
+        let named = field.and_then(|(id, name)| {
+            let fields = &self.schema.get(id).fields;
+            let at = fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok()?;
+            let mut go_type = self.schema.go_types.get(&(id, at))?.as_str();
+            let mut outer = &fields[at].shape;
+            while !std::ptr::eq(outer, shape) {
+                (outer, go_type) = match outer {
+                    Shape::List(list) => (&list.item, go_type.strip_prefix("[]")?),
+                    Shape::Map(map) => (&map.value, go_type.strip_prefix("map[string]")?),
+                    _ => return None,
+                };
+            }
+            Some(go_type.to_owned())
+        });
+        named.unwrap_or_else(|| go_type(self.schema, shape))
     }
 
     fn fail<E: Error>(&mut self, why: String) -> E {
@@ -297,7 +324,7 @@ fn last_part(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// A shape as Go prints its type; named text types are not known and print as `string`.
+/// A shape as Go prints its type; by the shape alone.
 fn go_type(schema: &Schema, shape: &Shape) -> String {
     match shape {
         Shape::Any | Shape::FieldsV1 => "interface {}".into(),
@@ -460,9 +487,10 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         match self.shape {
             Shape::Struct(id) => self.reader.read_struct(*id, map),
             Shape::StructOr(id) => {
-                self.reader.muted += 1;
+                let outer = self.reader.apart;
+                self.reader.apart = outer.or(Some(self.reader.path.len()));
                 let value = self.reader.read_struct(*id, map);
-                self.reader.muted -= 1;
+                self.reader.apart = outer;
                 value
             }
             Shape::Map(shape) => self.reader.read_map(shape, map),

@@ -12,7 +12,7 @@ const HEADER: &str = "\
 #   scalar NAME SHAPE OPENAPI-V3-JSON OPENAPI-V2-JSON
 #    FIELD SHAPE PROTOBUF-NUMBER FLAGS     ([X] is a list, {X} a map; OUTER.INNER is a field of an embedded message)
 # Flags: rN required (in the order of N), z zero reads as absent, =JSON default, ~JSON written when absent but no OpenAPI default,
-# list=KIND[:KEYS], map=KIND, patch=STRATEGY[:KEY], bare (a reference without siblings), enum=JSON to the end of line.
+# go=NAME of its type in Go, list=KIND[:KEYS], map=KIND, patch=STRATEGY[:KEY], bare (a reference without siblings), enum=JSON to the end of line.
 ";
 
 /// How a field is held where the OpenAPI document does not say, from `xtask/data/field-kinds.txt`.
@@ -21,18 +21,39 @@ type FieldKinds = BTreeMap<(String, String), String>;
 /// The table.
 pub fn table(facts: &Facts) -> Result<String> {
     let kinds = field_kinds(include_str!("../../data/field-kinds.txt"))?;
+    let go_types = go_types(include_str!("../../data/go-types.txt"))?;
+    let known = Known { kinds, go_types };
     let mut used = BTreeSet::new();
     let mut out = HEADER.to_owned();
     for (name, schema) in &facts.schemas {
-        one(&mut out, facts, &kinds, &mut used, name, schema, "")?;
+        one(&mut out, facts, &known, &mut used, name, schema, "")?;
     }
     for (name, schema) in &facts.only_v2 {
-        one(&mut out, facts, &kinds, &mut used, name, schema, " v2")?;
+        one(&mut out, facts, &known, &mut used, name, schema, " v2")?;
     }
-    if let Some(key) = kinds.keys().find(|k| !used.contains(*k)) {
-        bail!("field-kinds.txt names a field that is not there: {key:?}");
+    if let Some(key) = known.kinds.keys().chain(known.go_types.keys()).find(|k| !used.contains(*k)) {
+        bail!("xtask/data names a field that is not there: {key:?}");
     }
     Ok(out)
+}
+
+/// What is known of fields beside the facts.
+struct Known {
+    kinds: FieldKinds,
+    go_types: FieldKinds,
+}
+
+/// `TYPE FIELD=GO-TYPE...`
+fn go_types(text: &str) -> Result<FieldKinds> {
+    let mut types = FieldKinds::new();
+    for line in text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
+        let (ty, fields) = line.split_once(' ').context("fields")?;
+        for field in fields.split(' ') {
+            let (name, go_type) = field.split_once('=').context("a Go type")?;
+            types.insert((ty.to_owned(), name.to_owned()), go_type.to_owned());
+        }
+    }
+    Ok(types)
 }
 
 fn field_kinds(text: &str) -> Result<FieldKinds> {
@@ -50,7 +71,7 @@ fn field_kinds(text: &str) -> Result<FieldKinds> {
 fn one(
     out: &mut String,
     facts: &Facts,
-    kinds: &FieldKinds,
+    known: &Known,
     used: &mut BTreeSet<(String, String)>,
     name: &str,
     schema: &Value,
@@ -83,11 +104,18 @@ fn one(
     let numbers = Numbers::of(facts, name);
     for (field, property) in properties {
         let key = (short_name.clone(), field.clone());
-        let kind = kinds.get(&key).map(String::as_str);
+        let kind = known.kinds.get(&key).map(String::as_str);
+        let go_type = known.go_types.get(&key);
         used.insert(key);
         let shape = shape(property)?;
         write!(out, " {field} {shape} {}", numbers.number(field))?;
         flags(out, property, &shape, required.iter().position(|r| r == field), kind)?;
+        if let Some(go_type) = go_type {
+            write!(out, " go={go_type}")?;
+        }
+        if let Some(values) = enumeration(property) {
+            write!(out, " enum={values}")?;
+        }
         out.push('\n');
     }
     Ok(())
@@ -181,17 +209,12 @@ fn flags(out: &mut String, property: &Value, shape: &str, required: Option<usize
             write!(out, ":{key}")?;
         }
     }
-    let inner = if list {
-        &property["items"]
-    } else if map {
-        &property["additionalProperties"]
-    } else {
-        property
-    };
-    if let Some(values) = inner.get("enum") {
-        write!(out, " enum={values}")?;
-    }
     Ok(())
+}
+
+fn enumeration(property: &Value) -> Option<&Value> {
+    let inner = property.get("items").or_else(|| property.get("additionalProperties")).unwrap_or(property);
+    inner.get("enum")
 }
 
 /// Protobuf numbers of a message.
