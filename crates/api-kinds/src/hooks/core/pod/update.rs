@@ -14,6 +14,8 @@ pub(super) fn validate(context: &WriteContext<'_>, new: &Value, old: &Value, e: 
     meta::again_on_update(new, old, e);
     match context.subresource {
         "status" => status(new, old, e),
+        // What a binding may change, it has checked itself.
+        "binding" => {}
         "ephemeralcontainers" => {
             meta::again_on_create(new, e);
             validate_pod_parts(new, e);
