@@ -33,6 +33,8 @@ const LIST: [&str; 10] = [
     "timeoutSeconds",
     "watch",
 ];
+/// Those of [`LIST`] that only a watch has.
+const WATCH: [&str; 2] = ["allowWatchBookmarks", "watch"];
 const DELETE: [&str; 4] = ["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"];
 const WRITE: [&str; 3] = ["dryRun", "fieldManager", "fieldValidation"];
 const PATCH_MEDIA: [&str; 4] = [
@@ -160,7 +162,12 @@ impl Builder<'_> {
     }
 
     fn id(&self, verb: &str, suffix: &str) -> String {
-        format!("{verb}{}{}{}{suffix}", self.names.camel, self.word(), self.row.kind.kind)
+        self.named(verb, "", suffix)
+    }
+
+    /// `deleteCoreV1CollectionNamespacedPod`.
+    fn named(&self, verb: &str, middle: &str, suffix: &str) -> String {
+        format!("{verb}{}{middle}{}{}{suffix}", self.names.camel, self.word(), self.row.kind.kind)
     }
 
     fn collection(&mut self, path: &str) {
@@ -174,15 +181,9 @@ impl Builder<'_> {
             operations.push(("post", self.write("post", id, &self.row.kind, &own, &[200, 201, 202]), WRITE.to_vec()));
         }
         if self.has("deletecollection") {
-            let id = self.id(&format!("delete{}Collection", self.names.camel), "").replacen(
-                &format!("Collection{}", self.names.camel),
-                "Collection",
-                1,
-            );
+            let id = self.named("delete", "Collection", "");
             let status = format!("{META}Status");
-            let options: Vec<&str> =
-                LIST.iter().filter(|p| !p.contains("atch") || **p == "resourceVersionMatch").copied().collect();
-            let options = options.into_iter().chain(DELETE).collect();
+            let options = LIST.into_iter().filter(|p| !WATCH.contains(p)).chain(DELETE).collect();
             operations.push(("delete", self.delete("deletecollection", id, &status, &[200]), options));
         }
         let scope = self.scope();
@@ -280,7 +281,7 @@ impl Builder<'_> {
             false => &[("get", "Get"), ("post", "Post")],
         };
         let one = |(method, word): &(&'static str, &str)| {
-            let id = self.id("connect", suffix).replacen(&self.names.camel, &format!("{}{word}", self.names.camel), 1);
+            let id = self.named("connect", word, suffix);
             let operation = self.operation("connect", id, &sub.kind, Answer::Anything, &[200]);
             (*method, operation.render(), vec![])
         };
