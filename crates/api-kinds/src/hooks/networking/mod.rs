@@ -1,13 +1,50 @@
 //! Kinds of the group networking.k8s.io.
 
-use api_schema::row::Hooks;
+use super::meta;
+use api_core::field::Errors;
+use api_schema::row::{Hooks, WriteContext};
+use serde_json::Value;
 
 mod defaults;
+mod ingress;
+mod policy;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "IngressClass" => &const { Hooks { default: Some(defaults::ingress_class), ..Hooks::NONE } },
-        "NetworkPolicy" => &const { Hooks { default: Some(defaults::network_policy), ..Hooks::NONE } },
+        "Ingress" => &INGRESS,
+        "IngressClass" => &INGRESS_CLASS,
+        "NetworkPolicy" => &NETWORK_POLICY,
         _ => &Hooks::NONE,
     }
+}
+
+static INGRESS: Hooks = Hooks {
+    has_generation: true,
+    validate: Some(ingress::create),
+    validate_update: Some(ingress::update),
+    warnings: Some(ingress::warnings),
+    ..Hooks::NONE
+};
+
+static INGRESS_CLASS: Hooks = Hooks {
+    default: Some(defaults::ingress_class),
+    has_generation: true,
+    validate: Some(ingress::class),
+    validate_update: Some(ingress::class_update),
+    ..Hooks::NONE
+};
+
+static NETWORK_POLICY: Hooks = Hooks {
+    default: Some(defaults::network_policy),
+    has_generation: true,
+    validate: Some(policy::validate),
+    validate_update: Some(policy_update),
+    ..Hooks::NONE
+};
+
+fn policy_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    meta::again_on_create(new, e);
+    policy::validate(new, e);
+    meta::again_on_update(new, old, e);
+    policy::validate(new, e);
 }

@@ -1,16 +1,78 @@
 //! Kinds of the group node.k8s.io.
 
+use super::check::Node;
+use super::core::{pod, resources};
 use super::fill::Fill;
-use api_schema::row::Hooks;
+use super::{labels, meta};
+use api_core::field::Errors;
+use api_core::names;
+use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "RuntimeClass" => &const { Hooks { default: Some(default_runtime_class), ..Hooks::NONE } },
+        "RuntimeClass" => &RUNTIME_CLASS,
         _ => &Hooks::NONE,
     }
 }
 
+static RUNTIME_CLASS: Hooks = Hooks {
+    default: Some(default_runtime_class),
+    validate: Some(validate),
+    validate_update: Some(update),
+    warnings: Some(warnings),
+    unconditional_update: false,
+    ..Hooks::NONE
+};
+
 fn default_runtime_class(object: &mut Value) {
     object.with("overhead", |overhead| overhead.round_resources("podFixed"));
+}
+
+fn validate(object: &Value, e: &mut Errors) {
+    let root = Node::root(object);
+    root.at("handler").text_is(names::is_dns1123_label, e);
+    let overhead = root.at("overhead");
+    // Checked as the limits of a container are, and reported so.
+    let limits = Node::new(overhead.get("podFixed"), overhead.path.child("limits"));
+    for (resource, at) in limits.entries() {
+        resources::container_name(resource, &at.path, e);
+        resources::amount(resource, &at, e);
+    }
+    let scheduling = root.at("scheduling");
+    labels::labels(&scheduling.at("nodeSelector"), e);
+    let list = scheduling.at("tolerations");
+    let nested = Node::new(list.value, list.path.child("tolerations"));
+    pod::tolerations(&nested, e);
+    for (i, toleration) in list.items().enumerate() {
+        if list.items().take(i).any(|before| before.value == toleration.value) {
+            toleration.duplicate(e);
+        }
+    }
+}
+
+fn update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    meta::again_on_update(new, old, e);
+    let (root, old_root) = (Node::root(new), Node::root(old));
+    root.at("handler").immutable(&old_root.at("handler"), e);
+    meta::again_on_create(new, e);
+    validate(new, e);
+}
+
+fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
+    let root = Node::root(new);
+    let scheduling = root.at("scheduling");
+    let selector = scheduling.at("nodeSelector");
+    let old = [
+        ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
+        ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
+        ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
+        ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
+        ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
+    ];
+    let used = old.iter().filter(|(label, ..)| selector.has(label));
+    used.map(|(label, since, new)| {
+        format!("{}: deprecated since {since}; use {new:?} instead", selector.key(label).path)
+    })
+    .collect()
 }

@@ -1,14 +1,61 @@
 //! Kinds of the group storage.k8s.io.
 
+use super::core::volume_sources::is_csi_driver_name;
 use api_schema::row::Hooks;
 
+mod attachment;
+mod class;
+mod csi;
 mod defaults;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
-        "CSIDriver" => &const { Hooks { default: Some(defaults::csi_driver), ..Hooks::NONE } },
-        "StorageClass" => &const { Hooks { default: Some(defaults::storage_class), ..Hooks::NONE } },
-        "VolumeAttachment" => &const { Hooks { default: Some(defaults::volume_attachment), ..Hooks::NONE } },
+        "CSIDriver" => &CSI_DRIVER,
+        "CSINode" => &CSI_NODE,
+        "CSIStorageCapacity" => &CSI_STORAGE_CAPACITY,
+        "StorageClass" => &STORAGE_CLASS,
+        "VolumeAttachment" => &VOLUME_ATTACHMENT,
         _ => &Hooks::NONE,
     }
 }
+
+static STORAGE_CLASS: Hooks = Hooks {
+    default: Some(defaults::storage_class),
+    validate: Some(class::validate),
+    validate_update: Some(class::update),
+    warnings: Some(class::warnings),
+    ..Hooks::NONE
+};
+
+static CSI_DRIVER: Hooks = Hooks {
+    default: Some(defaults::csi_driver),
+    validate: Some(csi::driver),
+    validate_update: Some(csi::driver_update),
+    validate_name: Some(|name, _| is_csi_driver_name(name)),
+    unconditional_update: false,
+    ..Hooks::NONE
+};
+
+static CSI_NODE: Hooks = Hooks {
+    validate: Some(csi::node),
+    validate_update: Some(csi::node_update),
+    unconditional_update: false,
+    ..Hooks::NONE
+};
+
+static CSI_STORAGE_CAPACITY: Hooks = Hooks {
+    validate: Some(csi::capacity),
+    validate_update: Some(csi::capacity_update),
+    unconditional_update: false,
+    ..Hooks::NONE
+};
+
+static VOLUME_ATTACHMENT: Hooks = Hooks {
+    default: Some(defaults::volume_attachment),
+    prepare_create: Some(attachment::prepare_create),
+    prepare_update: Some(attachment::prepare_update),
+    validate: Some(attachment::validate),
+    validate_update: Some(attachment::update),
+    unconditional_update: false,
+    ..Hooks::NONE
+};

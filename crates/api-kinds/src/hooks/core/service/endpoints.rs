@@ -36,7 +36,7 @@ fn address(address: &Node<'_, '_>, e: &mut Errors) {
 }
 
 /// A port of Endpoints.
-pub(in crate::hooks) fn endpoint_port(port: &Node<'_, '_>, needs_name: bool, e: &mut Errors) {
+fn endpoint_port(port: &Node<'_, '_>, needs_name: bool, e: &mut Errors) {
     let name = port.at("name");
     if needs_name && name.is_empty() {
         name.path_required("", e);

@@ -7,8 +7,6 @@ mod allocate;
 mod endpoints;
 mod validate;
 
-pub(in crate::hooks) use endpoints::endpoint_port;
-
 pub(super) static SERVICE: Hooks = Hooks {
     default: Some(super::defaults::service),
     prepare_update: Some(allocate::prepare_update),
