@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use store::{Etcd, EtcdConfig};
 
@@ -14,25 +15,44 @@ pub struct Server {
     dir: tempfile::TempDir,
     client_port: u16,
     peer_port: u16,
+    tls: Option<Tls>,
+}
+
+/// What it takes to be let in.
+pub struct Tls {
+    ca: pki::Pair,
+    client: pki::Pair,
 }
 
 impl Server {
     /// Starts one. `make test` installs it.
     pub fn start() -> Self {
+        Self::start_with(|_| None)
+    }
+
+    /// Starts one that takes only clients with a certificate.
+    pub fn start_tls() -> Self {
+        Self::start_with(|dir| Some(Tls::make(dir)))
+    }
+
+    fn start_with(tls: impl FnOnce(&Path) -> Option<Tls>) -> Self {
         let (client_port, peer_port) = (free_port(), free_port());
         let dir = tempfile::tempdir().expect("a directory");
-        let mut server = Self { process: None, dir, client_port, peer_port };
+        let tls = tls(dir.path());
+        let mut server = Self { process: None, dir, client_port, peer_port, tls };
         server.run();
         server
     }
 
     /// Runs it (again) on its data.
     pub fn run(&mut self) {
-        let client = format!("http://127.0.0.1:{}", self.client_port);
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let client = format!("{scheme}://127.0.0.1:{}", self.client_port);
         let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let process = Command::new("/usr/bin/etcd")
             .arg("--data-dir")
-            .arg(self.dir.path())
+            .arg(self.dir.path().join("data"))
+            .args(self.tls.iter().flat_map(|_| Tls::arguments(self.dir.path())))
             .args(["--name", "test", "--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("test={peer}"), "--heartbeat-interval", "20"])
@@ -56,13 +76,69 @@ impl Server {
     }
 
     pub async fn connect(&self) -> Etcd {
-        connect(self.client_port).await
+        connect_with(self.config()).await
+    }
+
+    /// How to reach it.
+    pub fn config(&self) -> EtcdConfig {
+        let config = config(self.client_port);
+        let Some(tls) = &self.tls else { return config };
+        EtcdConfig {
+            endpoints: vec![format!("https://127.0.0.1:{}", self.client_port)],
+            ca: Some(tls.ca.cert_pem.clone()),
+            cert: Some(tls.client.cert_pem.clone()),
+            key: Some(tls.client.key_pem.clone()),
+            ..config
+        }
+    }
+}
+
+impl Tls {
+    fn make(dir: &Path) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+        let now = i64::try_from(since.as_secs()).expect("a time before the end");
+        let ca = pki::certificate_authority("etcd", now, 1).expect("a CA");
+        let leaf = |name: &str, usage: pki::Usage| {
+            let spec = pki::LeafSpec {
+                common_name: name.to_owned(),
+                organizations: Vec::new(),
+                dns_names: Vec::new(),
+                ip_addresses: vec!["127.0.0.1".parse().expect("an address")],
+                usage,
+                valid_days: 1,
+            };
+            pki::leaf(&ca, &spec, now).expect("a certificate")
+        };
+        // etcd calls itself, so that its certificate is also a client's.
+        let server = leaf("server", pki::Usage::Both);
+        let client = leaf("client", pki::Usage::Client);
+        for (name, content) in [("ca", &ca.cert_pem), ("cert", &server.cert_pem), ("key", &server.key_pem)] {
+            std::fs::write(dir.join(name), content).expect("a file");
+        }
+        Self { ca, client }
+    }
+
+    fn arguments(dir: &Path) -> Vec<String> {
+        let file = |name| dir.join(name).display().to_string();
+        [["--cert-file", &file("cert")], ["--key-file", &file("key")], ["--trusted-ca-file", &file("ca")]]
+            .concat()
+            .into_iter()
+            .chain(["--client-cert-auth"])
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 pub async fn connect(port: u16) -> Etcd {
+    connect_with(config(port)).await
+}
+
+fn config(port: u16) -> EtcdConfig {
     let endpoints = vec![format!("http://127.0.0.1:{port}")];
-    let config = EtcdConfig { endpoints, request_timeout: Duration::from_secs(3), ..EtcdConfig::default() };
+    EtcdConfig { endpoints, request_timeout: Duration::from_secs(3), ..EtcdConfig::default() }
+}
+
+async fn connect_with(config: EtcdConfig) -> Etcd {
     let mut attempts = 0;
     loop {
         match Etcd::connect(config.clone()).await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use proptest::test_runner::{Config, TestRunner};
-use store::{Embedded, Limits, Store, StoreError, WatchRequest};
+use store::{Embedded, Etcd, EtcdConfig, Limits, Store, StoreError, WatchRequest};
 
 use crate::model::{Model, Step};
 
@@ -137,4 +137,18 @@ fn etcd_behaves_like_the_model() {
         })
     });
     result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn etcd_over_tls_wants_a_certificate() {
+    let server = etcd::Server::start_tls();
+    runtime().block_on(async {
+        let store = server.connect().await;
+        let mut watch = store.watch(WatchRequest::prefix("a/", 0));
+        let at = cases::put(&store, "a/1", "secret").await;
+        cases::expect_puts(&mut watch, at..=at).await;
+        let stranger = EtcdConfig { cert: None, key: None, ..server.config() };
+        let refused = Etcd::connect(stranger).await.map(drop);
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    });
 }
