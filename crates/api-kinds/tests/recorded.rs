@@ -102,7 +102,7 @@ fn differences(path: &str, want: &Value, got: &Value, out: &mut Vec<String>) {
 
 #[test]
 fn a_request_becomes_its_answer() {
-    let context = WriteContext { now_unix_s: 1_767_225_600, subresource: "", user: "tester" };
+    let context = WriteContext { now_unix_s: 1_767_225_600, user: "tester", ..WriteContext::default() };
     let mut failures = Vec::new();
     for object in recorded() {
         let row = resource(&gvr(&object)).unwrap();

@@ -13,7 +13,7 @@ fn causes(group: &str, plural: &str, mut object: Value) -> Vec<String> {
     if let Some(default) = row.hooks.default {
         default(&mut object);
     }
-    let context = api_schema::row::WriteContext { now_unix_s: 0, subresource: "", user: "admin" };
+    let context = api_schema::row::WriteContext { user: "admin", ..Default::default() };
     if let Some(prepare) = row.hooks.prepare_create {
         prepare(&context, &mut object);
     }

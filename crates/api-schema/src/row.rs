@@ -4,6 +4,7 @@ use crate::schema::{Schema, StructId};
 use api_core::field::Errors;
 use api_core::{ApiError, Gvk, Gvr};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -78,7 +79,7 @@ pub struct Column {
 }
 
 /// What a write is about, beside the object.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct WriteContext<'a> {
     /// Seconds since the epoch.
     pub now_unix_s: i64,
@@ -86,6 +87,12 @@ pub struct WriteContext<'a> {
     pub subresource: &'a str,
     /// Name of the user who writes.
     pub user: &'a str,
+    /// The user's uid; may be empty.
+    pub uid: &'a str,
+    /// The user's groups.
+    pub groups: &'a [String],
+    /// What else is known of the user.
+    pub extra: Option<&'a BTreeMap<String, Vec<String>>>,
 }
 
 /// What is special about a kind: pure functions, each optional. All of them see the object in its stored version.

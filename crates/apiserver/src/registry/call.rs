@@ -55,7 +55,14 @@ impl Call {
 
     /// What hooks are told.
     pub(crate) fn context(&self) -> WriteContext<'_> {
-        WriteContext { now_unix_s: self.now_unix_s, subresource: &self.info.subresource, user: &self.user.name }
+        WriteContext {
+            now_unix_s: self.now_unix_s,
+            subresource: &self.info.subresource,
+            user: &self.user.name,
+            uid: &self.user.uid,
+            groups: &self.user.groups,
+            extra: Some(&self.user.extra),
+        }
     }
 
     /// The present time as the API writes it.

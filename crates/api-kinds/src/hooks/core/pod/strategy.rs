@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_pod_is_bound_once() {
-        let context = WriteContext { now_unix_s: 0, subresource: "binding", user: "" };
+        let context = WriteContext { subresource: "binding", ..WriteContext::default() };
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {}});
         let binding = json!({"metadata": {"annotations": {"a": "b"}}, "target": {"kind": "Node", "name": "n"}});
         bind(&context, &mut pod, &binding).unwrap();

@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn an_update_keeps_what_it_has_and_drops_what_it_does_not_need() {
-        let context = WriteContext { now_unix_s: 0, subresource: "", user: "" };
+        let context = WriteContext::default();
         let old = json!({"spec": {
             "type": "NodePort", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "ipFamilies": ["IPv4"],
             "externalTrafficPolicy": "Cluster", "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30001}],
