@@ -103,6 +103,7 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
         () = token.cancelled() => {}
         _ = futures::future::join4(work, follow_network, serve, write_events) => {}
     }
+    manager.shut_down().await;
     tracing::info!("node agent stopped; containers go on");
     Ok(())
 }

@@ -12,6 +12,7 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::plan::Waiting;
@@ -40,12 +41,26 @@ pub struct Manager {
     pods: Mutex<HashMap<String, Entry>>,
     count: watch::Sender<usize>,
     workers: TaskTracker,
+    /// Cancelled when the agent ends: workers stop where they are, containers go on.
+    ended: CancellationToken,
 }
 
 impl Manager {
     /// No pods yet.
     pub fn new(agent: Arc<Agent>) -> Arc<Self> {
-        Arc::new(Self { agent, pods: Mutex::default(), count: watch::Sender::new(0), workers: TaskTracker::new() })
+        Arc::new(Self { agent, pods: Mutex::default(), count: watch::Sender::new(0), workers: TaskTracker::new(), ended: CancellationToken::new() })
+    }
+
+    /// Ends all workers and waits for them. Containers go on; the next agent takes them up.
+    pub async fn shut_down(&self) {
+        self.ended.cancel();
+        self.workers.close();
+        self.workers.wait().await;
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        self.workers.spawn(async move { ended.run_until_cancelled_owned(work).await });
     }
 
     /// The pods with their newest status.
@@ -131,10 +146,10 @@ impl Manager {
         let (status_tx, status) = watch::channel(None);
         let nudge = Arc::new(Notify::new());
         let worker = Worker::new(self.agent.clone(), desired_rx, nudge.clone(), status_tx);
-        self.workers.spawn(write::run(self.agent.client.clone(), pod, status.clone()));
+        self.spawn(write::run(self.agent.client.clone(), pod, status.clone()));
         let manager = self.clone();
         let done = uid.clone();
-        self.workers.spawn(async move {
+        self.spawn(async move {
             worker.run().await;
             manager.forget(&done);
         });
@@ -176,7 +191,7 @@ impl Manager {
         }
         for (uid, pod) in orphans {
             let manager = self.clone();
-            self.workers.spawn(async move {
+            self.spawn(async move {
                 if let Err(error) = manager.end_orphan(&pod).await {
                     tracing::warn!(%uid, %error, "orphaned pod not removed");
                 }

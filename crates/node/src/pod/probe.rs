@@ -314,10 +314,12 @@ where
         drop(Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await);
         Ok((code, ""))
     };
+    // The connection may end before the answer was taken up, or outlive it.
+    tokio::pin!(conversation);
     tokio::select! {
         biased;
-        answer = conversation => answer,
-        ended = connection => Err(ended.err().map_or_else(|| "EOF".to_owned(), |e| e.to_string())),
+        answer = &mut conversation => answer,
+        _ = connection => conversation.await,
     }
 }
 
