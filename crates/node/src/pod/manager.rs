@@ -76,6 +76,11 @@ impl Manager {
         pods.values().map(with_status).collect()
     }
 
+    /// Follows the status of a pod; ends when the pod is gone.
+    pub fn watch_status(&self, uid: &str) -> Option<watch::Receiver<Option<write::Wanted>>> {
+        self.pods.lock().get(uid).map(|e| e.status.clone())
+    }
+
     /// A pod by namespace and name; the newest one if there are several.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         let mut found: Vec<_> = self.pods().into_iter().filter(|p| spec::namespace(p) == namespace && spec::name(p) == name).collect();

@@ -82,6 +82,14 @@ pub fn generate(i: &Inputs) -> PodStatus {
     status
 }
 
+/// Why a container waits, by the status that was reported last.
+pub fn display_reason(pod: &Pod, container: &str) -> Option<String> {
+    let status = spec::status(pod);
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    let found = lists.into_iter().flatten().flatten().find(|s| s.name == container)?;
+    found.state.as_ref()?.waiting.as_ref()?.reason.clone()
+}
+
 fn pod_ips(i: &Inputs) -> Vec<String> {
     if spec::host_network(i.pod) {
         return if i.view.sandboxes.is_empty() && i.old.pod_ip.is_none() { Vec::new() } else { vec![i.host_ip.into()] };

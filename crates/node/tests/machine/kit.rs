@@ -2,7 +2,7 @@
 //! No scheduler and no controllers: tests bind their pods themselves.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs `test` in namespaces of its own, by running this test again below `unshare`; skipped where that cannot be.
 pub fn isolated(name: &str, test: impl FnOnce()) {
-    const INNER: &str = "NODE_TEST_INNER";
     if std::env::var_os(INNER).is_some() {
         return test();
     }
@@ -36,14 +35,42 @@ pub fn isolated(name: &str, test: impl FnOnce()) {
         eprintln!("skipped: needs root, containerd, unshare and a static busybox");
         return;
     }
+    let dir = tempfile::Builder::new().prefix("mn").tempdir().expect("directory");
+    // With its pid namespace ends everything that was started in it.
     let status = std::process::Command::new("unshare")
-        .args(["--net", "--mount", "--propagation", "private", "--"])
+        .args(["--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .arg(std::env::current_exe().expect("own path"))
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INNER, "1")
+        .env(INNER, dir.path())
         .status()
         .expect("unshare runs");
+    remove_cgroups(Path::new("/sys/fs/cgroup"), &cgroup(dir.path()), 2);
     assert!(status.success(), "the test failed in its namespaces");
+}
+
+const INNER: &str = "NODE_TEST_INNER";
+
+/// The cgroup that a test's pods live below.
+fn cgroup(dir: &Path) -> String {
+    format!("mainstay-test-{}", dir.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Removes what pods that were killed left behind in every hierarchy.
+fn remove_cgroups(dir: &Path, name: &str, depth: usize) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let ours = depth == 0 || entry.file_name().to_str() == Some(name);
+        if !entry.file_type().is_ok_and(|t| t.is_dir()) {
+            continue;
+        }
+        if ours {
+            remove_cgroups(&entry.path(), name, 0);
+            if let Err(error) = std::fs::remove_dir(entry.path()) {
+                eprintln!("{}: {error}", entry.path().display());
+            }
+        } else if depth > 1 {
+            remove_cgroups(&entry.path(), name, depth - 1);
+        }
+    }
 }
 
 /// The machine.
@@ -54,7 +81,7 @@ pub struct Machine {
     pub cluster: pki::Cluster,
     server: Server,
     agent: Option<(CancellationToken, JoinHandle<()>)>,
-    dir: tempfile::TempDir,
+    dir: PathBuf,
 }
 
 impl Machine {
@@ -65,8 +92,8 @@ impl Machine {
         }
         run("ip", &["link", "set", "lo", "up"]);
         run("sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
-        let dir = tempfile::Builder::new().prefix("mn").tempdir().expect("directory");
-        let options = containerd::Options::new(dir.path());
+        let dir = PathBuf::from(std::env::var_os(INNER).expect("namespaces"));
+        let options = containerd::Options::new(&dir);
         std::fs::create_dir_all(&options.cni_conf_dir).expect("CNI directory");
         std::fs::write(options.cni_conf_dir.join("10-test.conflist"), cni().to_string()).expect("CNI configuration");
         let containerd = containerd::start(options.clone()).await.expect("containerd starts");
@@ -77,7 +104,7 @@ impl Machine {
 
         let now = chrono::Utc::now().timestamp();
         let cluster = pki::Cluster::load_or_create(&pki::ClusterSpec {
-            root: dir.path().into(),
+            root: dir.clone(),
             dns_names: Vec::new(),
             ip_addresses: vec![IpAddr::from([127, 0, 0, 1])],
             server_url: "https://127.0.0.1:6443".into(),
@@ -85,7 +112,7 @@ impl Machine {
             now_unix_s: now,
         })
         .expect("PKI");
-        let store = store::Embedded::open(dir.path().join("store"), store::Limits::default()).expect("store");
+        let store = store::Embedded::open(dir.join("store"), store::Limits::default()).expect("store");
         let server = Server::build(
             ServerConfig {
                 client_ca_pem: cluster.ca.cert_pem.clone(),
@@ -101,12 +128,12 @@ impl Machine {
         .expect("server");
         server.ready().await;
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let node_pki = pki::NodePki::load_or_create(dir.path(), &cluster.ca, NODE, &[ip], now).expect("node PKI");
-        let mut config = node::Config::new(NODE, ip, dir.path());
+        let node_pki = pki::NodePki::load_or_create(&dir, &cluster.ca, NODE, &[ip], now).expect("node PKI");
+        let mut config = node::Config::new(NODE, ip, &dir);
         config.tls = Some(Tls { cert_pem: node_pki.serving.cert_pem, key_pem: node_pki.serving.key_pem });
         config.client_ca_pem.clone_from(&cluster.ca.cert_pem);
         config.listen = "127.0.0.1:10250".parse().expect("address");
-        config.pod_cgroup_root = format!("/mainstay-test-{}/kubepods", std::process::id());
+        config.pod_cgroup_root = format!("/{}/kubepods", cgroup(&dir));
         let admin = client(&server, "admin", &["system:masters"]);
         let machine = Self { containerd: Some(containerd), admin, config, cluster, server, agent: None, dir };
         machine.create("", "serviceaccounts", json!({"kind": "ServiceAccount", "metadata": {"name": "default"}})).await;
@@ -141,7 +168,7 @@ impl Machine {
 
     /// Root of the node's files.
     pub fn root(&self) -> PathBuf {
-        self.dir.path().into()
+        self.dir.clone()
     }
 
     /// Creates an object of the core group in the default namespace.
