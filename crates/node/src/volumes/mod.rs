@@ -197,12 +197,12 @@ fn empty_dir(cx: &Context<'_>, pod: &Pod, source: &EmptyDirVolumeSource, dir: &P
 /// The host path behind a claim whose volume is a directory of this node.
 async fn claimed(client: &kube::Client, namespace: &str, name: &str) -> Result<PathBuf, String> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let claim = claims.get(name).await.map_err(|e| format!("failed to get PVC {namespace}/{name}: {e}"))?;
+    let claim = claims.get(name).await.map_err(|e| format!("failed to get PVC {namespace}/{name}: {}", api_error(e)))?;
     let volume = claim.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|v| !v.is_empty());
     let bound = claim.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
     let Some(volume) = volume.filter(|_| bound) else { return Err(format!("PVC {namespace}/{name} is not bound")) };
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
-    let volume = volumes.get(&volume).await.map_err(|e| e.to_string())?;
+    let volume = volumes.get(&volume).await.map_err(api_error)?;
     let s = volume.spec.unwrap_or_default();
     if let Some(host) = s.host_path {
         let path = PathBuf::from(host.path);
@@ -213,6 +213,14 @@ async fn claimed(client: &kube::Client, namespace: &str, name: &str) -> Result<P
         Some(local) if Path::new(&local.path).exists() => Ok(local.path.into()),
         Some(local) => Err(format!("path \"{}\" does not exist", local.path)),
         None => Err("no volume plugin matched".into()),
+    }
+}
+
+/// What the API server said, without the client's own words around it.
+pub(crate) fn api_error(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(response) => response.message,
+        other => other.to_string(),
     }
 }
 

@@ -75,7 +75,7 @@ async fn request(client: &kube::Client, pod: &Pod, audience: String, life: i64) 
     let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", spec::namespace(pod));
     let body = serde_json::to_vec(&body).map_err(|e| e.to_string())?;
     let request = http::Request::post(path).header("Content-Type", "application/json").body(body).map_err(|e| e.to_string())?;
-    let answer: TokenRequest = client.request(request).await.map_err(|e| e.to_string())?;
+    let answer: TokenRequest = client.request(request).await.map_err(crate::volumes::api_error)?;
     let status = answer.status.ok_or("the server gave no token")?;
     Ok((status.token, status.expiration_timestamp.0))
 }

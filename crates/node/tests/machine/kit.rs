@@ -253,6 +253,34 @@ impl Machine {
         text.lines().map(|l| l.splitn(4, ' ').nth(3).unwrap_or_default()).collect::<Vec<_>>().join("\n")
     }
 
+    /// Gets a path of the kubelet API as the API server does: status and body.
+    pub fn kubelet(&self, path: &str) -> (u16, String) {
+        let pki = self.root().join("etc/kubernetes/pki");
+        let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
+        let (cert, key) = (file("apiserver-kubelet-client.crt"), file("apiserver-kubelet-client.key"));
+        curl(&["--cert", &cert, "--key", &key, "--cacert", &file("ca.crt"), &format!("https://127.0.0.1:10250{path}")])
+    }
+
+    /// Status of a path of the kubelet API for a stranger.
+    pub fn anonymous(&self, path: &str) -> u16 {
+        curl(&["--insecure", &format!("https://127.0.0.1:10250{path}")]).0
+    }
+
+    /// Status of an upgrade to SPDY.
+    pub fn upgrade(&self, path: &str) -> u16 {
+        let pki = self.root().join("etc/kubernetes/pki");
+        let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
+        let (cert, key) = (file("apiserver-kubelet-client.crt"), file("apiserver-kubelet-client.key"));
+        let headers = ["-H", "Connection: Upgrade", "-H", "Upgrade: SPDY/3.1", "-H", "X-Stream-Protocol-Version: v4.channel.k8s.io"];
+        let url = format!("https://127.0.0.1:10250{path}");
+        let mut args = vec!["--max-time", "3", "-X", "POST", "--cert", &cert, "--key", &key, "--cacert"];
+        let ca = file("ca.crt");
+        args.push(&ca);
+        args.extend(headers);
+        args.push(&url);
+        curl(&args).0
+    }
+
     /// Events of a pod as `Reason message`.
     pub async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.admin.clone(), "default");
@@ -289,6 +317,14 @@ fn client(server: &Server, name: &str, groups: &[&str]) -> kube::Client {
 fn run(program: &str, args: &[&str]) {
     let status = std::process::Command::new(program).args(args).status().unwrap_or_else(|e| panic!("{program}: {e}"));
     assert!(status.success(), "{program} {args:?}");
+}
+
+/// Runs curl; status and body.
+fn curl(args: &[&str]) -> (u16, String) {
+    let output = std::process::Command::new("curl").args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}"]).args(args).output().expect("curl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, code) = text.rsplit_once('\n').unwrap_or_default();
+    (code.parse().unwrap_or(0), body.to_owned())
 }
 
 fn cni() -> Value {

@@ -143,3 +143,34 @@ async fn wait_for(condition: impl Fn() -> bool) {
     }
     panic!("never so");
 }
+
+#[test]
+fn the_kubelet_api_answers_the_cluster_only() {
+    on_a_machine("the_kubelet_api_answers_the_cluster_only", |m| async move {
+        m.pod("talk", json!({"containers": [{"name": "c", "command": ["sh", "-c", "for i in 1 2 3 4; do echo line$i; done; sleep 2; echo last; sleep 1000"]}]})).await;
+        m.ready("talk").await;
+        let log = |query: &str| m.kubelet(&format!("/containerLogs/default/talk/c{query}"));
+        assert_eq!(log("?tailLines=2"), (200, "line3\nline4\n".to_owned()));
+        assert_eq!(log("?limitBytes=7").1, "line1\nl");
+        assert!(log("?timestamps=true&tailLines=1").1.contains("Z line4"));
+        assert_eq!(log("?previous=true").0, 400);
+        assert_eq!(m.kubelet("/containerLogs/default/talk/x").0, 404);
+        // A follower gets what is written later, without asking.
+        let (code, followed) = m.kubelet("/containerLogs/default/talk/c?follow=true&limitBytes=29");
+        assert_eq!((code, followed.as_str()), (200, "line1\nline2\nline3\nline4\nlast\n"));
+
+        assert_eq!(m.kubelet("/healthz"), (200, "ok".to_owned()));
+        assert_eq!(m.anonymous("/pods"), 401);
+        assert!(m.kubelet("/pods").1.contains("\"talk\"") && m.kubelet("/runningpods").1.contains("\"talk\""));
+        let stats: serde_json::Value = serde_json::from_str(&m.kubelet("/stats/summary").1).unwrap();
+        assert!(stats["pods"][0]["containers"][0]["memory"]["workingSetBytes"].as_u64().unwrap() > 0, "{stats}");
+        assert!(stats["node"]["fs"]["capacityBytes"].as_u64().unwrap() > 0);
+        let metrics = m.kubelet("/metrics/resource").1;
+        assert!(metrics.contains("container_cpu_usage_seconds_total{container=\"c\",namespace=\"default\",pod=\"talk\"}"), "{metrics}");
+        assert!(m.kubelet("/metrics").1.contains("kubelet_running_pods 1"));
+        assert!(m.kubelet("/metrics/cadvisor").1.contains("container_network_receive_bytes_total{interface=\"eth0\""));
+        assert_eq!(m.upgrade("/exec/default/talk/c?command=id&output=1&error=1"), 101);
+        m.delete("talk").await;
+        m.stop().await;
+    });
+}
