@@ -136,6 +136,12 @@ impl Runner {
         self
     }
 
+    /// Waits for `ready` too before it starts.
+    pub fn after(mut self, ready: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.synced.push(ready.boxed());
+        self
+    }
+
     fn fed_by<K: Cached>(self, handle: &Handle<K>, feed: impl Future<Output = ()> + Send + 'static) -> Self {
         let mut runner = self.reads(handle);
         runner.feeds.push(feed.boxed());

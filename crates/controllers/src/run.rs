@@ -11,7 +11,10 @@ use k8s_openapi::api::core::v1::ReplicationController;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{deployment, endpoint_slice, endpoints, namespace, node_ipam, replica_set, root_ca, service_account};
+use crate::{
+    deployment, endpoint_slice, endpoints, garbage, namespace, node_ipam, node_lifecycle, pod_gc, replica_set, root_ca,
+    service_account,
+};
 
 /// What the controllers need to know beyond the API.
 #[derive(Clone)]
@@ -52,6 +55,10 @@ static ALL: &[(&Row, Start)] = &[
     (&endpoint_slice::ROW, |context, _| Box::pin(endpoint_slice::start(context))),
     (&endpoint_slice::mirror::ROW, |context, _| Box::pin(endpoint_slice::mirror::start(context))),
     (&node_ipam::ROW, |context, config| Box::pin(node_ipam::start(context, config.cluster_cidrs.clone()))),
+    (&node_lifecycle::ROW, |context, _| Box::pin(node_lifecycle::start(context))),
+    (&node_lifecycle::eviction::ROW, |context, _| Box::pin(node_lifecycle::eviction::start(context))),
+    (&pod_gc::ROW, |context, _| Box::pin(pod_gc::start(context))),
+    (&garbage::ROW, |context, _| Box::pin(garbage::start(context))),
 ];
 
 /// The controllers with their inputs and outputs, one line each.

@@ -92,3 +92,31 @@ async fn a_namespace_goes_with_all_it_contains() {
     assert!(maps.list(&ListParams::default()).await.unwrap().items.is_empty());
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_goes_as_it_was_asked_to() {
+    let world = World::start(1).await;
+    let (deployments, sets) = (world.in_default::<Deployment>(), world.in_default::<ReplicaSet>());
+    let mut names = Vec::new();
+    for name in ["background", "foreground", "orphan"] {
+        world.create::<Deployment>(deployment(name, 2)).await;
+        world.until(&deployments, name, |found| available(found, 2)).await;
+        let list = sets.list(&ListParams::default().labels(&format!("app={name}"))).await.unwrap();
+        names.push(list.items[0].metadata.name.clone().unwrap());
+    }
+    drop(deployments.delete("background", &DeleteParams::background()).await.unwrap());
+    world.until(&sets, &names[0], |set| set.is_none()).await;
+    drop(deployments.delete("foreground", &DeleteParams::foreground()).await.unwrap());
+    world.until(&deployments, "foreground", |found| found.is_none()).await;
+    assert!(sets.get_opt(&names[1]).await.unwrap().is_none(), "dependents first");
+    drop(deployments.delete("orphan", &DeleteParams::orphan()).await.unwrap());
+    world.until(&deployments, "orphan", |found| found.is_none()).await;
+    let kept = sets.get(&names[2]).await.unwrap();
+    assert!(kept.metadata.owner_references.is_none_or(|owners| owners.is_empty()));
+    let pods = world.in_default::<Pod>().list(&ListParams::default().labels("app=orphan")).await.unwrap().items;
+    assert_eq!(pods.len(), 2);
+    for pod in world.in_default::<Pod>().list(&ListParams::default().labels("app=background")).await.unwrap().items {
+        world.until(&world.in_default::<Pod>(), &pod.metadata.name.unwrap(), |pod| pod.is_none()).await;
+    }
+    world.stop().await;
+}

@@ -9,8 +9,8 @@ use std::time::Duration;
 use apiserver::authn::UserInfo;
 use apiserver::{Config, Server};
 use client::informer::{Informers, Nudge};
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Event, Node, Pod, PodSpec};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,10 +50,11 @@ impl World {
         world.run_controllers();
         world.run_scheduler();
         for n in 0..nodes {
-            let node = json!({"metadata": {"name": format!("node-{n}"), "labels": {"kubernetes.io/hostname": format!("node-{n}")}},
-                "status": {"capacity": capacity(), "allocatable": capacity(),
-                    "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": chrono::Utc::now().to_rfc3339()}]}});
-            world.create::<Node>(node).await;
+            let name = format!("node-{n}");
+            world.create::<Node>(json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}})).await;
+            let status = json!({"status": {"capacity": capacity(), "allocatable": capacity(), "conditions": [
+                {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": chrono::Utc::now()}]}});
+            world.api::<Node>().patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
         }
         tokio::spawn(run_pods(world.admin.clone(), world.stop.clone()));
         world
@@ -123,8 +124,23 @@ impl World {
             Ok(found) => found.unwrap(),
             Err(_) => {
                 let last = api.get_opt(name).await.unwrap();
+                self.show().await;
                 panic!("{} {name} does not get there: {}", K::kind(&()), serde_json::to_string_pretty(&last).unwrap())
             }
+        }
+    }
+
+    /// Prints what helps to see why something does not happen.
+    async fn show(&self) {
+        for node in self.api::<Node>().list(&ListParams::default()).await.unwrap().items {
+            println!("node {:?} {:?} {:?}", node.metadata.name, node.spec, node.status.map(|status| status.conditions));
+        }
+        for pod in self.api::<Pod>().list(&ListParams::default()).await.unwrap().items {
+            let node = pod.spec.and_then(|spec| spec.node_name);
+            println!("pod {:?} on {node:?}: {}", pod.metadata.name, serde_json::to_string(&pod.status).unwrap());
+        }
+        for event in self.api::<Event>().list(&ListParams::default()).await.unwrap().items {
+            println!("event {:?} {:?} {:?}", event.involved_object.name, event.reason, event.message);
         }
     }
 

@@ -1,0 +1,277 @@
+//! Garbage collection: what has lost its owners goes; what is deleted in the foreground waits for what it owns; what
+//! is deleted as an orphanage lets its dependents go first.
+//!
+//! Watches the metadata of every resource that can be deleted, and finds new ones when definitions change. Before it
+//! acts it reads the object, and the owners it has not seen, from the server.
+
+mod graph;
+mod watches;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_kit::{Context, Controller, Error, Key, Next, Row, Runner};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::discovery::Found;
+use graph::{FOREGROUND, Graph, Item, ORPHAN, Owner, Verdict, judge};
+
+pub(crate) static ROW: Row = Row {
+    name: "garbage-collector",
+    account: "generic-garbage-collector",
+    inputs: &["*"],
+    outputs: &["*"],
+    workers: 16,
+};
+
+pub(crate) async fn start(context: Context) {
+    let shared = Arc::new(Shared::default());
+    let listed = shared.clone();
+    let runner = Runner::new(&context).after(async move { listed.wait_listed().await });
+    let watching = watches::run(context.clone(), shared.clone(), runner.queue());
+    let collecting = runner.run(Driver { context, shared });
+    futures::future::join(watching, collecting).await;
+}
+
+/// What the watches and the workers share.
+#[derive(Default)]
+struct Shared {
+    graph: Mutex<Graph>,
+    /// Every resource found so far; an index into it never changes its meaning.
+    resources: Mutex<Vec<Found>>,
+    /// How many resources have been listed, and how many are to be; `None` before discovery.
+    listed: watch::Sender<(usize, Option<usize>)>,
+}
+
+impl Shared {
+    /// Waits until every resource has been listed once, so that few owners have to be asked for. One that can't be
+    /// listed is not waited for long.
+    async fn wait_listed(&self) {
+        let mut listed = self.listed.subscribe();
+        let all = listed.wait_for(|(have, want)| want.is_some_and(|want| *have >= want));
+        if tokio::time::timeout(LISTED_WITHIN, all).await.is_err() {
+            tracing::warn!("some resources could not be listed yet; collecting without them");
+        }
+    }
+
+    fn resource(&self, at: usize) -> Option<Found> {
+        self.resources.lock().get(at).cloned()
+    }
+
+    /// The resource that an owner reference names, in whatever version is served.
+    fn owner_resource(&self, owner: &OwnerReference) -> Option<Found> {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        let resources = self.resources.lock();
+        let named = |found: &&Found| found.resource.kind == owner.kind && found.resource.group == group;
+        resources.iter().find(named).cloned()
+    }
+}
+
+struct Driver {
+    context: Context,
+    shared: Arc<Shared>,
+}
+
+type Attempt = Result<Next, kube::Error>;
+
+impl Controller for Driver {
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let uid = &*key.name;
+        let Some(item) = self.shared.graph.lock().get(uid).cloned() else { return Ok(Next::Done) };
+        let about = Key::new(&item.namespace, &item.name);
+        let Some(found) = self.shared.resource(item.resource) else { return Ok(Next::Done) };
+        match self.collect(uid, &item, &found).await {
+            Ok(next) => Ok(next),
+            // Changed or gone meanwhile; its next state is on the way.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Next::Done),
+            Err(source) => {
+                Err(Error::Api { verb: "collect", kind: found.name(), key: about, source: Box::new(source) })
+            }
+        }
+    }
+}
+
+impl Driver {
+    async fn collect(&self, uid: &str, item: &Item, found: &Found) -> Attempt {
+        if !item.deleting && self.is_well_owned(item) {
+            return Ok(Next::Done);
+        }
+        let api = self.api(found, &item.namespace);
+        let live = match api.get_metadata_opt(&item.name).await? {
+            Some(live) if live.metadata.uid.as_deref() == Some(uid) => live.metadata,
+            _ => {
+                self.forget(uid);
+                return Ok(Next::Done);
+            }
+        };
+        let now = Item::new(item.resource, &live);
+        if now.deleting && now.orphan {
+            return self.orphan(uid, &now, &live, &api).await;
+        }
+        if now.waits_for_dependents() {
+            return self.finish_foreground(uid, &now, &live, &api).await;
+        }
+        if now.deleting || now.owners.is_empty() {
+            return Ok(Next::Done);
+        }
+        let mut owners = Vec::new();
+        for owner in &now.owners {
+            match self.state_of(owner, &now, found).await? {
+                Some(state) => owners.push((owner.clone(), state)),
+                // The owner's kind can't be read, so nothing can be said.
+                None => return Ok(Next::Done),
+            }
+        }
+        let has_dependents = !self.shared.graph.lock().dependents(uid).is_empty();
+        match judge(&owners, has_dependents) {
+            Verdict::Keep => {}
+            Verdict::Release(lost) => self.release(&live, &lost, &api).await?,
+            Verdict::Delete { foreground } => {
+                let policy = if now.orphan {
+                    PropagationPolicy::Orphan
+                } else if foreground || now.foreground {
+                    PropagationPolicy::Foreground
+                } else {
+                    PropagationPolicy::Background
+                };
+                self.delete(&live, policy, &api).await?;
+            }
+        }
+        Ok(Next::Done)
+    }
+
+    /// Whether all owners are known to be there, by the graph alone.
+    fn is_well_owned(&self, item: &Item) -> bool {
+        let graph = self.shared.graph.lock();
+        item.owners.iter().all(|owner| graph.get(&owner.uid).is_some_and(|owner| !owner.waits_for_dependents()))
+    }
+
+    /// What has become of `owner`; nothing if its kind is not served or its place makes no sense.
+    async fn state_of(&self, owner: &OwnerReference, item: &Item, found: &Found) -> Result<Option<Owner>, kube::Error> {
+        {
+            let graph = self.shared.graph.lock();
+            if let Some(known) = graph.get(&owner.uid) {
+                let waits = known.waits_for_dependents() && owner.block_owner_deletion == Some(true);
+                return Ok(Some(if waits { Owner::Waiting } else { Owner::There }));
+            }
+            if graph.is_gone(&owner.uid) {
+                return Ok(Some(Owner::Gone));
+            }
+        }
+        let Some(kind) = self.shared.owner_resource(owner) else { return Ok(None) };
+        if kind.namespaced && !found.namespaced {
+            return Ok(None);
+        }
+        let live = self.api(&kind, &item.namespace).get_metadata_opt(&owner.name).await?;
+        if live.is_some_and(|live| live.metadata.uid.as_ref() == Some(&owner.uid)) {
+            return Ok(Some(Owner::There));
+        }
+        self.shared.graph.lock().mark_gone(&owner.uid);
+        Ok(Some(Owner::Gone))
+    }
+
+    /// Lets all dependents of an object go, and then the object.
+    async fn orphan(&self, uid: &str, item: &Item, live: &ObjectMeta, api: &Api<DynamicObject>) -> Attempt {
+        for dependent in self.shared_dependents(uid) {
+            let Some(found) = self.shared.resource(dependent.resource) else { continue };
+            let theirs = self.api(&found, &dependent.namespace);
+            let Some(current) = theirs.get_metadata_opt(&dependent.name).await? else { continue };
+            self.release(&current.metadata, &[uid.to_owned()], &theirs).await?;
+        }
+        tracing::debug!(name = item.name, "dependents are orphaned");
+        self.drop_finalizer(live, ORPHAN, api).await
+    }
+
+    /// Lets an object go once nothing that blocks it is left.
+    async fn finish_foreground(&self, uid: &str, item: &Item, live: &ObjectMeta, api: &Api<DynamicObject>) -> Attempt {
+        let blocks = |dependent: &Item| {
+            dependent.owners.iter().any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
+        };
+        if self.shared_dependents(uid).iter().any(blocks) {
+            // Each of them points here again when it goes.
+            tracing::debug!(name = item.name, "waits for its dependents");
+            return Ok(Next::Done);
+        }
+        self.drop_finalizer(live, FOREGROUND, api).await
+    }
+
+    fn shared_dependents(&self, uid: &str) -> Vec<Item> {
+        let graph = self.shared.graph.lock();
+        graph.dependents(uid).iter().filter_map(|uid| graph.get(uid).cloned()).collect()
+    }
+
+    fn forget(&self, uid: &str) {
+        // Whoever depends on it is looked at when its deletion is seen, or was already.
+        self.shared.graph.lock().remove(uid);
+    }
+
+    async fn release(&self, live: &ObjectMeta, lost: &[String], api: &Api<DynamicObject>) -> Result<(), kube::Error> {
+        let owners = live.owner_references.iter().flatten();
+        let kept: Vec<&OwnerReference> = owners.filter(|owner| !lost.contains(&owner.uid)).collect();
+        let kept = if kept.is_empty() { serde_json::Value::Null } else { json!(kept) };
+        let patch =
+            json!({"metadata": {"uid": live.uid, "resourceVersion": live.resource_version, "ownerReferences": kept}});
+        self.patch(live, &patch, api).await
+    }
+
+    async fn drop_finalizer(&self, live: &ObjectMeta, finalizer: &str, api: &Api<DynamicObject>) -> Attempt {
+        let kept: Vec<&String> = live.finalizers.iter().flatten().filter(|have| *have != finalizer).collect();
+        let kept = if kept.is_empty() { serde_json::Value::Null } else { json!(kept) };
+        let patch =
+            json!({"metadata": {"uid": live.uid, "resourceVersion": live.resource_version, "finalizers": kept}});
+        self.patch(live, &patch, api).await?;
+        Ok(Next::Done)
+    }
+
+    async fn patch(
+        &self,
+        live: &ObjectMeta,
+        patch: &serde_json::Value,
+        api: &Api<DynamicObject>,
+    ) -> Result<(), kube::Error> {
+        let name = live.name.as_deref().unwrap_or_default();
+        api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    }
+
+    async fn delete(
+        &self,
+        live: &ObjectMeta,
+        policy: PropagationPolicy,
+        api: &Api<DynamicObject>,
+    ) -> Result<(), kube::Error> {
+        let preconditions =
+            Some(Preconditions { uid: live.uid.clone(), resource_version: live.resource_version.clone() });
+        let params = DeleteParams { propagation_policy: Some(policy), preconditions, ..DeleteParams::default() };
+        api.delete(live.name.as_deref().unwrap_or_default(), &params).await.map(drop)
+    }
+
+    fn api(&self, found: &Found, namespace: &str) -> Api<DynamicObject> {
+        if found.namespaced {
+            Api::namespaced_with(self.context.client.clone(), namespace, &found.resource)
+        } else {
+            Api::all_with(self.context.client.clone(), &found.resource)
+        }
+    }
+}
+
+/// How long the first lists are waited for.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
+/// Pause between a change of definitions and asking discovery, so that many changes make one question.
+const REDISCOVER_AFTER: Duration = Duration::from_millis(500);
+/// Resources never collected: they own nothing and are many, or are made and deleted by their own kind of life.
+const IGNORED: &[(&str, &str)] = &[("", "events"), ("events.k8s.io", "events")];
+
+/// Resources to watch, by group and plural.
+fn collectable(found: Vec<Found>) -> HashMap<(String, String), Found> {
+    let wanted = found.into_iter().filter(|one| ["list", "watch", "delete"].iter().all(|verb| one.can(verb)));
+    wanted
+        .map(|one| ((one.resource.group.clone(), one.resource.plural.clone()), one))
+        .filter(|((group, plural), _)| !IGNORED.contains(&(group.as_str(), plural.as_str())))
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! The collector's eyes: one metadata watch per resource, started and ended as resources come and go.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use controller_kit::{Context, Key, Queue};
+use futures::StreamExt;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use kube::Api;
+use kube::api::DynamicObject;
+use kube::runtime::{metadata_watcher, watcher};
+use tokio_util::sync::CancellationToken;
+
+use super::graph::Item;
+use super::{REDISCOVER_AFTER, Shared, collectable};
+use crate::discovery::{self, Found};
+
+/// First pause after an error; doubles up to the longest.
+const BACKOFF_FIRST_MS: u64 = 100;
+const BACKOFF_MAX_MS: u64 = 30_000;
+
+/// Watches every resource until the context stops.
+pub(super) async fn run(context: Context, shared: Arc<Shared>, queue: Arc<Queue>) {
+    let definitions = context.informers.get::<CustomResourceDefinition>();
+    let services = context.informers.get::<APIService>();
+    let (mut changed, mut served) = (definitions.subscribe(), services.subscribe());
+    let mut running: HashMap<(String, String), (usize, CancellationToken)> = HashMap::new();
+    let mut failures = 0;
+    loop {
+        let retry = match discovery::resources(&context.client).await {
+            Ok((found, failed)) => {
+                adjust(&context, &shared, &queue, found, failed.is_empty(), &mut running);
+                !failed.is_empty()
+            }
+            Err(error) => {
+                tracing::debug!(%error, "discovery failed");
+                true
+            }
+        };
+        failures = if retry { failures + 1 } else { 0 };
+        let again =
+            async { if retry { tokio::time::sleep(pause(failures)).await } else { std::future::pending().await } };
+        tokio::select! {
+            () = context.stop.cancelled() => return,
+            _ = changed.next() => {}
+            _ = served.next() => {}
+            () = again => {}
+        }
+        tokio::select! {
+            () = context.stop.cancelled() => return,
+            () = tokio::time::sleep(REDISCOVER_AFTER) => {}
+        }
+        while changed.try_next().is_some() || served.try_next().is_some() {}
+    }
+}
+
+/// Starts watches of new resources, and ends those of resources that are gone. While discovery is not `complete`, what
+/// it does not name may still be there.
+fn adjust(
+    context: &Context,
+    shared: &Arc<Shared>,
+    queue: &Arc<Queue>,
+    found: Vec<Found>,
+    complete: bool,
+    running: &mut HashMap<(String, String), (usize, CancellationToken)>,
+) {
+    let wanted = collectable(found);
+    if complete {
+        let lost: Vec<_> = running.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        for name in lost {
+            if let Some((at, stop)) = running.remove(&name) {
+                stop.cancel();
+                // Its objects went with its definition.
+                replace(shared, queue, at, &[]);
+            }
+        }
+    }
+    shared.listed.send_modify(|(_, want)| {
+        want.get_or_insert(wanted.len());
+    });
+    for (name, one) in wanted {
+        if running.contains_key(&name) {
+            continue;
+        }
+        let at = {
+            let mut resources = shared.resources.lock();
+            resources.push(one.clone());
+            resources.len() - 1
+        };
+        let stop = context.stop.child_token();
+        running.insert(name, (at, stop.clone()));
+        let watch = watch(context.client.clone(), one, at, shared.clone(), queue.clone());
+        tokio::spawn(async move { stop.run_until_cancelled(watch).await });
+    }
+}
+
+async fn watch(client: kube::Client, found: Found, at: usize, shared: Arc<Shared>, queue: Arc<Queue>) {
+    let api: Api<DynamicObject> = Api::all_with(client, &found.resource);
+    let (mut failures, mut first) = (0, true);
+    loop {
+        let mut events = metadata_watcher(api.clone(), watcher::Config::default()).boxed();
+        let mut listing: Vec<ObjectMeta> = Vec::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(object)) => set(&shared, &queue, at, &object.metadata),
+                Ok(watcher::Event::Delete(object)) => remove(&shared, &queue, &object.metadata),
+                Ok(watcher::Event::Init) => listing.clear(),
+                Ok(watcher::Event::InitApply(object)) => listing.push(slim(object.metadata)),
+                Ok(watcher::Event::InitDone) => {
+                    replace(&shared, &queue, at, &std::mem::take(&mut listing));
+                    if std::mem::take(&mut first) {
+                        shared.listed.send_modify(|(have, _)| *have += 1);
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::debug!(resource = found.name(), %error, failures, "watch failed, will retry");
+                    tokio::time::sleep(pause(failures)).await;
+                    let gone = matches!(&error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410);
+                    if gone {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            failures = 0;
+        }
+    }
+}
+
+fn slim(mut meta: ObjectMeta) -> ObjectMeta {
+    meta.managed_fields = None;
+    meta.annotations = None;
+    meta.labels = None;
+    meta
+}
+
+fn set(shared: &Shared, queue: &Queue, at: usize, meta: &ObjectMeta) {
+    let Some(uid) = &meta.uid else { return };
+    let look = shared.graph.lock().set(uid, Item::new(at, meta));
+    look_at(queue, look);
+}
+
+fn remove(shared: &Shared, queue: &Queue, meta: &ObjectMeta) {
+    let Some(uid) = &meta.uid else { return };
+    let look = shared.graph.lock().remove(uid);
+    look_at(queue, look);
+}
+
+/// Makes `all` the content of the resource.
+fn replace(shared: &Shared, queue: &Queue, at: usize, all: &[ObjectMeta]) {
+    let present: BTreeSet<&String> = all.iter().filter_map(|meta| meta.uid.as_ref()).collect();
+    let gone: Vec<String> = {
+        let graph = shared.graph.lock();
+        graph.of_resource(at).into_iter().filter(|uid| !present.contains(uid)).collect()
+    };
+    for uid in gone {
+        let look = shared.graph.lock().remove(&uid);
+        look_at(queue, look);
+    }
+    all.iter().for_each(|meta| set(shared, queue, at, meta));
+}
+
+fn look_at(queue: &Queue, uids: Vec<String>) {
+    uids.iter().for_each(|uid| queue.add(Key::cluster(uid)));
+}
+
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(BACKOFF_FIRST_MS.saturating_mul(1 << failures.min(12)).min(BACKOFF_MAX_MS))
+}
