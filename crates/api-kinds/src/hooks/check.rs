@@ -3,7 +3,7 @@
 //! A [`Node`] is a value and the path to it; what is absent is a node too, with the value null. Go's zero values and
 //! absence are the same to upstream's rules, and so to [`Node::is_empty`].
 
-use api_core::field::{ErrorKind, Errors, Path};
+use api_core::field::{Errors, Path};
 use api_core::names;
 use api_core::quantity::Quantity;
 use serde_json::Value;
@@ -235,21 +235,8 @@ impl<'v, 'p> Node<'v, 'p> {
         }
     }
 
-    /// A number that is not negative, or a percentage.
-    pub fn int_or_percent(&self, e: &mut Errors) {
-        match self.value {
-            Value::String(_) => self.text_is(names::is_percent, e),
-            _ => self.non_negative(e),
-        }
-    }
-
     /// The number of a percentage such as `50%`; `None` if this is none.
     pub fn percent(&self) -> Option<i64> {
         self.str().strip_suffix('%')?.parse().ok()
-    }
-
-    /// Adds an error at a path below this one that is not a plain field.
-    pub fn push(&self, kind: ErrorKind, why: &str, e: &mut Errors) {
-        e.push(kind, &self.path, Some(self.value.into()), why);
     }
 }

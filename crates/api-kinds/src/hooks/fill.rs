@@ -18,6 +18,10 @@ pub(super) trait Fill {
     fn each_mut(&mut self, field: &str, with: impl FnMut(&mut Value));
     /// Runs `with` on the object at `field`, if there is one.
     fn with(&mut self, field: &str, with: impl FnOnce(&mut Value));
+    /// Makes `field` what it is in `from`, absent if it is absent there.
+    fn adopt(&mut self, field: &str, from: &Value);
+    /// Runs `with` on the object at the end of the path, if there is one.
+    fn with_path(&mut self, path: &[&str], with: impl FnOnce(&mut Value));
     /// On a write of `status`, takes all but that from `old`; else takes `status` from it.
     fn keep_other_half(&mut self, subresource: &str, old: &Value);
     /// Whether `field` is absent or null.
@@ -72,12 +76,26 @@ impl Fill for Value {
     }
 
     fn keep_other_half(&mut self, subresource: &str, old: &Value) {
-        let field = if subresource == "status" { "spec" } else { "status" };
+        self.adopt(if subresource == "status" { "spec" } else { "status" }, old);
+    }
+
+    fn adopt(&mut self, field: &str, from: &Value) {
         let Value::Object(map) = self else { return };
-        match old.get(field) {
+        match from.get(field) {
             Some(kept) => map.insert(field.to_owned(), kept.clone()),
             None => map.remove(field),
         };
+    }
+
+    fn with_path(&mut self, path: &[&str], with: impl FnOnce(&mut Value)) {
+        match path {
+            [] => with(self),
+            [field, rest @ ..] => {
+                if let Some(at) = self.at_mut(field) {
+                    at.with_path(rest, with);
+                }
+            }
+        }
     }
 
     fn lacks(&self, field: &str) -> bool {

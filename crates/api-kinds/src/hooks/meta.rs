@@ -61,11 +61,7 @@ impl Meta {
         names_of(&meta, name_check, e);
         let namespace = meta.at("namespace");
         match self.namespaced {
-            Some(true) => {
-                if namespace.required(e) {
-                    namespace.text_is(names::is_dns1123_label, e);
-                }
-            }
+            Some(true) => namespace.required_text(names::is_dns1123_label, e),
             Some(false) if !namespace.is_empty() => namespace.forbidden("not allowed on this type", e),
             _ => {}
         }

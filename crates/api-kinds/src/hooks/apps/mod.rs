@@ -67,11 +67,11 @@ static STATEFUL_SET: Hooks = Hooks {
 };
 
 fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
-    pod::drop_disabled(&mut object["spec"]["template"]["spec"]);
+    object.with_path(&["spec", "template", "spec"], pod::drop_disabled);
 }
 
 fn prepare_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
-    pod::drop_disabled(&mut new["spec"]["template"]["spec"]);
+    new.with_path(&["spec", "template", "spec"], pod::drop_disabled);
 }
 
 fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {

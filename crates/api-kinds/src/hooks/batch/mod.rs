@@ -51,7 +51,7 @@ static CRON_JOB: Hooks = Hooks {
 };
 
 fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
-    pod::drop_disabled(&mut job["spec"]["template"]["spec"]);
+    job.with_path(&["spec", "template", "spec"], pod::drop_disabled);
     if job["spec"]["manualSelector"] == true {
         return;
     }
@@ -76,11 +76,11 @@ fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
 }
 
 fn prepare_job_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
-    pod::drop_disabled(&mut new["spec"]["template"]["spec"]);
+    new.with_path(&["spec", "template", "spec"], pod::drop_disabled);
 }
 
 fn prepare_cron_job(_: &WriteContext<'_>, cron_job: &mut Value) {
-    pod::drop_disabled(&mut cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]);
+    cron_job.with_path(&["spec", "jobTemplate", "spec", "template", "spec"], pod::drop_disabled);
 }
 
 fn job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {

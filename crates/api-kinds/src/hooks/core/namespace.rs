@@ -35,11 +35,11 @@ fn prepare_create(_: &WriteContext<'_>, namespace: &mut Value) {
 
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     match context.subresource {
-        "status" => new["spec"] = old["spec"].clone(),
-        "finalize" => new["status"] = old["status"].clone(),
+        "status" => new.adopt("spec", old),
+        "finalize" => new.adopt("status", old),
         _ => {
-            new["spec"] = old["spec"].clone();
-            new["status"] = old["status"].clone();
+            new.adopt("spec", old);
+            new.adopt("status", old);
         }
     }
 }

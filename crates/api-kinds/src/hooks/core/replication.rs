@@ -11,8 +11,8 @@ use serde_json::Value;
 
 pub(super) static CONTROLLER: Hooks = Hooks {
     default: Some(defaults::replication_controller),
-    prepare_create: Some(|_, object| drop_disabled(&mut object["spec"])),
-    prepare_update: Some(|_, new, _| drop_disabled(&mut new["spec"])),
+    prepare_create: Some(|_, object| object.with("spec", drop_disabled)),
+    prepare_update: Some(|_, new, _| new.with("spec", drop_disabled)),
     has_generation: true,
     validate: Some(controller),
     validate_update: Some(controller_update),

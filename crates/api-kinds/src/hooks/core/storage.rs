@@ -36,10 +36,10 @@ fn prepare_volume(context: &WriteContext<'_>, volume: &mut Value) {
 
 fn prepare_volume_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource != "status" {
-        new["status"] = old["status"].clone();
+        new.adopt("status", old);
         return;
     }
-    new["spec"] = old["spec"].clone();
+    new.adopt("spec", old);
     let status = new.make("status");
     if status["phase"] != old["status"]["phase"] {
         status["lastPhaseTransitionTime"] = time::format_unix_s(context.now_unix_s).into();
@@ -96,7 +96,7 @@ pub(in crate::hooks) fn volume_spec(spec: &Node<'_, '_>, inline: bool, e: &mut E
 
 fn volume_source(spec: &Node<'_, '_>, has_affinity: bool, e: &mut Errors) {
     let mut sources = 0;
-    let own: [(&str, fn(&Node<'_, '_>, &mut Errors)); 2] = [("local", local), ("csi", csi)];
+    let own: [volume_sources::Source; 2] = [("local", local), ("csi", csi)];
     for (field, check) in volume_sources::SHARED.iter().chain(&own) {
         let at = spec.at(field);
         if !at.present() {
@@ -154,10 +154,37 @@ fn update_volume(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut E
         spec.at("persistentvolumesource").forbidden(why, e);
     }
     same_mode(&spec, &old_spec, e);
-    if old_spec.has("nodeAffinity") && spec.get("nodeAffinity") != old_spec.get("nodeAffinity") {
+    if old_spec.has("nodeAffinity") && !same_affinity(spec.get("nodeAffinity"), old_spec.get("nodeAffinity")) {
         let path = Path::new("nodeAffinity");
         e.invalid(&path, spec.get("nodeAffinity"), "field is immutable");
     }
+}
+
+/// Labels of nodes that have a newer name, to which a volume may move.
+const RENAMED: [(&str, &str); 5] = [
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+];
+
+/// Whether an affinity is what it was, but for labels in their newer name. Upstream takes an empty key for the newer
+/// name of a label that has none; other rules refuse it.
+fn same_affinity(new: &Value, old: &Value) -> bool {
+    let mut new = new.clone();
+    let list = |of: &Value, field: &str| of[field].as_array().map_or(0, Vec::len);
+    for i in 0..list(&new["required"], "nodeSelectorTerms") {
+        for j in 0..list(&new["required"]["nodeSelectorTerms"][i], "matchExpressions") {
+            let was = &old["required"]["nodeSelectorTerms"][i]["matchExpressions"][j]["key"];
+            let renamed = RENAMED.iter().find(|(name, _)| *name == *was).map_or("", |(_, name)| name);
+            let key = &mut new["required"]["nodeSelectorTerms"][i]["matchExpressions"][j]["key"];
+            if *key == renamed && !was.is_null() {
+                *key = was.clone();
+            }
+        }
+    }
+    new == *old
 }
 
 /// Upstream names the field without its place.
@@ -245,10 +272,10 @@ fn one_data_source(spec: &mut Value) {
 
 fn prepare_claim_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
-        new["spec"] = old["spec"].clone();
+        new.adopt("spec", old);
         return;
     }
-    new["status"] = old["status"].clone();
+    new.adopt("status", old);
     one_data_source(new.make("spec"));
 }
 

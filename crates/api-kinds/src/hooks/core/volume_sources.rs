@@ -6,9 +6,11 @@ use api_core::field::Errors;
 use api_core::names;
 
 type Rule = fn(&Node<'_, '_>, &mut Errors);
+/// The field of a source and its rules.
+pub(super) type Source = (&'static str, Rule);
 
 /// Each source with its rules.
-pub(super) const SHARED: &[(&str, Rule)] = &[
+pub(super) const SHARED: &[Source] = &[
     ("hostPath", host_path),
     ("gcePersistentDisk", |s, e| disk(s, "pdName", e)),
     ("awsElasticBlockStore", |s, e| disk(s, "volumeID", e)),

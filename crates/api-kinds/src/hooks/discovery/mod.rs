@@ -25,6 +25,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 static ENDPOINT_SLICE: Hooks = Hooks {
     default: Some(default_endpoint_slice),
     has_generation: true,
+    prepare_update: Some(prepare_update),
     validate: Some(validate),
     validate_update: Some(update),
     ..Hooks::NONE
@@ -35,6 +36,14 @@ fn default_endpoint_slice(object: &mut Value) {
         port.fill("name", "");
         port.fill("protocol", "TCP");
     });
+}
+
+/// A change of labels counts as one of the slice.
+fn prepare_update(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    if new["metadata"]["labels"] != old["metadata"]["labels"] {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        new.make("metadata")["generation"] = (generation + 1).into();
+    }
 }
 
 fn validate(object: &Value, e: &mut Errors) {

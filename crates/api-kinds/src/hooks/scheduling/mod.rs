@@ -22,7 +22,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 
 static PRIORITY_CLASS: Hooks = Hooks {
     default: Some(default_priority_class),
-    has_generation: true,
+    prepare_create: Some(|_, object| object.make("metadata")["generation"] = 1.into()),
     validate: Some(validate),
     validate_update: Some(update),
     ..Hooks::NONE

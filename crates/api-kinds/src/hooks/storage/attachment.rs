@@ -3,6 +3,7 @@
 use crate::hooks::check::Node;
 use crate::hooks::core::storage::volume_spec;
 use crate::hooks::core::volume_sources::csi_driver_name;
+use crate::hooks::fill::Fill;
 use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
@@ -17,11 +18,10 @@ pub(super) fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
 
 pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
-        new["spec"] = old["spec"].clone();
-        let metadata = old["metadata"].clone();
-        new["metadata"] = metadata;
+        new.adopt("spec", old);
+        new.adopt("metadata", old);
     } else {
-        new["status"] = old["status"].clone();
+        new.adopt("status", old);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kinds of the group storage.k8s.io.
 
 use super::core::volume_sources::is_csi_driver_name;
+use api_core::names;
 use api_schema::row::Hooks;
 
 mod attachment;
@@ -31,7 +32,9 @@ static CSI_DRIVER: Hooks = Hooks {
     default: Some(defaults::csi_driver),
     validate: Some(csi::driver),
     validate_update: Some(csi::driver_update),
-    validate_name: Some(|name, _| is_csi_driver_name(name)),
+    validate_name: Some(
+        |name, prefix| if prefix { names::name_is_dns_subdomain(name, true) } else { is_csi_driver_name(name) },
+    ),
     unconditional_update: false,
     ..Hooks::NONE
 };

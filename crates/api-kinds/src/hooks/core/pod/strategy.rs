@@ -20,31 +20,24 @@ pub(super) fn prepare_create(_: &WriteContext<'_>, pod: &mut Value) {
         }]);
     }
     pod["status"] = status;
-    drop_disabled(&mut pod["spec"]);
+    pod.with("spec", drop_disabled);
 }
 
 /// Who writes the status leaves the rest alone, and the other way round.
 pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     match context.subresource {
         "status" => {
-            new["spec"] = old["spec"].clone();
-            let owners = old["metadata"]["ownerReferences"].clone();
-            if owners.is_null() {
-                new.metadata_mut().remove("ownerReferences");
-            } else {
-                new["metadata"]["ownerReferences"] = owners;
-            }
+            new.adopt("spec", old);
+            new.make("metadata").adopt("ownerReferences", &old["metadata"]);
         }
         "ephemeralcontainers" => {
-            let added = new["spec"]["ephemeralContainers"].clone();
-            let metadata = new["metadata"].clone();
-            *new = old.clone();
-            new["metadata"] = metadata;
-            new["spec"]["ephemeralContainers"] = added;
+            let asked = std::mem::replace(new, old.clone());
+            new.adopt("metadata", &asked);
+            new.make("spec").adopt("ephemeralContainers", &asked["spec"]);
         }
-        _ => new["status"] = old["status"].clone(),
+        _ => new.adopt("status", old),
     }
-    drop_disabled(&mut new["spec"]);
+    new.with("spec", drop_disabled);
 }
 
 /// Fields of features that are off in this version.

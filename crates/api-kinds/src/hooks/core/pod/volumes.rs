@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 /// Sources that only pods have.
-const POD_SOURCES: &[(&str, fn(&Node<'_, '_>, &mut Errors))] = &[
+const POD_SOURCES: &[volume_sources::Source] = &[
     ("emptyDir", empty_dir),
     ("gitRepo", git_repo),
     ("secret", secret),

@@ -35,10 +35,10 @@ fn is_external_value(spec: &Value) -> bool {
 /// Drops what the new type has no use for, unless the update asked for it; keeps what was allocated.
 pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
-        new["spec"] = old["spec"].clone();
+        new.adopt("spec", old);
         return;
     }
-    new["status"] = old["status"].clone();
+    new.adopt("status", old);
     let was = &old["spec"];
     let spec = new.make("spec");
     if needs_cluster_ip(was) && needs_cluster_ip(spec) {

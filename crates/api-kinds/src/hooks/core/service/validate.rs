@@ -261,10 +261,8 @@ fn traffic_policies(spec: &Node<'_, '_>, e: &mut Errors) {
         (true, _) => check_port.port_number(e),
     }
     let internal = spec.at("internalTrafficPolicy");
-    if matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer") {
-        if !internal.present() {
-            internal.path_required("", e);
-        }
+    if matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer") && !internal.present() {
+        internal.path_required("", e);
     }
     internal.one_of_if_any(&["Cluster", "Local"], e);
 }
