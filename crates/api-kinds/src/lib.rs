@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod columns;
 mod convert;
+mod deprecation;
 pub mod eviction;
 pub mod hooks;
 pub mod openapi;
@@ -12,4 +13,5 @@ mod rows;
 pub mod select;
 mod table;
 
+pub use deprecation::deprecation;
 pub use rows::{resource, rows, schema, type_of};

@@ -84,9 +84,10 @@ impl Metrics {
     }
 
     /// A watch or connection that goes on until the guard is dropped.
-    #[allow(dead_code, reason = "for connections")]
-    pub(crate) fn long_running(&self, info: &RequestInfo, query: &Query) -> metrics::IntGauge {
-        self.long_running.with_label_values(&labels(info, query))
+    pub(crate) fn long_running(&self, info: &RequestInfo, query: &Query) -> LongRunning {
+        let gauge = self.long_running.with_label_values(&labels(info, query));
+        gauge.inc();
+        LongRunning(gauge)
     }
 
     /// All metrics of the process as text.
@@ -108,6 +109,16 @@ impl Metrics {
         }
         let text = metrics::encode(&self.registry).map_err(ApiError::internal)?;
         Ok(body::answer(StatusCode::OK, metrics::TEXT_FORMAT, body::full(text)))
+    }
+}
+
+/// Counts a request for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct LongRunning(metrics::IntGauge);
+
+impl Drop for LongRunning {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

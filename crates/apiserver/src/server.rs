@@ -12,12 +12,13 @@ use crate::registry::{Registry, Served};
 use crate::request_info::RequestInfo;
 use crate::{bootstrap, pipeline};
 use api_core::{ApiError, Reason};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use store::{Store, StoreError};
@@ -163,9 +164,13 @@ impl tower::Service<Request<Body>> for Service {
         let inner = self.inner.clone();
         Box::pin(async move {
             let tracked = inner.tasks.token();
-            let response = pipeline::handle(inner, request).await;
+            // A bug in one rule must not cost the client its connection.
+            let handled = AssertUnwindSafe(pipeline::handle(inner, request)).catch_unwind().await;
             drop(tracked);
-            Ok(response)
+            Ok(handled.unwrap_or_else(|_| {
+                tracing::error!("a request panicked");
+                pipeline::failure(&ApiError::internal("a rule of the server failed; see its log"))
+            }))
         })
     }
 }

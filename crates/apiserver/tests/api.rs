@@ -2,6 +2,7 @@
 
 use apiserver::authn::UserInfo;
 use apiserver::{Body, Config, Server, body};
+use futures::FutureExt;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -232,4 +233,182 @@ async fn pods_are_made_and_listed() {
     let generated = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "g-"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let made = check(api.post(PODS, generated).await, 201, json!({}));
     assert_eq!(made["metadata"]["name"].as_str().map(str::len), Some(7));
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_nothing_behind() {
+    let api = Api::start().await;
+    let made = check(api.post(&format!("{MAPS}?dryRun=All"), map("x")).await, 201, json!({"data": {"k": "v"}}));
+    assert!(made["metadata"]["uid"].is_string() && made["metadata"].get("resourceVersion").is_none());
+    check(api.get(&format!("{MAPS}/x")).await, 404, json!({}));
+    let real = check(api.post(MAPS, map("x")).await, 201, json!({}));
+    check(api.post(&format!("{MAPS}?dryRun=All"), map("x")).await, 409, json!({"reason": "AlreadyExists"}));
+    check(
+        api.merge(&format!("{MAPS}/x?dryRun=All"), json!({"data": {"k": "w"}})).await,
+        200,
+        json!({"data": {"k": "w"}}),
+    );
+    check(api.delete(&format!("{MAPS}/x?dryRun=All"), None).await, 200, json!({"status": "Success"}));
+    let (_, still) = api.get(&format!("{MAPS}/x")).await;
+    assert_eq!(still, real);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused() {
+    let api = Api::start().await;
+    let many = map(&"x".repeat(10));
+    let refused = [
+        ("POST", MAPS, "text/plain", many.clone(), 415, "UnsupportedMediaType"),
+        ("PATCH", "/api/v1/namespaces/a/configmaps/x", "application/json", many.clone(), 415, "UnsupportedMediaType"),
+        ("POST", MAPS, "application/json", json!({"kind": "ConfigMap", "data": {"k": 1}}), 400, "BadRequest"),
+        ("POST", MAPS, "application/json", json!({"data": "x".repeat(4 << 20)}), 413, "RequestEntityTooLarge"),
+        ("PUT", "/api/v1/namespaces/a/configmaps/y", "application/json", many.clone(), 400, "BadRequest"),
+        ("POST", "/api/v1/configmaps", "application/json", many.clone(), 405, "MethodNotAllowed"),
+        ("DELETE", "/api/v1/namespaces/a/configmaps/x/status", "application/json", json!({}), 404, "NotFound"),
+        ("POST", "/api/v1/namespaces/none/configmaps", "application/json", many, 404, "NotFound"),
+    ];
+    for (method, path, media, body, code, reason) in refused {
+        let answer = api.send(method, path, &[("content-type", media)], Some(&body)).await;
+        check(answer, code, json!({"kind": "Status", "reason": reason}));
+    }
+    let protobuf = api.send("GET", MAPS, &[("accept", "application/vnd.kubernetes.protobuf")], None).await;
+    check(protobuf, 406, json!({"reason": "NotAcceptable"}));
+    check(api.get(&format!("{MAPS}?resourceVersion=999999")).await, 504, json!({"reason": "Timeout"}));
+    check(api.get(&format!("{MAPS}?continue=nonsense")).await, 400, json!({"reason": "BadRequest"}));
+}
+
+#[tokio::test]
+async fn subresources_write_their_own_part() {
+    let api = Api::start().await;
+    let deployments = "/apis/apps/v1/namespaces/a/deployments";
+    let labels = json!({"app": "web"});
+    let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}}}, "status": {"replicas": 7}});
+    let made = check(api.post(deployments, web).await, 201, json!({"metadata": {"generation": 1}, "status": {}}));
+    assert!(made["status"].get("replicas").is_none(), "a new object has no status");
+    let path = format!("{deployments}/web");
+    let mut changed = made.clone();
+    changed["status"]["replicas"] = 2.into();
+    changed["spec"]["replicas"] = 9.into();
+    check(
+        api.put(&format!("{path}/status"), changed).await,
+        200,
+        json!({"spec": {"replicas": 2}, "status": {"replicas": 2},
+        "metadata": {"generation": 1}}),
+    );
+    check(
+        api.merge(&path, json!({"status": {"replicas": 5}, "spec": {"paused": true}})).await,
+        200,
+        json!({"status": {"replicas": 2}, "metadata": {"generation": 2}}),
+    );
+    check(
+        api.get(&format!("{path}/scale")).await,
+        200,
+        json!({"kind": "Scale", "spec": {"replicas": 2},
+        "status": {"replicas": 2, "selector": "app=web"}}),
+    );
+    check(
+        api.merge(&format!("{path}/scale"), json!({"spec": {"replicas": 4}})).await,
+        200,
+        json!({"spec": {"replicas": 4}}),
+    );
+    check(api.get(&path).await, 200, json!({"spec": {"replicas": 4}, "metadata": {"generation": 3}}));
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_evicted_and_ends_gracefully() {
+    let api = Api::start().await;
+    check(api.post(PODS, pod("p")).await, 201, json!({}));
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    check(api.post("/api/v1/nodes", node).await, 201, json!({}));
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    check(api.post(&format!("{PODS}/p/binding"), binding.clone()).await, 201, json!({"status": "Success"}));
+    check(api.get(&format!("{PODS}/p")).await, 200, json!({"spec": {"nodeName": "n"}}));
+    check(api.post("/api/v1/namespaces/a/bindings", binding).await, 409, json!({"reason": "Conflict"}));
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+        "spec": {"minAvailable": 1, "selector": {}}});
+    let budgets = "/apis/policy/v1/namespaces/a/poddisruptionbudgets";
+    check(api.post(budgets, budget).await, 201, json!({}));
+    let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    check(api.merge(&format!("{PODS}/p/status"), status).await, 200, json!({}));
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let allowed = |allowed: i64| {
+        json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed,
+        "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}})
+    };
+    check(api.merge(&format!("{budgets}/b/status"), allowed(0)).await, 200, json!({}));
+    check(api.post(&format!("{PODS}/p/eviction"), eviction.clone()).await, 429, json!({"reason": "TooManyRequests"}));
+    check(api.merge(&format!("{budgets}/b/status"), allowed(1)).await, 200, json!({}));
+    check(api.post(&format!("{PODS}/p/eviction"), eviction).await, 201, json!({"status": "Success"}));
+    check(api.get(&format!("{budgets}/b")).await, 200, json!({"status": {"disruptionsAllowed": 0}}));
+    let ending =
+        check(api.get(&format!("{PODS}/p")).await, 200, json!({"metadata": {"deletionGracePeriodSeconds": 30}}));
+    assert!(ending["metadata"]["deletionTimestamp"].is_string());
+    check(api.delete(&format!("{PODS}/p?gracePeriodSeconds=0"), None).await, 200, json!({"kind": "Pod"}));
+    check(api.get(&format!("{PODS}/p")).await, 404, json!({}));
+}
+
+#[tokio::test]
+async fn services_get_addresses_and_give_them_back() {
+    let api = Api::start().await;
+    let services = "/api/v1/namespaces/a/services";
+    let service = |name: &str, ip: Option<&str>| {
+        let mut v = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+        if let Some(ip) = ip {
+            v["spec"]["clusterIP"] = ip.into();
+        }
+        v
+    };
+    let made = check(api.post(services, service("s", None)).await, 201, json!({}));
+    let ip = made["spec"]["clusterIP"].as_str().expect("address").to_owned();
+    let port = made["spec"]["ports"][0]["nodePort"].as_u64().expect("port");
+    assert!((30000..=32767).contains(&port), "{port}");
+    check(api.post(services, service("t", Some(&ip))).await, 422, json!({"reason": "Invalid"}));
+    check(api.delete(&format!("{services}/s"), None).await, 200, json!({}));
+    check(api.post(services, service("t", Some(&ip))).await, 201, json!({"spec": {"clusterIP": ip}}));
+}
+
+#[tokio::test]
+async fn a_namespace_goes_when_its_finalizer_is_gone() {
+    let api = Api::start().await;
+    let path = "/api/v1/namespaces/a";
+    check(api.delete(path, None).await, 200, json!({"status": {"phase": "Terminating"}}));
+    check(api.post(MAPS, map("late")).await, 403, json!({"reason": "Forbidden"}));
+    let (_, mut left) = api.get(path).await;
+    left["spec"]["finalizers"] = json!([]);
+    check(api.put(&format!("{path}/finalize"), left).await, 200, json!({}));
+    check(api.get(path).await, 404, json!({}));
+}
+
+#[tokio::test]
+async fn a_watch_can_begin_with_what_is_there() {
+    let api = Api::start().await;
+    check(api.post(MAPS, map("x")).await, 201, json!({}));
+    let url = format!(
+        "{MAPS}?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1"
+    );
+    let body = api.raw("GET", &url, &[], None).await.into_body().collect().await.expect("body").to_bytes();
+    let lines: Vec<Value> = body
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.is_empty())
+        .map(|l| serde_json::from_slice(l).expect("json"))
+        .collect();
+    assert_eq!(lines.iter().map(|l| l["type"].as_str().unwrap_or("")).collect::<Vec<_>>(), ["ADDED", "BOOKMARK"]);
+    assert_eq!(lines[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    check(api.get(&format!("{MAPS}?watch=1&resourceVersionMatch=Exact&resourceVersion=1")).await, 422, json!({}));
+}
+
+#[tokio::test]
+async fn many_writers_of_one_object_all_succeed() {
+    let api = Api::start().await;
+    check(api.post(MAPS, map("x")).await, 201, json!({}));
+    let path = format!("{MAPS}/x");
+    let writes = (0..40).map(|i| api.merge(&path, json!({"data": {(format!("k{i}")): "v"}})).boxed_local());
+    for answer in futures::future::join_all(writes).await {
+        check(answer, 200, json!({}));
+    }
+    let (_, all) = api.get(&path).await;
+    assert_eq!(all["data"].as_object().map(serde_json::Map::len), Some(41));
 }

@@ -145,7 +145,8 @@ impl Call {
         Ok(self.finish(render::bytes(self.form.media, status, bytes)?))
     }
 
-    fn finish(&self, mut response: Response<Body>) -> Response<Body> {
+    /// Adds what the client is told beside the answer.
+    pub(crate) fn finish(&self, mut response: Response<Body>) -> Response<Body> {
         add_warnings(response.headers_mut(), &self.warnings.lock());
         response
     }

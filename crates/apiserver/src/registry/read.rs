@@ -77,7 +77,7 @@ pub(crate) fn answer_page(call: &Call, page: Page) -> Result<Response<Body>, Api
     }
     let size: usize = items.iter().map(Bytes::len).sum();
     let gzip = size > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
-    Ok(render::long(head, items, tail, brace, gzip))
+    Ok(call.finish(render::long(head, items, tail, brace, gzip)))
 }
 
 fn list_head(kind: &str, api_version: &str, metadata: &str) -> String {

@@ -65,6 +65,7 @@ async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest
         user,
         form,
     };
+    call.warn(api_kinds::deprecation(&call.row().gvr).map(str::to_owned));
     if subresource::is_special(&call.info.subresource) {
         return subresource::serve(call, body).await;
     }

@@ -39,7 +39,6 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         view: call.form.view,
         include: Include::of(&call.query)?,
         served: call.served.clone(),
-        now_unix_s: call.now_unix_s,
         headers_sent: false,
     };
     let (watch, pending) = start(&call, &options, &selectors, &mut shown).await?;
@@ -54,7 +53,7 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         end: call.server.drain.clone(),
         over: false,
     };
-    let tracked = call.server.tasks.token();
+    let tracked = (call.server.tasks.token(), call.server.metrics.long_running(&call.info, &call.query));
     let stream = stream::unfold((events, tracked), |(mut events, tracked)| async move {
         let next = events.next().await?;
         Some((Ok::<_, BoxError>(next), (events, tracked)))
@@ -240,7 +239,6 @@ struct Shown {
     view: View,
     include: Include,
     served: Arc<Served>,
-    now_unix_s: i64,
     headers_sent: bool,
 }
 
@@ -264,7 +262,7 @@ impl Shown {
             View::Object => Ok(bytes.clone()),
             View::Metadata(version) => Ok(object::metadata_only(bytes, version)?.into()),
             View::Table(version) => {
-                let rows = [render::row(&self.served, bytes, self.include, version, self.now_unix_s)?];
+                let rows = [render::row(&self.served, bytes, self.include, version, now_unix_s())?];
                 let headers = !std::mem::replace(&mut self.headers_sent, true);
                 let metadata = json!({"resourceVersion": revision_of(bytes)}).to_string();
                 Ok(render::table(&self.served, version, &metadata, headers, &rows).into())
@@ -291,6 +289,11 @@ impl Shown {
         };
         Ok(frame("BOOKMARK", &shown))
     }
+}
+
+/// A watch lasts; ages in its rows are those of the moment.
+fn now_unix_s() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 fn revision_of(bytes: &[u8]) -> String {
