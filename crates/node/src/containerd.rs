@@ -134,6 +134,11 @@ impl Options {
         self.state_dir().join("containerd.sock")
     }
 
+    /// Whether an instance has ever run here.
+    pub fn has_data(&self) -> bool {
+        self.data_dir().exists()
+    }
+
     fn state_dir(&self) -> PathBuf {
         self.root_dir.join("run/containerd")
     }

@@ -19,6 +19,7 @@ mod machine;
 mod names;
 mod node;
 mod pod;
+mod purge;
 mod quantity;
 mod run;
 mod server;
@@ -27,4 +28,5 @@ mod watchfile;
 
 pub use adapt::{Adaptation, Adaptations};
 pub use config::{Config, Limits, Tls};
+pub use purge::{PurgeError, purge};
 pub use run::{Error, run};

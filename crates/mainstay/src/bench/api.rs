@@ -1,0 +1,258 @@
+//! The measurements of `mainstay bench api`.
+
+use super::Api;
+use super::connect::Target;
+use super::meter::Meter;
+use anyhow::{Context as _, Result, bail};
+use futures::future::try_join_all;
+use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
+use http::Request;
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Barrier;
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Longest that a watcher waits for the changes made.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(120);
+
+struct Run<'a> {
+    args: &'a Api,
+    target: Target,
+    clients: Vec<Client>,
+    namespace: String,
+}
+
+/// Runs the measurements that `args` names and prints a line for each.
+///
+/// # Errors
+/// If the server cannot be reached, or an operation is not known.
+pub async fn run(args: &Api) -> Result<()> {
+    const KNOWN: &[&str] = &["create", "get", "list", "table", "patch", "watch", "delete"];
+    if let Some(unknown) = args.ops.iter().find(|op| !KNOWN.contains(&op.as_str())) {
+        bail!("there is no measurement {unknown:?}; there are {}", KNOWN.join(", "));
+    }
+    let target = Target::new(args).await?;
+    let clients = (0..args.clients.max(1)).map(|_| target.client()).collect::<Result<Vec<_>>>()?;
+    let namespace = format!("bench-{:08x}", rand::random::<u32>());
+    let run = Run { args, target, clients, namespace };
+    run.send("POST", "/api/v1/namespaces", None, &json!({"metadata": {"name": run.namespace}}))
+        .await
+        .context("cannot create a namespace for the measurement")?;
+    let result = run.measure().await;
+    let cleaned = run.send("DELETE", &format!("/api/v1/namespaces/{}", run.namespace), None, &Value::Null).await;
+    result?;
+    cleaned.context("cannot remove the measurement's namespace")
+}
+
+impl Run<'_> {
+    async fn measure(&self) -> Result<()> {
+        self.prepare().await?;
+        for op in self.args.ops.iter().filter(|op| *op != "delete") {
+            match op.as_str() {
+                "create" => self.each("create", |i| self.create_request(i)).await?,
+                "get" => self.each("get", |i| request("GET", &self.pod(i), None, &Value::Null)).await?,
+                "patch" => self.each("patch", |i| self.patch_request(i)).await?,
+                "list" => {
+                    self.lists("list", "application/json", "").await?;
+                    self.lists("list-cached", "application/json", "?resourceVersion=0").await?;
+                }
+                "table" => self.lists("table", TABLE, "").await?,
+                _ => self.watch().await?,
+            }
+        }
+        let delete = json!({"gracePeriodSeconds": 0});
+        self.each("delete", |i| request("DELETE", &self.pod(i), None, &delete)).await
+    }
+
+    /// Pods need a service account where no controller makes it, and must be there if they are not to be measured.
+    async fn prepare(&self) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.namespace);
+        let account = request("POST", &path, None, &json!({"metadata": {"name": "default"}}))?;
+        let answer = self.clients[0].send(account.map(Body::from)).await.context("the server does not answer")?;
+        if !answer.status().is_success() && answer.status() != http::StatusCode::CONFLICT {
+            bail!("cannot create a service account: the server answers {}", answer.status());
+        }
+        if !self.args.ops.iter().any(|op| op == "create") {
+            self.each("prepare", |i| self.create_request(i)).await?;
+        }
+        Ok(())
+    }
+
+    fn pods(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods", self.namespace)
+    }
+
+    fn pod(&self, i: usize) -> String {
+        format!("{}/pod-{i:06}", self.pods())
+    }
+
+    fn create_request(&self, i: usize) -> Result<Request<Vec<u8>>> {
+        request("POST", &self.pods(), None, &pod(i))
+    }
+
+    fn patch_request(&self, i: usize) -> Result<Request<Vec<u8>>> {
+        let change = json!({"metadata": {"labels": {"patched": format!("{:08x}", rand::random::<u32>())}}});
+        request("PATCH", &self.pod(i), Some(MERGE_PATCH), &change)
+    }
+
+    /// Sends one request for each object, from all clients at once.
+    async fn each(&self, op: &str, make: impl Fn(usize) -> Result<Request<Vec<u8>>>) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let errors = AtomicUsize::new(0);
+        let meter = Meter::start(&self.args.pids);
+        let workers = self.clients.iter().map(|client| {
+            let (next, errors, make) = (&next, &errors, &make);
+            async move {
+                let mut latencies = Vec::with_capacity(self.args.objects / self.clients.len() + 1);
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    if i >= self.args.objects {
+                        return anyhow::Ok(latencies);
+                    }
+                    let started = Instant::now();
+                    if !drained(client, make(i)?).await?.0 {
+                        errors.fetch_add(1, Ordering::Relaxed);
+                    }
+                    latencies.push(started.elapsed());
+                }
+            }
+        });
+        let mut latencies = try_join_all(workers).await?.concat();
+        self.print(meter.line(op, self.args.objects, &mut latencies, errors.load(Ordering::Relaxed)));
+        Ok(())
+    }
+
+    async fn lists(&self, op: &str, accept: &str, query: &str) -> Result<()> {
+        let meter = Meter::start(&self.args.pids);
+        let (mut latencies, mut errors, mut bytes) = (Vec::new(), 0, 0);
+        for _ in 0..self.args.lists {
+            let mut list = request("GET", &format!("{}{query}", self.pods()), None, &Value::Null)?;
+            list.headers_mut().insert("accept", accept.parse()?);
+            let started = Instant::now();
+            let (ok, size) = drained(&self.clients[0], list).await?;
+            latencies.push(started.elapsed());
+            errors += usize::from(!ok);
+            bytes = size;
+        }
+        let mut line = meter.line(op, self.args.lists, &mut latencies, errors);
+        line.insert("megabytes".into(), json!((bytes as f64 / 1e4).round() / 100.0));
+        self.print(line);
+        Ok(())
+    }
+
+    /// Opens the watchers, makes the changes, and waits until each watcher has seen all of them.
+    async fn watch(&self) -> Result<()> {
+        let changes = self.args.changes.min(self.args.objects);
+        let start = self.clients[0].request_text(request("GET", &format!("{}?limit=1", self.pods()), None, &Value::Null)?);
+        let list: Value = serde_json::from_str(&start.await.context("cannot list")?)?;
+        let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned();
+        let ready = Arc::new(Barrier::new(self.args.watchers + 1));
+        let mut watchers = Vec::new();
+        for _ in 0..self.args.watchers {
+            let client = self.target.client()?;
+            let path = format!("{}?watch=1&resourceVersion={revision}", self.pods());
+            let ready = ready.clone();
+            watchers.push(tokio::spawn(async move { count_events(client, &path, changes, &ready).await }));
+        }
+        ready.wait().await;
+        let meter = Meter::start(&self.args.pids);
+        let made = futures::stream::iter(0..changes)
+            .map(|i| async move {
+                let client = &self.clients[i % self.clients.len()];
+                anyhow::Ok(drained(client, self.patch_request(i)?).await?.0)
+            })
+            .buffer_unordered(self.clients.len())
+            .try_fold(0, |errors, ok| async move { Ok(errors + usize::from(!ok)) });
+        let errors = made.await?;
+        let mut seen = 0;
+        for watcher in watchers {
+            seen += watcher.await.context("a watcher panicked")??;
+        }
+        let mut line = meter.line("watch", seen, &mut [], errors + changes * self.args.watchers - seen);
+        line.insert("watchers".into(), self.args.watchers.into());
+        self.print(line);
+        Ok(())
+    }
+
+    async fn send(&self, method: &str, path: &str, content_type: Option<&str>, body: &Value) -> Result<()> {
+        self.clients[0].request_text(request(method, path, content_type, body)?).await?;
+        Ok(())
+    }
+
+    fn print(&self, mut line: serde_json::Map<String, Value>) {
+        if let Some(label) = &self.args.label {
+            line.insert("label".into(), label.as_str().into());
+        }
+        line.insert("clients".into(), self.clients.len().into());
+        line.insert("objects".into(), self.args.objects.into());
+        println!("{}", Value::Object(line));
+    }
+}
+
+/// Reads a watch until it has brought `wanted` changes; returns how many it brought.
+async fn count_events(client: Client, path: &str, wanted: usize, ready: &Barrier) -> Result<usize> {
+    let stream = client.request_stream(request("GET", path, None, &Value::Null)?).await;
+    ready.wait().await;
+    let mut lines = pin!(stream.context("cannot watch")?.lines());
+    let mut seen = 0;
+    while seen < wanted {
+        match tokio::time::timeout(WATCH_TIMEOUT, lines.next()).await {
+            Ok(Some(line)) => seen += usize::from(line?.starts_with("{\"type\":\"MODIFIED\"")),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Ok(seen)
+}
+
+/// Sends a request and reads the whole answer: whether it was a success, and its bytes.
+async fn drained(client: &Client, request: Request<Vec<u8>>) -> Result<(bool, usize)> {
+    let answer = client.send(request.map(Body::from)).await.context("the server does not answer")?;
+    let ok = answer.status().is_success();
+    let mut body = answer.into_body();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame.context("the answer broke off")?.data_ref().map_or(0, bytes::Bytes::len);
+    }
+    Ok((ok, bytes))
+}
+
+fn request(method: &str, path: &str, content_type: Option<&str>, body: &Value) -> Result<Request<Vec<u8>>> {
+    let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body)? };
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", content_type.unwrap_or("application/json"))
+        .header("accept", "application/json")
+        .body(bytes)
+        .context("not a request")
+}
+
+/// A pod of about 4 KB as it is served, that no scheduler places.
+fn pod(i: usize) -> Value {
+    let env: Vec<Value> = (0..20)
+        .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-of-setting-{n}-of-pod-{i}")}))
+        .collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": format!("pod-{i:06}"), "labels": {"app": "bench", "shard": format!("{}", i % 100)}},
+        "spec": {
+            "schedulerName": "none",
+            "containers": [{
+                "name": "main",
+                "image": "example.com/app:1",
+                "env": env,
+                "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+                "ports": [{"containerPort": 8080, "name": "http"}],
+                "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}}
+            }]
+        }
+    })
+}

@@ -1,0 +1,170 @@
+//! Build, spawn, drain: the components of one server put together.
+//!
+//! Sockets are bound before anything else, so that a taken port leaves nothing half-started. One token stops
+//! everything: first what uses the API, then the API server, then the store.
+
+mod address;
+mod addons;
+mod components;
+mod keep;
+mod listener;
+mod machine;
+mod notify;
+
+use crate::config::{Role, ServerConfig};
+use anyhow::{Context as _, Result, anyhow};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the configured roles until SIGTERM or SIGINT, or until one of them fails.
+///
+/// # Errors
+/// What kept a component from starting, or what ended one.
+pub async fn run(config: ServerConfig) -> Result<()> {
+    install_crypto()?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let stop = CancellationToken::new();
+    let mut running = tokio::select! {
+        started = start(&config, &stop) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    notify::ready();
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = running.components.join_next(), if !running.components.is_empty() => unexpected_end(ended),
+    };
+    notify::stopping();
+    running.drain(&stop).await;
+    result
+}
+
+/// What runs, in the order in which it is drained.
+struct Running {
+    components: JoinSet<(&'static str, Result<()>)>,
+    api: Option<Api>,
+}
+
+struct Api {
+    server: apiserver::Server,
+    stop_listening: CancellationToken,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    async fn drain(mut self, stop: &CancellationToken) {
+        stop.cancel();
+        while let Some(ended) = self.components.join_next().await {
+            match ended {
+                Ok((name, Err(error))) => tracing::warn!("{name} ended with an error: {error:#}"),
+                Ok((name, Ok(()))) => tracing::debug!("{name} ended"),
+                Err(error) => tracing::warn!(%error, "a component panicked"),
+            }
+        }
+        if let Some(api) = self.api {
+            api.stop_listening.cancel();
+            if !api.server.shutdown().await {
+                tracing::warn!("requests were still running at the end of the drain");
+            }
+            if let Err(error) = api.listening.await {
+                tracing::warn!(%error, "the listener panicked");
+            }
+        }
+    }
+}
+
+type Ended = std::result::Result<(&'static str, Result<()>), tokio::task::JoinError>;
+
+fn unexpected_end(ended: Option<Ended>) -> Result<()> {
+    match ended {
+        Some(Ok((name, Err(error)))) => Err(error.context(format!("{name} failed"))),
+        Some(Ok((name, Ok(())))) => Err(anyhow!("{name} ended by itself")),
+        Some(Err(error)) => Err(anyhow!("a component panicked: {error}")),
+        None => Ok(()),
+    }
+}
+
+async fn start(config: &ServerConfig, stop: &CancellationToken) -> Result<Running> {
+    let advertise = match config.advertise_address {
+        Some(address) => address,
+        None if config.roles.iter().eq([&Role::Api]) => address::find().unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        None => address::find()?,
+    };
+    let mut running = Running { components: JoinSet::new(), api: None };
+    let clients = if config.roles.contains(&Role::Api) {
+        let (api, clients) = start_api(config, advertise).await?;
+        running.api = Some(api);
+        clients
+    } else {
+        components::Clients::from_kubeconfig(config).await?
+    };
+    components::start(config, advertise, &clients, &mut running.components, stop).await?;
+    Ok(running)
+}
+
+async fn start_api(config: &ServerConfig, advertise: IpAddr) -> Result<(Api, components::Clients)> {
+    let socket = listener::bind(config.bind.0, config.bind.1).await?;
+    let local = socket.local_addr().context("the socket has no address")?;
+    let server_url = format!("https://{}", SocketAddr::new(reachable(local.ip(), advertise), local.port()));
+    let pki = pki::Cluster::load_or_create(&pki::ClusterSpec {
+        root: config.root.clone(),
+        dns_names: vec![config.node_name.clone()],
+        ip_addresses: vec![IpAddr::from([127, 0, 0, 1]), config.kubernetes_service_ip().into(), advertise],
+        server_url,
+        cluster_domain: config.cluster_domain.clone(),
+        now_unix_s: now_unix_s(),
+    })?;
+    let tls = listener::tls(&pki.apiserver, &[&pki.ca.cert_pem, &pki.front_proxy_ca.cert_pem])?;
+    let store = keep::open(config).await?;
+    let server = apiserver::Server::build(api_config(config, advertise, local.port(), &pki), store)
+        .await
+        .context("cannot start the API server")?;
+    let stop_listening = CancellationToken::new();
+    let listening = tokio::spawn(listener::serve(socket, tls, server.service(), stop_listening.clone()));
+    server.ready().await;
+    tracing::info!(address = %local, "the API is ready");
+    let clients = components::Clients::in_process(server.service(), pki);
+    Ok((Api { server, stop_listening, listening }, clients))
+}
+
+/// The address that a kubeconfig names: loopback if the server listens everywhere, else where it listens.
+fn reachable(listening: IpAddr, advertise: IpAddr) -> IpAddr {
+    match listening {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) if advertise.is_ipv4() => IpAddr::from([127, 0, 0, 1]),
+        _ => advertise,
+    }
+}
+
+fn api_config(config: &ServerConfig, advertise: IpAddr, port: u16, pki: &pki::Cluster) -> apiserver::Config {
+    apiserver::Config {
+        advertise_address: advertise,
+        secure_port: port,
+        service_cidr: ipnet::IpNet::V4(config.service_cidr),
+        client_ca_pem: pki.ca.cert_pem.clone(),
+        root_ca_pem: pki.ca.cert_pem.clone(),
+        service_account_issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
+        service_account_key_pem: pki.service_account.key_pem.clone(),
+        service_account_public_keys_pem: vec![pki.service_account.cert_pem.clone()],
+        kubelet_client_cert_pem: pki.kubelet_client.cert_pem.clone(),
+        kubelet_client_key_pem: pki.kubelet_client.key_pem.clone(),
+        kubelet_ca_pem: pki.ca.cert_pem.clone(),
+        ..apiserver::Config::default()
+    }
+}
+
+pub(crate) fn now_unix_s() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn install_crypto() -> Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("the TLS library is set up already"))
+}

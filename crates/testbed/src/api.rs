@@ -1,0 +1,100 @@
+//! `mainstay server --roles api`: the API server alone, on loopback.
+
+use crate::kubectl::Kubectl;
+use crate::process::{Notifications, Running};
+use anyhow::{Context as _, Result};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How to start an [`ApiServer`].
+#[derive(Debug, Clone, Default)]
+pub struct ServerOptions {
+    /// Flags beside those for the root and the address.
+    pub flags: Vec<String>,
+    /// Roles; `api` if empty.
+    pub roles: String,
+}
+
+/// A running API server with a root of its own.
+#[derive(Debug)]
+pub struct ApiServer {
+    binary: PathBuf,
+    root: TempDir,
+    options: ServerOptions,
+    running: Option<Running>,
+}
+
+impl ApiServer {
+    /// Starts `binary` and returns when the API is usable.
+    ///
+    /// # Errors
+    /// If it does not become ready; its log is in the error.
+    pub fn start(binary: &str, options: ServerOptions) -> Result<Self> {
+        let root = tempfile::tempdir()?;
+        let mut server = Self { binary: binary.into(), root, options, running: None };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Starts it again on the same root.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub fn restart(&mut self) -> Result<()> {
+        let notifications = Notifications::listen(&self.root().join("notify.sock"))?;
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let roles = if self.options.roles.is_empty() { "api" } else { &self.options.roles };
+        let mut command = Command::new(&self.binary);
+        command
+            .args(["server", "--roles", roles, "--bind-address", "127.0.0.1", "--secure-port", "0", "--root"])
+            .arg(self.root())
+            .args(&self.options.flags)
+            .env("NOTIFY_SOCKET", self.root().join("notify.sock"))
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let mut running = Running::start(&mut command)?;
+        notifications.wait_ready(&mut running, READY_TIMEOUT).with_context(|| self.log())?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Its root.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Its administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root().join("etc/kubernetes/admin.conf")
+    }
+
+    /// A `kubectl` for it.
+    ///
+    /// # Errors
+    /// If none is installed.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        Kubectl::new(&self.kubeconfig(), self.root(), None)
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// If it was stopped.
+    pub fn process(&mut self) -> &mut Running {
+        self.running.as_mut().expect("the server runs")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.root().join("server.log")
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+}
