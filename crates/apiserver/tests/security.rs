@@ -120,7 +120,7 @@ async fn the_default_roles_are_those_of_upstream_and_a_second_start_finds_them()
             assert!(item["metadata"]["uid"].is_string(), "{item}");
         }
     }
-    assert_eq!(names, [("clusterroles", 66), ("clusterrolebindings", 48), ("roles", 7), ("rolebindings", 7)]);
+    assert_eq!(names, [("clusterroles", 65), ("clusterrolebindings", 47), ("roles", 7), ("rolebindings", 7)]);
     let (code, service) = api.send(&admin(), "GET", "/api/v1/namespaces/default/services/kubernetes", None).await;
     assert_eq!((code, &service["spec"]["clusterIP"]), (200, &json!("10.96.0.1")));
 }

@@ -115,3 +115,20 @@ pub fn holds(found: &Value, wanted: &Value) -> bool {
         (found, wanted) => found == wanted,
     }
 }
+
+/// The conditions to write if those that are there lack one of `wanted`; what others say stays.
+pub fn conditions(found: &Value, wanted: &[Value], now: &str) -> Option<Vec<Value>> {
+    let mut out: Vec<Value> = found.as_array().cloned().unwrap_or_default();
+    let mut changed = false;
+    for condition in wanted {
+        if out.iter().any(|have| holds(have, condition)) {
+            continue;
+        }
+        changed = true;
+        out.retain(|have| have["type"] != condition["type"]);
+        let mut condition = condition.clone();
+        condition["lastTransitionTime"] = now.into();
+        out.push(condition);
+    }
+    changed.then_some(out)
+}

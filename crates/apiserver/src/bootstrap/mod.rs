@@ -11,12 +11,14 @@ pub use wanted::{Wanted, node_rules};
 
 use crate::authn::UserInfo;
 use crate::server::Inner;
+use crate::view::View;
 use api_core::ApiError;
+use api_core::meta::Meta;
 use futures::StreamExt;
 use http::Method;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Requests at once.
 const PARALLEL: usize = 64;
@@ -26,10 +28,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Makes what is missing; ends when all of it is there, or when the server drains.
 pub(crate) async fn run(server: Arc<Inner>) {
     let work = async {
+        let started = Instant::now();
         while let Err(error) = all(&server).await {
             tracing::warn!(%error, "cannot write the cluster's default objects yet");
             tokio::time::sleep(RETRY).await;
         }
+        tracing::debug!(elapsed_ms = started.elapsed().as_millis(), "the cluster's default objects are there");
         server.bootstrapped.send_replace(true);
     };
     tokio::select! {
@@ -42,7 +46,7 @@ pub(crate) async fn run(server: Arc<Inner>) {
 async fn all(server: &Arc<Inner>) -> Result<(), ApiError> {
     for phase in wanted::phases(&server.config) {
         let tasks = phase.into_iter().map(|wanted| async {
-            let path = format!("{}/{}", wanted.collection, wanted.name());
+            let path = wanted.path();
             (path, one(server.clone(), wanted).await)
         });
         let mut work = futures::stream::iter(tasks).buffer_unordered(PARALLEL);
@@ -60,27 +64,32 @@ async fn all(server: &Arc<Inner>) -> Result<(), ApiError> {
 
 /// Makes or completes one object, and its status.
 async fn one(server: Arc<Inner>, wanted: Wanted) -> Result<(), ApiError> {
-    let me = UserInfo::apiserver();
-    let path = format!("{}/{}", wanted.collection, wanted.name());
-    let found = match server.call(&me, Method::GET, &path, None).await {
-        Ok(found) => found,
-        Err(e) if e.code == 404 => match server.call(&me, Method::POST, &wanted.collection, Some(&wanted.object)).await
-        {
+    let (me, path) = (UserInfo::apiserver(), wanted.path());
+    let (namespace, name) = (wanted.object.namespace(), wanted.object.name());
+    let found = match server.registry.get(wanted.group(), wanted.resource, namespace, name) {
+        Some(found) => found,
+        None => match server.call(&me, Method::POST, &wanted.collection(), Some(&wanted.object)).await {
             Ok(made) => made,
             // Another server was quicker.
             Err(e) if e.code == 409 => server.call(&me, Method::GET, &path, None).await?,
             Err(e) => return Err(e),
         },
-        Err(e) => return Err(e),
     };
-    if let Some(completed) = (wanted.merge)(&found, &wanted.object) {
-        conflict_is_fine(server.call(&me, Method::PUT, &path, Some(&completed)).await)?;
+    if (wanted.merge)(&found, &wanted.object).is_some() {
+        let found = server.call(&me, Method::GET, &path, None).await?;
+        if let Some(completed) = (wanted.merge)(&found, &wanted.object) {
+            conflict_is_fine(server.call(&me, Method::PUT, &path, Some(&completed)).await)?;
+        }
     }
-    let Some(status) = wanted.status.as_ref().filter(|status| !merge::holds(&found["status"], status)) else {
-        return Ok(());
-    };
-    let patch = serde_json::json!({"status": status});
-    conflict_is_fine(server.call(&me, Method::PATCH, &format!("{path}/status"), Some(&patch)).await)
+    if let Some(conditions) = merge::conditions(&found["status"]["conditions"], &wanted.conditions, &now()) {
+        let patch = serde_json::json!({"status": {"conditions": conditions}});
+        conflict_is_fine(server.call(&me, Method::PATCH, &format!("{path}/status"), Some(&patch)).await)?;
+    }
+    Ok(())
+}
+
+fn now() -> String {
+    api_core::time::format_unix_s(crate::authn::now())
 }
 
 /// Somebody else changed it meanwhile; the next start looks again.

@@ -6,19 +6,23 @@ use crate::config::Config;
 use api_core::meta::Meta;
 use serde_json::json;
 
+fn config() -> Config {
+    Config { advertise_address: [192, 0, 2, 1].into(), ..Config::default() }
+}
+
 #[test]
 fn every_default_object_is_listed_once() {
     let mut counts = std::collections::BTreeMap::<String, usize>::new();
     let mut seen = std::collections::BTreeSet::new();
-    for w in phases(&Config::default()).iter().flatten() {
+    for w in phases(&config()).iter().flatten() {
         *counts.entry(w.object["kind"].as_str().expect("kind").to_owned()).or_default() += 1;
-        assert!(seen.insert(format!("{}/{}", w.collection, w.name())), "{} is there twice", w.name());
+        assert!(seen.insert(w.path()), "{} is there twice", w.path());
     }
     let counts: Vec<String> = counts.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
     expect_test::expect![[r#"
         APIService 21
-        ClusterRole 66
-        ClusterRoleBinding 48
+        ClusterRole 65
+        ClusterRoleBinding 47
         ConfigMap 1
         EndpointSlice 1
         Endpoints 1
@@ -34,7 +38,7 @@ fn every_default_object_is_listed_once() {
 
 #[test]
 fn the_own_service_has_the_first_address() {
-    let all = phases(&Config::default());
+    let all = phases(&config());
     let service = all.iter().flatten().find(|w| w.object["kind"] == "Service").expect("service");
     assert_eq!(service.object["spec"]["clusterIP"], "10.96.0.1");
     assert_eq!(service.object.namespace(), "default");
@@ -43,8 +47,8 @@ fn the_own_service_has_the_first_address() {
 
 #[test]
 fn what_is_complete_is_left_alone() {
-    for w in phases(&Config::default()).iter().flatten() {
-        assert_eq!((w.merge)(&w.object, &w.object), None, "{}", w.name());
+    for w in phases(&config()).iter().flatten() {
+        assert_eq!((w.merge)(&w.object, &w.object), None, "{}", w.path());
     }
 }
 
@@ -79,4 +83,14 @@ fn the_servers_address_is_put_in_place() {
             json!({"metadata": {"name": "k", "labels": {"a": "b", "x": "y"}}, "subsets": [{"addresses": [{"ip": "10.0.0.1"}]}]})
         )
     );
+}
+
+#[test]
+fn conditions_are_written_once() {
+    let wanted = [json!({"type": "Available", "status": "True"})];
+    let written = merge::conditions(&json!(null), &wanted, "now").expect("missing");
+    assert_eq!(written, [json!({"type": "Available", "status": "True", "lastTransitionTime": "now"})]);
+    assert_eq!(merge::conditions(&json!(written), &wanted, "later"), None);
+    let other = json!([{"type": "Other"}, {"type": "Available", "status": "False"}]);
+    assert_eq!(merge::conditions(&other, &wanted, "now").map(|c| c.len()), Some(2));
 }

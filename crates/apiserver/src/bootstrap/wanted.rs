@@ -9,27 +9,52 @@ use std::net::IpAddr;
 
 /// An object that must be there.
 pub struct Wanted {
-    /// Path of its collection.
-    pub collection: String,
+    /// API group and version, such as `apps/v1`.
+    pub api_version: &'static str,
+    /// Plural name of its resource.
+    pub resource: &'static str,
     /// As it is created.
     pub object: Value,
     /// What to write if `(found, wanted)` differ in what matters.
     pub merge: fn(&Value, &Value) -> Option<Value>,
-    /// What its status must hold.
-    pub status: Option<Value>,
+    /// Conditions that its status must hold.
+    pub conditions: Vec<Value>,
 }
 
 impl Wanted {
-    fn new(collection: impl Into<String>, object: Value, merge: fn(&Value, &Value) -> Option<Value>) -> Self {
-        Self { collection: collection.into(), object, merge, status: None }
+    fn new(
+        api_version: &'static str,
+        resource: &'static str,
+        object: Value,
+        merge: fn(&Value, &Value) -> Option<Value>,
+    ) -> Self {
+        Self { api_version, resource, object, merge, conditions: Vec::new() }
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.object.name()
+    /// Its API group.
+    pub fn group(&self) -> &'static str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// Path of its collection.
+    pub fn collection(&self) -> String {
+        let root = if self.group().is_empty() { "api" } else { "apis" };
+        let (version, resource, namespace) = (self.api_version, self.resource, self.object.namespace());
+        if namespace.is_empty() {
+            format!("/{root}/{version}/{resource}")
+        } else {
+            format!("/{root}/{version}/namespaces/{namespace}/{resource}")
+        }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.collection(), self.object.name())
     }
 }
 
+const RBAC_VERSION: &str = "rbac.authorization.k8s.io/v1";
+const FLOW_CONTROL_VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
 const RBAC: &str = include_str!("rbac.json");
 const FLOW_CONTROL: &str = include_str!("flow_control.json");
 const API_SERVICES: &str = include_str!("api_services.json");
@@ -53,7 +78,7 @@ pub fn phases(config: &Config) -> Vec<Vec<Wanted>> {
 fn namespaces() -> Vec<Wanted> {
     let names = ["kube-system", "default", "kube-public", "kube-node-lease"];
     let make = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    names.into_iter().map(|name| Wanted::new("/api/v1/namespaces", make(name), merge::keep)).collect()
+    names.into_iter().map(|name| Wanted::new("v1", "namespaces", make(name), merge::keep)).collect()
 }
 
 /// Kind and collection of the four lists in the RBAC data.
@@ -77,16 +102,8 @@ fn rbac_object(kind: &str, row: &Value) -> Value {
     }
     object["metadata"] = metadata;
     object["kind"] = kind.into();
-    object["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
+    object["apiVersion"] = RBAC_VERSION.into();
     object
-}
-
-fn rbac_collection(resource: &str, namespace: &str) -> String {
-    if namespace.is_empty() {
-        format!("/apis/rbac.authorization.k8s.io/v1/{resource}")
-    } else {
-        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{resource}")
-    }
 }
 
 /// Upstream's roles and bindings.
@@ -98,8 +115,7 @@ fn roles() -> Vec<Wanted> {
             let mut object = rbac_object(kind, row);
             object["metadata"]["labels"]["kubernetes.io/bootstrapping"] = "rbac-defaults".into();
             object["metadata"]["annotations"] = json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
-            let collection = rbac_collection(resource, object.namespace());
-            out.push(Wanted::new(collection, object, merge::role));
+            out.push(Wanted::new(RBAC_VERSION, resource, object, merge::role));
         }
     }
     out
@@ -112,45 +128,24 @@ pub fn node_rules() -> Vec<Rule> {
     roles.into_iter().flatten().find(|r| r["name"] == "system:node").map(Rule::read_all).unwrap_or_default()
 }
 
-/// Roles of the add-ons that come along, as kubeadm makes them, and one for our controllers, which share an identity.
+/// Roles of the add-ons that come along, as kubeadm makes them.
 fn extra_roles() -> Vec<Wanted> {
     let read = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["list", "watch"]});
     let dns = json!({"name": "system:coredns", "rules": [
         read("", &["endpoints", "services", "pods", "namespaces"]), read("discovery.k8s.io", &["endpointslices"])]});
-    let controllers = json!({"name": "mainstay:controllers", "rules": controller_rules()});
     let bind = |name: &str, role: &str, subject: Value| {
         json!({"name": name, "subjects": [subject],
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}})
     };
     let account = |name: &str| json!({"kind": "ServiceAccount", "namespace": "kube-system", "name": name});
-    let user = |name: &str| json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name});
     let bindings = [
         bind("system:coredns", "system:coredns", account("coredns")),
         bind("kubeadm:node-proxier", "system:node-proxier", account("kube-proxy")),
-        bind("mainstay:controllers", "mainstay:controllers", user("system:kube-controller-manager")),
     ];
-    let make = |(resource, kind): (&str, &str), row: &Value| {
-        Wanted::new(rbac_collection(resource, ""), rbac_object(kind, row), merge::role)
+    let make = |(resource, kind): (&'static str, &str), row: &Value| {
+        Wanted::new(RBAC_VERSION, resource, rbac_object(kind, row), merge::role)
     };
-    let roles = [dns, controllers];
-    roles.iter().map(|r| make(RBAC_KINDS[0], r)).chain(bindings.iter().map(|b| make(RBAC_KINDS[1], b))).collect()
-}
-
-/// The rules of all `system:controller:*` roles together, each once.
-fn controller_rules() -> Vec<Value> {
-    let data = data(RBAC);
-    let mut rules: Vec<Value> = Vec::new();
-    for role in data["clusterroles"].as_array().into_iter().flatten() {
-        if !role["name"].as_str().is_some_and(|n| n.starts_with("system:controller:")) {
-            continue;
-        }
-        for rule in role["rules"].as_array().into_iter().flatten() {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
-            }
-        }
-    }
-    rules
+    std::iter::once(make(RBAC_KINDS[0], &dns)).chain(bindings.iter().map(|b| make(RBAC_KINDS[1], b))).collect()
 }
 
 fn flow_control() -> Vec<Wanted> {
@@ -159,9 +154,17 @@ fn flow_control() -> Vec<Wanted> {
     let mut out = Vec::new();
     for (resource, kind) in kinds {
         for row in data[resource].as_array().into_iter().flatten() {
-            let object = json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": kind, "spec": row["spec"],
+            let object = json!({"apiVersion": FLOW_CONTROL_VERSION, "kind": kind, "spec": row["spec"],
                 "metadata": {"name": row["name"], "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}}});
-            out.push(Wanted::new(format!("/apis/flowcontrol.apiserver.k8s.io/v1/{resource}"), object, merge::spec));
+            let mut wanted = Wanted::new(FLOW_CONTROL_VERSION, resource, object, merge::spec);
+            if let Some(level) = row["spec"]["priorityLevelConfiguration"]["name"].as_str() {
+                let message = format!(
+                    "This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists"
+                );
+                let found = json!({"type": "Dangling", "status": "False", "reason": "Found", "message": message});
+                wanted.conditions.push(found);
+            }
+            out.push(wanted);
         }
     }
     out
@@ -183,7 +186,7 @@ fn priority_classes() -> Vec<Wanted> {
     let make = |(name, value, description): (&str, i64, &str)| {
         let object = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
             "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority"});
-        Wanted::new("/apis/scheduling.k8s.io/v1/priorityclasses", object, merge::keep)
+        Wanted::new("scheduling.k8s.io/v1", "priorityclasses", object, merge::keep)
     };
     classes.into_iter().map(make).collect()
 }
@@ -196,9 +199,9 @@ fn api_services() -> Vec<Wanted> {
         let name = format!("{}.{}", spec["version"].as_str().unwrap_or(""), spec["group"].as_str().unwrap_or(""));
         let object = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "spec": spec,
             "metadata": {"name": name, "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}}});
-        let status = Some(json!({"conditions": [condition]}));
-        let collection = "/apis/apiregistration.k8s.io/v1/apiservices".into();
-        Wanted { collection, object, merge: merge::spec, status }
+        let mut wanted = Wanted::new("apiregistration.k8s.io/v1", "apiservices", object, merge::spec);
+        wanted.conditions.push(condition.clone());
+        wanted
     };
     data(API_SERVICES).as_array().into_iter().flatten().map(make).collect()
 }
@@ -226,11 +229,13 @@ fn own_service(config: &Config) -> Vec<Wanted> {
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": address_type, "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
-    vec![
-        Wanted::new("/api/v1/namespaces/default/services", service, merge::fields),
-        Wanted::new("/api/v1/namespaces/default/endpoints", endpoints, merge::fields),
-        Wanted::new("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", slice, merge::fields),
-    ]
+    let mut out = vec![Wanted::new("v1", "services", service, merge::fields)];
+    // Endpoints may not be loopback addresses: a server that only this machine reaches has none.
+    if !address.is_loopback() {
+        out.push(Wanted::new("v1", "endpoints", endpoints, merge::fields));
+        out.push(Wanted::new("discovery.k8s.io/v1", "endpointslices", slice, merge::fields));
+    }
+    out
 }
 
 /// By which extension servers learn whom to trust.
@@ -249,5 +254,5 @@ fn authentication_config(config: &Config) -> Wanted {
     }
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}});
-    Wanted::new("/api/v1/namespaces/kube-system/configmaps", object, merge::fields)
+    Wanted::new("v1", "configmaps", object, merge::fields)
 }
