@@ -1,254 +1,197 @@
-//! Rules of kinds of the groups about the API itself: a valid object, one change, and the causes that it has. The causes
-//! are those of a real v1.30 API server.
+//! What a real API server found wrong with objects, kind by kind: `testdata/rules.txt`.
+//!
+//! A block names a resource and a good object of it; each line changes it at one place (`-` takes it away) and names
+//! the causes that a creation, or an update from the good object, must have, each as often as upstream reports it.
 
-use api_core::Gvr;
 use api_core::field::Errors;
-use api_kinds::resource;
+use api_core::gvk::split_api_version;
+use api_core::{Gvr, meta::Meta};
+use api_kinds::hooks::meta;
+use api_kinds::{resource, type_of};
+use api_schema::codec::{FieldValidation, Media, decode};
+use api_schema::normalize::normalize;
+use api_schema::row::{Pool, Row, WriteContext};
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
-/// `Reason field` for each error of `object` as it would be created.
-fn causes(group: &str, plural: &str, mut object: Value) -> Vec<String> {
-    let row = resource(&Gvr::new(group, "v1", plural)).expect("a built-in resource");
-    api_schema::normalize::normalize(&row.schema, row.root, &mut object);
+const CONTEXT: WriteContext<'_> =
+    WriteContext { now_unix_s: 0, subresource: "", user: "tester", uid: "", groups: &[], extra: None };
+
+/// A pool that never runs out and refuses nothing.
+struct Endless(u16);
+
+impl Pool for Endless {
+    fn ip(&mut self, _: bool, wanted: Option<IpAddr>) -> Result<IpAddr, String> {
+        Ok(wanted.unwrap_or(IpAddr::from([10, 96, 0, 9])))
+    }
+
+    fn port(&mut self, _: &'static str, wanted: Option<u16>) -> Result<u16, String> {
+        self.0 += 1;
+        Ok(wanted.unwrap_or(30_000 + self.0))
+    }
+
+    fn families(&self) -> &[bool] {
+        &[false]
+    }
+}
+
+/// The object as it is before a kind's `prepare_*`, in its stored version.
+fn decoded(row: &Row, body: &Value) -> Value {
+    let body = serde_json::to_vec(body).unwrap();
+    let mut object = decode(row, &body, Media::Json, FieldValidation::Ignore).unwrap().value;
+    if let Some(convert) = row.hooks.convert {
+        convert(&mut object, &row.storage_version);
+    }
     if let Some(default) = row.hooks.default {
         default(&mut object);
     }
-    let context = api_schema::row::WriteContext { user: "admin", ..Default::default() };
+    if row.namespaced && object.namespace().is_empty() {
+        object.set_meta("namespace", "sample");
+    }
+    object.set_meta("uid", "11111111-2222-3333-4444-555555555555");
+    normalize(&row.schema, type_of(&row.storage_version).unwrap(), &mut object);
+    object
+}
+
+fn create(row: &Row, body: &Value) -> (Value, Errors) {
+    let (mut object, mut errors) = (decoded(row, body), Errors::new());
     if let Some(prepare) = row.hooks.prepare_create {
-        prepare(&context, &mut object);
+        prepare(&CONTEXT, &mut object);
     }
-    let mut errors = Errors::new();
-    row.hooks.validate.expect("rules")(&object, &mut errors);
-    let mut causes: Vec<String> = errors.0.iter().map(|e| format!("{} {}", e.kind.reason(), e.field)).collect();
-    causes.sort();
-    causes
+    if let Some(allocate) = row.hooks.allocate {
+        allocate(&mut object, None, &mut Endless(0), &mut errors);
+    }
+    meta::validate_create(row, &object, &mut errors);
+    if let Some(validate) = row.hooks.validate {
+        validate(&object, &mut errors);
+    }
+    (object, errors)
 }
 
-/// Each change is a JSON pointer and a value; null removes.
-fn check(group: &str, plural: &str, valid: &Value, cases: &[(&str, Value, &[&str])]) {
-    assert_eq!(causes(group, plural, valid.clone()), [""; 0], "{plural}");
-    for (pointer, value, expected) in cases {
-        let mut object = valid.clone();
-        let (parent, last) = pointer.rsplit_once('/').expect("a pointer");
-        match object.pointer_mut(parent).expect("a parent") {
-            Value::Object(map) => drop(map.insert(last.to_owned(), value.clone())),
-            Value::Array(list) => list.push(value.clone()),
-            _ => panic!("{pointer}"),
+fn update(row: &Row, body: &Value, old: &Value) -> Errors {
+    let (mut object, mut errors) = (decoded(row, body), Errors::new());
+    if let Some(generation) = old["metadata"].get("generation") {
+        object["metadata"]["generation"] = generation.clone();
+    }
+    if row.subresource("status").is_some() {
+        match old.get("status") {
+            Some(status) => object["status"] = status.clone(),
+            None => drop(object.as_object_mut().unwrap().remove("status")),
         }
-        assert_eq!(causes(group, plural, object), *expected, "{plural} {pointer} {value}");
+    }
+    if let Some(prepare) = row.hooks.prepare_update {
+        prepare(&CONTEXT, &mut object, old);
+    }
+    if let Some(allocate) = row.hooks.allocate {
+        allocate(&mut object, Some(old), &mut Endless(100), &mut errors);
+    }
+    meta::validate_update(row, &object, old, &mut errors);
+    match (row.hooks.validate_update, row.hooks.validate) {
+        (Some(validate), _) => validate(&CONTEXT, &object, old, &mut errors),
+        (None, Some(validate)) => validate(&object, &mut errors),
+        (None, None) => {}
+    }
+    errors
+}
+
+fn causes(errors: &Errors) -> String {
+    let cause =
+        |e: &api_core::field::Error| format!("{} {}", e.kind.reason().trim_start_matches("FieldValue"), e.field);
+    let mut all: Vec<String> = errors.0.iter().map(cause).collect();
+    all.sort();
+    all.join(", ")
+}
+
+/// Changes the value at a JSON pointer, or takes it away.
+fn change(object: &mut Value, pointer: &str, to: &str) {
+    let (parent, last) = pointer.rsplit_once('/').unwrap();
+    let last = last.replace("~1", "/").replace("~0", "~");
+    let parent = object.pointer_mut(parent).unwrap_or_else(|| panic!("nothing at {parent}"));
+    match (parent, to) {
+        (Value::Object(map), "-") => drop(map.remove(&last)),
+        (Value::Array(list), "-") => drop(list.remove(last.parse().unwrap())),
+        (Value::Array(list), to) => list[last.parse::<usize>().unwrap()] = serde_json::from_str(to).unwrap(),
+        (parent, to) => parent[last] = serde_json::from_str(to).unwrap(),
     }
 }
 
 #[test]
-fn custom_resource_definitions() {
-    let schema = json!({"type": "object", "properties": {"spec": {
-        "type": "object",
-        "x-kubernetes-validations": [{"rule": "self.size < 10", "fieldPath": ".size"}],
-        "properties": {
-            "size": {"type": "integer", "maximum": 10, "default": 3},
-            "list": {
-                "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
-                "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}}},
-            },
-            "any": {"x-kubernetes-preserve-unknown-fields": true},
-        },
-    }}});
-    let valid = json!({
-        "metadata": {"name": "widgets.example.com"},
-        "spec": {
-            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
-            "versions": [{
-                "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
-                "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}},
-                "additionalPrinterColumns": [{"name": "N", "type": "integer", "jsonPath": ".spec.n"}],
-            }],
-        },
-    });
-    let at = "/spec/versions/0/schema/openAPIV3Schema";
-    let spec = &format!("{at}/properties/spec");
-    let of = |field: &str| format!("{spec}/properties/{field}");
-    let below = "spec.validation.openAPIV3Schema.properties[spec]";
-    let cause = |reason: &str, field: &str| format!("FieldValue{reason} {below}{field}");
-    check(
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        &valid,
-        &[
-            ("/metadata/name", json!("other.example.com"), &["FieldValueInvalid metadata.name"]),
-            ("/spec/scope", json!("Galaxy"), &["FieldValueNotSupported spec.scope"]),
-            ("/spec/preserveUnknownFields", json!(true), &["FieldValueInvalid spec.preserveUnknownFields"]),
-            ("/spec/conversion", json!({}), &["FieldValueRequired spec.conversion.strategy"]),
-            (
-                "/spec/versions/0/storage",
-                json!(false),
-                &["FieldValueInvalid spec.versions", "FieldValueInvalid status.storedVersions"],
-            ),
-            (
-                "/spec/versions/0/name",
-                json!("V"),
-                &["FieldValueInvalid spec.version", "FieldValueInvalid spec.versions[0].name"],
-            ),
-            (
-                "/spec/versions/-",
-                json!({"name": "v2", "served": true}),
-                &["FieldValueRequired spec.versions[1].schema.openAPIV3Schema"],
-            ),
-            (
-                "/spec/versions/0/subresources/scale/specReplicasPath",
-                json!(".n"),
-                &["FieldValueInvalid spec.subresources.scale.specReplicasPath"],
-            ),
-            (
-                "/spec/versions/0/additionalPrinterColumns/0/type",
-                json!("text"),
-                &["FieldValueInvalid spec.additionalPrinterColumns[0].type"],
-            ),
-            (&format!("{at}/type"), json!(""), &["FieldValueRequired spec.validation.openAPIV3Schema.type"]),
-            (
-                &of("size/type"),
-                json!("text"),
-                &[&cause("NotSupported", ".properties[size].type"), &cause("TypeInvalid", ".properties[size].default")],
-            ),
-            (&of("size/maximum"), json!(2), &[&cause("Invalid", ".properties[size].default")]),
-            (
-                &of("list/items/required"),
-                json!([]),
-                &[&cause("Required", ".properties[list].items.properties[k].default")],
-            ),
-            (
-                &of("list/x-kubernetes-list-type"),
-                json!("set"),
-                &[
-                    &cause("Invalid", ".properties[list].items.x-kubernetes-map-type"),
-                    &cause("Invalid", ".properties[list].x-kubernetes-list-type"),
-                ],
-            ),
-            (
-                &of("any/x-kubernetes-preserve-unknown-fields"),
-                json!(false),
-                &[&cause("Invalid", ".properties[any].x-kubernetes-preserve-unknown-fields")],
-            ),
-            (
-                &format!("{spec}/anyOf"),
-                json!([{"properties": {"new": {"minimum": 1}}}]),
-                &[&cause("Required", ".properties[new]")],
-            ),
-            (
-                &format!("{spec}/x-kubernetes-validations/0/rule"),
-                json!("self.none"),
-                &[&cause("Invalid", ".x-kubernetes-validations[0].rule")],
-            ),
-            (
-                &format!("{spec}/x-kubernetes-validations/0/fieldPath"),
-                json!(".none"),
-                &[&cause("Invalid", ".x-kubernetes-validations[0].fieldPath")],
-            ),
-        ],
-    );
+fn bad_objects_have_upstreams_causes() {
+    let mut wrong = Vec::new();
+    for block in include_str!("../testdata/rules.txt").split("\n\n").filter(|b| !b.trim().is_empty()) {
+        let mut lines = block.trim().lines();
+        let (api_version, plural) = lines.next().unwrap().trim_start_matches("# ").rsplit_once('/').unwrap();
+        let (group, version) = split_api_version(api_version);
+        let row = resource(&Gvr::new(group, version, plural)).unwrap();
+        let good: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+        let (old, errors) = create(row, &good);
+        assert_eq!(causes(&errors), "", "{plural}");
+        for line in lines {
+            let (what, expected) = line.split_once(" => ").unwrap();
+            let mut words = what.splitn(3, ' ');
+            let (verb, pointer, to) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+            let mut body = good.clone();
+            change(&mut body, pointer, to);
+            let found = if verb == "create" { create(row, &body).1 } else { update(row, &body, &old) };
+            if causes(&found) != expected {
+                wrong.push(format!("{plural}: {what}\n   is {}\n  not {expected}", causes(&found)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
-fn webhooks_and_policies() {
-    let rule = json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]});
-    let hooks = json!({"metadata": {"name": "h"}, "webhooks": [{
-        "name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"], "rules": [rule],
-        "clientConfig": {"url": "https://a/b"},
-    }]});
-    check(
-        "admissionregistration.k8s.io",
-        "validatingwebhookconfigurations",
-        &hooks,
-        &[
-            ("/webhooks/0/name", json!("a"), &["FieldValueInvalid webhooks[0].name"]),
-            ("/webhooks/0/clientConfig", json!({}), &["FieldValueRequired webhooks[0].clientConfig"]),
-            (
-                "/webhooks/0/clientConfig/url",
-                json!("http://u@a?q"),
-                &["FieldValueInvalid webhooks[0].clientConfig.url"; 3],
-            ),
-            (
-                "/webhooks/0/rules/0/resources",
-                json!(["*", "pods"]),
-                &["FieldValueInvalid webhooks[0].rules[0].resources"],
-            ),
-            (
-                "/webhooks/0/admissionReviewVersions",
-                json!(["v9"]),
-                &["FieldValueInvalid webhooks[0].admissionReviewVersions"],
-            ),
-            ("/webhooks/0/timeoutSeconds", json!(31), &["FieldValueInvalid webhooks[0].timeoutSeconds"]),
-            (
-                "/webhooks/0/matchConditions",
-                json!([{"name": "a", "expression": "1 +"}, {"name": "a", "expression": "request.name == ''"}]),
-                &[
-                    "FieldValueDuplicate webhooks[0].matchConditions[1].name",
-                    "FieldValueInvalid webhooks[0].matchConditions[0].expression",
-                ],
-            ),
-        ],
-    );
-    let policy = json!({"metadata": {"name": "p"}, "spec": {
-        "matchConstraints": {"resourceRules": [rule]},
-        "variables": [{"name": "v", "expression": "object.spec.x"}],
-        "validations": [{"expression": "variables.v == 1"}],
-    }});
-    check(
-        "admissionregistration.k8s.io",
-        "validatingadmissionpolicies",
-        &policy,
-        &[
-            ("/spec/variables", json!([]), &["FieldValueInvalid spec.validations[0].expression"]),
-            (
-                "/spec/validations",
-                json!([]),
-                &["FieldValueRequired spec.auditAnnotations", "FieldValueRequired spec.validations"],
-            ),
-            (
-                "/spec/matchConstraints/resourceRules",
-                json!([]),
-                &["FieldValueRequired spec.matchConstraints.resourceRules"],
-            ),
-            ("/spec/validations/0/reason", json!("Mood"), &["FieldValueNotSupported spec.validations[0].reason"]),
-        ],
-    );
+fn hooks_bear_any_object_that_decodes() {
+    // What remains of each good object when a part of it is taken away, emptied or null must not make a hook panic.
+    for block in include_str!("../testdata/rules.txt").split("\n\n").filter(|b| !b.trim().is_empty()) {
+        let mut lines = block.trim().lines();
+        let (api_version, plural) = lines.next().unwrap().trim_start_matches("# ").rsplit_once('/').unwrap();
+        let (group, version) = split_api_version(api_version);
+        let row = resource(&Gvr::new(group, version, plural)).unwrap();
+        let good: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+        let (old, _) = create(row, &good);
+        let mut pointers = Vec::new();
+        pointers_of(&good, "", &mut pointers);
+        for pointer in &pointers {
+            for to in ["-", "null", "{}", "[]", "\"\"", "0", "-1", "true", "\"Not Valid\"", "9223372036854775807"] {
+                let mut body = good.clone();
+                change(&mut body, pointer, to);
+                let bytes = serde_json::to_vec(&body).unwrap();
+                if decode(row, &bytes, Media::Json, FieldValidation::Ignore).is_ok() {
+                    let (object, _) = create(row, &body);
+                    update(row, &body, &old);
+                    update(row, &good, &object);
+                    if let Some(warnings) = row.hooks.warnings {
+                        warnings(&object, Some(&old));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pointers_of(value: &Value, at: &str, out: &mut Vec<String>) {
+    let mut child = |key: String, value: &Value| {
+        let pointer = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+        out.push(pointer.clone());
+        pointers_of(value, &pointer, out);
+    };
+    match value {
+        Value::Object(map) => {
+            map.iter().filter(|(k, _)| *k != "kind" && *k != "apiVersion").for_each(|(k, v)| child(k.clone(), v))
+        }
+        Value::Array(list) => list.iter().enumerate().for_each(|(i, v)| child(i.to_string(), v)),
+        _ => {}
+    }
 }
 
 #[test]
-fn api_services_and_flow_control() {
-    let service = json!({"metadata": {"name": "v1.a.b"}, "spec": {
-        "group": "a.b", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
-        "service": {"name": "s", "namespace": "n"},
-    }});
-    check(
-        "apiregistration.k8s.io",
-        "apiservices",
-        &service,
-        &[
-            ("/metadata/name", json!("v1.a"), &["FieldValueInvalid metadata.name"]),
-            ("/spec/versionPriority", json!(0), &["FieldValueInvalid spec.versionPriority"]),
-            ("/spec/service/port", json!(70000), &["FieldValueInvalid spec.service.port"]),
-        ],
-    );
-    let level = json!({"metadata": {"name": "l"}, "spec": {"type": "Limited", "limited": {"limitResponse": {
-        "type": "Queue", "queuing": {},
-    }}}});
-    check(
-        "flowcontrol.apiserver.k8s.io",
-        "prioritylevelconfigurations",
-        &level,
-        &[
-            ("/metadata/name", json!("exempt"), &["FieldValueInvalid spec", "FieldValueInvalid spec.type"]),
-            ("/spec/type", json!("Exempt"), &["FieldValueForbidden spec.limited", "FieldValueInvalid spec.type"]),
-            (
-                "/spec/limited/limitResponse/queuing",
-                json!({"queues": 2}),
-                &["FieldValueInvalid spec.limited.limitResponse.queuing.handSize"],
-            ),
-            (
-                "/spec/limited/limitResponse/queuing",
-                json!({"handSize": 30}),
-                &["FieldValueInvalid spec.limited.limitResponse.queuing.handSize"],
-            ),
-        ],
-    );
+fn a_pod_gets_what_upstream_gives_it() {
+    let row = resource(&Gvr::new("", "v1", "pods")).unwrap();
+    let body = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let (pod, errors) = create(row, &body);
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+    assert_eq!(pod["spec"]["containers"][0]["imagePullPolicy"], "Always");
 }
