@@ -78,7 +78,7 @@ pub(crate) fn row(
     version: &str,
     now_unix_s: i64,
 ) -> Result<String, ApiError> {
-    let mut value = object::decode(bytes)?;
+    let mut value = object::decode_brief(bytes)?;
     object::convert(&served.row, &mut value, &served.row.storage_version);
     let cells = match served.row.hooks.table_cells {
         Some(cells) => Value::Array(cells(&value, now_unix_s)),

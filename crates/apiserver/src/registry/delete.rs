@@ -42,7 +42,7 @@ pub(crate) async fn delete_collection(call: Call, body: Body) -> Result<Response
             Err(e) => return Err(e),
         }
     }
-    read::answer_page(&call, page)
+    read::answer_page(&call, page).await
 }
 
 async fn read_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError> {
