@@ -1,5 +1,6 @@
 //! Defaults of the workloads that run until told otherwise.
 
+use super::TEMPLATE_GENERATION;
 use crate::hooks::core::pod::defaults::default_template;
 use crate::hooks::core::volume::default_claim;
 use crate::hooks::fill::Fill;
@@ -27,6 +28,8 @@ pub(super) fn replica_set(object: &mut Value) {
 }
 
 pub(super) fn daemon_set(object: &mut Value) {
+    // Upstream's own form of the object has a field for it, so that whoever leaves it out writes a zero.
+    object.make("metadata").make("annotations").fill(TEMPLATE_GENERATION, "0");
     let spec = object.make("spec");
     default_template(spec.make("template"));
     spec.fill("revisionHistoryLimit", 10);
