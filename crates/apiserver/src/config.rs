@@ -37,6 +37,8 @@ pub struct Config {
     pub front_proxy_ca_pem: String,
     /// Common names of front proxies; empty means any that the CA has signed.
     pub front_proxy_names: Vec<String>,
+    /// File that a line is appended to for each request; `None` for no audit log.
+    pub audit_log: Option<std::path::PathBuf>,
     /// Whether requests without credentials are taken as `system:anonymous`.
     pub anonymous: bool,
     /// Whether the default namespaces, roles and classes are made and kept.
@@ -102,6 +104,7 @@ impl Default for Config {
             kubelet_ca_pem: String::new(),
             front_proxy_ca_pem: String::new(),
             front_proxy_names: vec!["front-proxy-client".into()],
+            audit_log: None,
             anonymous: true,
             bootstrap: true,
             metrics: telemetry::metrics::Registry::new(),

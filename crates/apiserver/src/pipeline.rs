@@ -1,5 +1,6 @@
 //! The life of a request, in one function: [`handle`] names the stages in their order.
 
+use crate::audit::Record;
 use crate::authn::{self, UserInfo};
 use crate::authz::Attributes;
 use crate::body::{self, Body};
@@ -29,17 +30,19 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let summary = (info.clone(), query.clone());
     let long_running = info.is_long_running(&query);
     let deadline = if long_running { Ok(None) } else { deadline(&server, &info, &query).map(Some) };
+    let mut record = server.audit.begin(&parts, &info);
     let request = ApiRequest { parts, body, info, query, user: UserInfo::default(), served: None };
 
     let outcome = match deadline {
-        Ok(None) => stages(server.clone(), request, long_running).await,
+        Ok(None) => stages(server.clone(), request, long_running, &mut record).await,
         Ok(Some(limit)) => {
-            let stages = stages(server.clone(), request, long_running);
+            let stages = stages(server.clone(), request, long_running, &mut record);
             tokio::time::timeout(limit, stages).await.unwrap_or_else(|_| Err(timed_out()))
         }
         Err(e) => Err(e),
     };
     let mut response = outcome.unwrap_or_else(|e| failure(&e));
+    server.audit.end(record, audit_id.to_str().unwrap_or(""), response.status().as_u16(), long_running);
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
@@ -47,10 +50,17 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     response
 }
 
-/// authenticate → impersonate → limit → authorize → route.
-async fn stages(server: Arc<Inner>, mut request: ApiRequest, long_running: bool) -> Result<Response<Body>, ApiError> {
+/// authenticate → impersonate → limit → authorize → route; `record` is told who, and what was decided.
+async fn stages(
+    server: Arc<Inner>,
+    mut request: ApiRequest,
+    long_running: bool,
+    record: &mut Record,
+) -> Result<Response<Body>, ApiError> {
     let user = server.authenticator.authenticate(&request.parts)?.ok_or_else(ApiError::unauthorized)?;
-    request.user = authn::impersonate(&server, user, &request.parts)?;
+    record.user(&user, &user);
+    request.user = authn::impersonate(&server, &user, &request.parts)?;
+    record.user(&user, &request.user);
     let _permit = if long_running {
         None
     } else {
@@ -59,7 +69,7 @@ async fn stages(server: Arc<Inner>, mut request: ApiRequest, long_running: bool)
             Err(busy) => return Ok(busy),
         }
     };
-    authorize(&server, &request)?;
+    authorize(&server, &request, record)?;
     route(&server, request).await
 }
 
@@ -76,8 +86,11 @@ fn limit<'a>(server: &'a Inner, request: &ApiRequest) -> Result<Option<Semaphore
     })
 }
 
-fn authorize(server: &Inner, request: &ApiRequest) -> Result<(), ApiError> {
-    server.authorizer.require(&Attributes::new(&request.user, &request.info))
+fn authorize(server: &Inner, request: &ApiRequest, record: &mut Record) -> Result<(), ApiError> {
+    let attributes = Attributes::new(&request.user, &request.info);
+    let decision = server.authorizer.authorize(&attributes);
+    record.decision(decision.is_allowed(), decision.reason());
+    if decision.is_allowed() { Ok(()) } else { Err(attributes.forbidden(decision.reason())) }
 }
 
 /// Hands the request to whoever serves it.

@@ -1,6 +1,7 @@
 //! Build, serve, drain: the server's parts put together.
 
 use crate::admission::Admission;
+use crate::audit::{Audit, OpenError};
 use crate::authn::{Authenticator, UserInfo};
 use crate::authz::{Authorizer, feed};
 use crate::body::{self, Body};
@@ -32,6 +33,9 @@ pub enum BuildError {
     /// Keys or certificates of the configuration are unusable.
     #[error("credentials in the configuration: {0}")]
     Credentials(String),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] OpenError),
     /// The store failed while the caches were filled.
     #[error("reading the store failed")]
     Store(#[from] StoreError),
@@ -59,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) dialer: Dialer,
+    pub(crate) audit: Audit,
     pub(crate) reading: Semaphore,
     pub(crate) writing: Semaphore,
     /// Cancelled when the server drains: watches end, background work ends.
@@ -104,6 +109,7 @@ impl Server {
             admission: Admission::new(registry.clone(), authorizer.clone()),
             authorizer,
             authenticator,
+            audit: Audit::open(config.audit_log.as_deref())?,
             dialer: Dialer::new(&config).map_err(BuildError::Credentials)?,
             metrics: Arc::new(Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?),
             reading: Semaphore::new(config.limits.inflight_reading_max),

@@ -157,8 +157,9 @@ fn bearer_token(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The user whom the request is made as: its own, or that of its `Impersonate-*` headers if the user may do so.
-pub(crate) fn impersonate(server: &Inner, user: UserInfo, parts: &Parts) -> Result<UserInfo, ApiError> {
-    let Some(wish) = impersonate::Wish::read(&parts.headers).map_err(ApiError::internal)? else { return Ok(user) };
-    wish.check(&user, |attributes| server.authorizer.require(attributes))?;
+pub(crate) fn impersonate(server: &Inner, user: &UserInfo, parts: &Parts) -> Result<UserInfo, ApiError> {
+    let wish = impersonate::Wish::read(&parts.headers).map_err(ApiError::internal)?;
+    let Some(wish) = wish else { return Ok(user.clone()) };
+    wish.check(user, |attributes| server.authorizer.require(attributes))?;
     Ok(wish.user())
 }

@@ -1,5 +1,6 @@
 //! Roles and bindings, compiled: who is bound to which rules, found by subject and not by search.
 
+use super::aggregate::Parts;
 use super::rule::Rule;
 use crate::authn::UserInfo;
 use crate::authn::user::SERVICE_ACCOUNT_PREFIX;
@@ -42,6 +43,7 @@ struct Bindings {
 /// All roles and bindings. Namespace `""` holds cluster roles and their bindings.
 #[derive(Debug, Default)]
 pub struct Index {
+    parts: Parts,
     roles: HashMap<String, HashMap<String, Arc<[Rule]>>>,
     bindings: HashMap<String, Bindings>,
 }
@@ -82,10 +84,27 @@ impl Index {
     pub fn put_role(&mut self, role: &Value) {
         let rules: Arc<[Rule]> = Rule::read_all(role).into();
         self.roles.entry(role.namespace().into()).or_default().insert(role.name().into(), rules);
+        if role.namespace().is_empty() {
+            self.parts.put(role);
+            self.aggregate();
+        }
+    }
+
+    fn aggregate(&mut self) {
+        let roles = self.roles.entry(String::new()).or_default();
+        roles.extend(self.parts.aggregated());
     }
 
     /// Forgets a role.
     pub fn remove_role(&mut self, namespace: &str, name: &str) {
+        self.drop_role(namespace, name);
+        if namespace.is_empty() {
+            self.parts.remove(name);
+            self.aggregate();
+        }
+    }
+
+    fn drop_role(&mut self, namespace: &str, name: &str) {
         if let Some(roles) = self.roles.get_mut(namespace) {
             roles.remove(name);
             if roles.is_empty() {

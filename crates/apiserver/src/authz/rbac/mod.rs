@@ -2,6 +2,7 @@
 //!
 //! A decision reads the compiled index only; objects are decoded once, when they change.
 
+mod aggregate;
 mod escalation;
 mod index;
 mod rule;
