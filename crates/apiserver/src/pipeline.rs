@@ -69,7 +69,7 @@ async fn stages(
             Err(busy) => return Ok(busy),
         }
     };
-    authorize(&server, &request, record)?;
+    authorize(&server, &request.user, &request.info, record).await?;
     route(&server, request).await
 }
 
@@ -86,9 +86,9 @@ fn limit<'a>(server: &'a Inner, request: &ApiRequest) -> Result<Option<Semaphore
     })
 }
 
-fn authorize(server: &Inner, request: &ApiRequest, record: &mut Record) -> Result<(), ApiError> {
-    let attributes = Attributes::new(&request.user, &request.info);
-    let decision = server.authorizer.authorize(&attributes);
+async fn authorize(server: &Inner, user: &UserInfo, info: &RequestInfo, record: &mut Record) -> Result<(), ApiError> {
+    let attributes = Attributes::new(user, info);
+    let decision = server.authorizer.decide(&attributes).await;
     record.decision(decision.is_allowed(), decision.reason());
     if decision.is_allowed() { Ok(()) } else { Err(attributes.forbidden(decision.reason())) }
 }

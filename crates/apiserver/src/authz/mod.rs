@@ -12,10 +12,16 @@ use api_core::ApiError;
 use parking_lot::RwLock;
 use rbac::Rule;
 use serde_json::Value;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 /// Paths that everyone may see, so that a load balancer can.
 const OPEN_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+
+/// How long the refusal of a node agent waits for what the agent may have seen in a watch before we did.
+const NODE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Decides.
 #[derive(Debug, Default)]
@@ -23,6 +29,8 @@ pub struct Authorizer {
     roles: RwLock<rbac::Index>,
     nodes: RwLock<node::Graph>,
     node_rules: Vec<Rule>,
+    /// Told of every change of `nodes`.
+    nodes_changed: watch::Sender<()>,
 }
 
 /// What happened to an object that decisions depend on.
@@ -37,6 +45,19 @@ pub enum Change<'a> {
         /// Its name.
         name: &'a str,
     },
+}
+
+fn observe_nodes(nodes: &mut node::Graph, resource: &str, change: Change<'_>) {
+    use Change::{Gone, Put};
+    match (resource, change) {
+        ("pods", Put(pod)) => nodes.put_pod(pod),
+        ("pods", Gone { namespace, name }) => nodes.remove_pod(namespace, name),
+        ("persistentvolumes", Put(volume)) => nodes.put_volume(volume),
+        ("persistentvolumes", Gone { name, .. }) => nodes.remove_volume(name),
+        ("volumeattachments", Put(attachment)) => nodes.put_attachment(attachment),
+        ("volumeattachments", Gone { name, .. }) => nodes.remove_attachment(name),
+        _ => {}
+    }
 }
 
 impl Authorizer {
@@ -66,14 +87,26 @@ impl Authorizer {
             }
             (RBAC_GROUP, _, Put(binding)) => self.roles.write().put_binding(binding),
             (RBAC_GROUP, _, Gone { namespace, name }) => self.roles.write().remove_binding(namespace, name),
-            ("", "pods", Put(pod)) => self.nodes.write().put_pod(pod),
-            ("", "pods", Gone { namespace, name }) => self.nodes.write().remove_pod(namespace, name),
-            ("", "persistentvolumes", Put(volume)) => self.nodes.write().put_volume(volume),
-            ("", "persistentvolumes", Gone { name, .. }) => self.nodes.write().remove_volume(name),
-            (_, "volumeattachments", Put(attachment)) => self.nodes.write().put_attachment(attachment),
-            (_, "volumeattachments", Gone { name, .. }) => self.nodes.write().remove_attachment(name),
-            _ => {}
+            _ => {
+                observe_nodes(&mut self.nodes.write(), resource, change);
+                self.nodes_changed.send_replace(());
+            }
         }
+    }
+
+    /// Decides as [`Authorizer::authorize`], but gives a node agent that it would refuse a moment: the agent may have
+    /// learnt of its pod from the watch that keeps our graph, and just have been quicker.
+    pub async fn decide(&self, a: &Attributes<'_>) -> Decision {
+        let mut changed = self.nodes_changed.subscribe();
+        let mut decision = self.authorize(a);
+        if a.user.node().is_none() || matches!(a.target, Target::Path(_)) {
+            return decision;
+        }
+        let deadline = Instant::now() + NODE_PATIENCE;
+        while !decision.is_allowed() && tokio::time::timeout_at(deadline, changed.changed()).await.is_ok() {
+            decision = self.authorize(a);
+        }
+        decision
     }
 
     /// Decides.
@@ -106,5 +139,30 @@ impl Authorizer {
     /// Reads the index of roles.
     pub fn with_roles<T>(&self, read: impl FnOnce(&rbac::Index) -> T) -> T {
         read(&self.roles.read())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authn::UserInfo;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_node_that_is_quicker_than_the_graph_is_not_refused() {
+        let authorizer = Arc::new(Authorizer::new(Vec::new()));
+        let node = UserInfo::authenticated("system:node:one", ["system:nodes"]);
+        let secret = ResourceTarget { resource: "secrets", namespace: "ns", name: "s", ..ResourceTarget::default() };
+        let ask = Attributes::resource(&node, "get", secret);
+        assert!(!authorizer.decide(&ask).await.is_allowed(), "it waits, and then refuses");
+        let late = authorizer.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let pod = json!({"metadata": {"namespace": "ns", "name": "p"},
+                "spec": {"nodeName": "one", "volumes": [{"secret": {"secretName": "s"}}]}});
+            late.observe("", "pods", Change::Put(&pod));
+        });
+        assert!(authorizer.decide(&ask).await.is_allowed());
     }
 }

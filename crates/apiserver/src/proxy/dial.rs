@@ -247,10 +247,10 @@ fn hide_token(headers: &mut HeaderMap) {
         .filter(|p| !p.starts_with("base64url.bearer.authorization.k8s.io."))
         .collect();
     headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-    if let Ok(value) = HeaderValue::from_str(&protocols.join(", ")) {
-        if !protocols.is_empty() {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
-        }
+    if let Ok(value) = HeaderValue::from_str(&protocols.join(", "))
+        && !protocols.is_empty()
+    {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
 }
 
