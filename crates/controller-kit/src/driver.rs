@@ -197,7 +197,8 @@ async fn step<C: Controller>(context: Context, queue: Arc<Queue>, controller: Ar
             queue.add_after(key.clone(), delay);
             Outcome::Later
         }
-        Err(error) if error.is_conflict() => {
+        // A newer version, or none any more, is on its way to the cache.
+        Err(error) if error.is_conflict() || error.is_not_found() => {
             let delay = queue.add_rate_limited(key.clone());
             tracing::debug!(controller = name, %key, ?delay, error = &error as &dyn std::error::Error, "overtaken");
             Outcome::Conflict

@@ -14,16 +14,19 @@ mod endpoint_slice;
 mod endpoints;
 mod garbage;
 mod hash;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod pods;
 mod replica_set;
+mod role_aggregation;
 mod root_ca;
 mod run;
 mod service;
 mod service_account;
+mod ttl;
 
 pub use run::{Accounts, Config, RunError, graph, run};
 

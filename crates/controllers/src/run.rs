@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    deployment, endpoint_slice, endpoints, garbage, namespace, node_ipam, node_lifecycle, pod_gc, replica_set, root_ca,
-    service_account,
+    deployment, endpoint_slice, endpoints, garbage, job, namespace, node_ipam, node_lifecycle, pod_gc, replica_set,
+    role_aggregation, root_ca, service_account, ttl,
 };
 
 /// What the controllers need to know beyond the API.
@@ -59,6 +59,9 @@ static ALL: &[(&Row, Start)] = &[
     (&node_lifecycle::eviction::ROW, |context, _| Box::pin(node_lifecycle::eviction::start(context))),
     (&pod_gc::ROW, |context, _| Box::pin(pod_gc::start(context))),
     (&garbage::ROW, |context, _| Box::pin(garbage::start(context))),
+    (&job::ROW, |context, _| Box::pin(job::start(context))),
+    (&ttl::ROW, |context, _| Box::pin(ttl::start(context))),
+    (&role_aggregation::ROW, |context, _| Box::pin(role_aggregation::start(context))),
 ];
 
 /// The controllers with their inputs and outputs, one line each.

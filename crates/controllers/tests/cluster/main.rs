@@ -3,6 +3,7 @@
 mod world;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
@@ -90,6 +91,40 @@ async fn a_namespace_goes_with_all_it_contains() {
     drop(namespaces.delete("gone", &DeleteParams::default()).await.unwrap());
     world.until(&namespaces, "gone", |namespace| namespace.is_none()).await;
     assert!(maps.list(&ListParams::default()).await.unwrap().items.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_succeed_fail_and_go_away() {
+    let world = World::start(1).await;
+    let job = |name: &str, code: &str, spec: Value| {
+        let mut job = json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"backoffLimit": 0, "template": {
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i", "command": ["exit", code]}]}}}});
+        spec.as_object().unwrap().iter().for_each(|(key, value)| job["spec"][key] = value.clone());
+        job
+    };
+    let jobs = world.in_default::<Job>();
+    let has = |kind: &'static str| {
+        move |job: Option<&Job>| {
+            let conditions = job.and_then(|job| job.status.as_ref()?.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|one| one.type_ == kind && one.status == "True"))
+        }
+    };
+    world
+        .create::<Job>(job("good", "0", json!({"completions": 5, "parallelism": 2, "completionMode": "Indexed"})))
+        .await;
+    let done = world.until(&jobs, "good", has("Complete")).await.unwrap().status.unwrap();
+    assert_eq!((done.succeeded, done.completed_indexes.as_deref()), (Some(5), Some("0-4")));
+    world.create::<Job>(job("bad", "1", json!({}))).await;
+    let failed = world.until(&jobs, "bad", has("Failed")).await.unwrap().status.unwrap();
+    assert_eq!(failed.failed, Some(1));
+    world.create::<Job>(job("brief", "0", json!({"ttlSecondsAfterFinished": 0}))).await;
+    world.until(&jobs, "brief", |job| job.is_none()).await;
+    drop(jobs.delete("good", &DeleteParams::background()).await.unwrap());
+    let of_good = ListParams::default().labels("job-name=good");
+    for pod in world.in_default::<Pod>().list(&of_good).await.unwrap().items {
+        world.until(&world.in_default::<Pod>(), &pod.metadata.name.unwrap(), |pod| pod.is_none()).await;
+    }
     world.stop().await;
 }
 

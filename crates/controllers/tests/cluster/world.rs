@@ -43,7 +43,12 @@ impl World {
         }
         let directory = tempfile::tempdir().unwrap();
         let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).unwrap();
-        let server = Server::build(Config { bootstrap: true, ..Config::default() }, Arc::new(store)).await.unwrap();
+        let server = Server::build(
+            Config { advertise_address: Ipv4Addr::new(10, 0, 0, 1).into(), ..Config::default() },
+            Arc::new(store),
+        )
+        .await
+        .unwrap();
         server.ready().await;
         let admin = client_of(&server, UserInfo::new("admin", &["system:masters", "system:authenticated"]));
         let world = World { server, admin, stop: CancellationToken::new(), _directory: directory };
