@@ -11,7 +11,7 @@ use tower::{Service, ServiceExt};
 
 struct Api {
     server: Server,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Api {
@@ -19,10 +19,16 @@ impl Api {
     async fn start() -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).expect("store");
+        Self::on(Arc::new(store), directory).await
+    }
+
+    /// A server over a store that may have been used before.
+    async fn on(store: Arc<store::Embedded>, directory: tempfile::TempDir) -> Self {
         let pair = pki::key_pair().expect("key");
-        let config = Config { service_account_key_pem: pair.key_pem, ..Config::default() };
-        let server = Server::build(config, Arc::new(store)).await.expect("server");
-        let api = Self { server, _directory: directory };
+        let advertise_address = [192, 0, 2, 1].into();
+        let config = Config { service_account_key_pem: pair.key_pem, advertise_address, ..Config::default() };
+        let server = Server::build(config, store).await.expect("server");
+        let api = Self { server, directory };
         let ready = tokio::time::timeout(Duration::from_secs(10), api.server.ready()).await;
         ready.expect("the default objects are made");
         api
@@ -107,7 +113,56 @@ async fn every_verb_of_every_kind_is_refused_to_a_user_without_roles() {
 }
 
 #[tokio::test]
-async fn the_default_roles_are_those_of_upstream_and_a_second_start_finds_them() {
+async fn a_second_start_writes_nothing() {
+    use store::Store;
+    let directory = tempfile::tempdir().expect("directory");
+    let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).expect("store");
+    let store = Arc::new(store);
+    let first = Api::on(store.clone(), directory).await;
+    assert!(first.server.shutdown().await, "the first server ends in order");
+    let before = store.revision().await.expect("revision");
+    let second = Api::on(store.clone(), first.directory).await;
+    assert_eq!(store.revision().await.expect("revision"), before);
+    assert!(second.server.shutdown().await);
+}
+
+#[tokio::test]
+async fn a_node_reads_what_its_pods_refer_to() {
+    let api = Api::start().await;
+    let namespace = "/api/v1/namespaces/default";
+    let made = |answer: (u16, Value)| assert_eq!(answer.0, 201, "{}", answer.1);
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    made(api.send(&admin(), "POST", &format!("{namespace}/serviceaccounts"), Some(&account)).await);
+    for name in ["own", "other"] {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}});
+        made(api.send(&admin(), "POST", &format!("{namespace}/secrets"), Some(&secret)).await);
+    }
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"nodeName": "one",
+        "containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "secret": {"secretName": "own"}}]}});
+    made(api.send(&admin(), "POST", &format!("{namespace}/pods"), Some(&pod)).await);
+    let (one, two) = (
+        UserInfo::new("system:node:one", &["system:nodes", "system:authenticated"]),
+        UserInfo::new("system:node:two", &["system:nodes", "system:authenticated"]),
+    );
+    let (own, other) = (format!("{namespace}/secrets/own"), format!("{namespace}/secrets/other"));
+    assert_eq!(api.send(&one, "GET", &own, None).await.0, 200);
+    let (code, answer) = api.send(&one, "GET", &other, None).await;
+    let message = answer["message"].as_str().unwrap_or("");
+    assert_eq!(code, 403);
+    assert!(message.ends_with("no relationship found between node 'one' and this object"), "{message}");
+    assert_eq!(api.send(&two, "GET", &own, None).await.0, 403);
+    let node = |name: &str| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+    made(api.send(&one, "POST", "/api/v1/nodes", Some(&node("one"))).await);
+    let (code, answer) = api.send(&one, "POST", "/api/v1/nodes", Some(&node("two"))).await;
+    assert_eq!(code, 403, "{answer}");
+    assert!(
+        answer["message"].as_str().unwrap_or("").contains("node \"one\" is not allowed to modify node \"two\""),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn the_default_roles_are_those_of_upstream() {
     let api = Api::start().await;
     let mut names = Vec::new();
     for resource in ["clusterroles", "clusterrolebindings", "roles", "rolebindings"] {
