@@ -83,6 +83,7 @@ fn row(schema: &Arc<Schema>, types: &HashMap<&'static str, StructId>, lines: &[&
         subresources: lines.iter().filter_map(|line| line.strip_prefix("sub ")).map(subresource).collect(),
         columns: columns(lines),
         hooks: hooks_of(&gvk, flags.contains_key("returns-deleted")),
+        custom: None,
         kind: gvk,
     }
 }

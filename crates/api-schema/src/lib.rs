@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+pub mod custom;
 pub mod discovery;
 pub mod normalize;
 pub mod openapi;

@@ -1,5 +1,6 @@
 //! A resource as a row: everything the server must know of it, built-in or custom.
 
+use crate::custom::Custom;
 use crate::schema::{Schema, StructId};
 use api_core::field::Errors;
 use api_core::{ApiError, Gvk, Gvr};
@@ -43,6 +44,8 @@ pub struct Row {
     pub columns: Vec<Column>,
     /// What is special about it.
     pub hooks: &'static Hooks,
+    /// What a custom resource has beside; `None` for a built-in kind.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Row {

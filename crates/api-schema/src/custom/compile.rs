@@ -1,0 +1,141 @@
+//! A structural schema as a [`Schema`], for merging, managed fields and server-side apply.
+
+use super::structural::Structural;
+use crate::schema::{Field, ListKind, ListPatch, ListShape, MapShape, Schema, Shape, StructId, StructType};
+use std::collections::HashMap;
+
+/// A schema with its root.
+pub type Compiled = (Schema, StructId);
+
+/// Compiles the tree; `builtin` and `metadata` say where the type of `metadata` is, which is copied. The first is the whole
+/// type, the second the loose one for decoding.
+pub fn compile(tree: &Structural, name: &str, builtin: &Schema, metadata: StructId) -> (Compiled, Compiled) {
+    let mut full = Copier::new(builtin);
+    let shape = Shape::Struct(full.copy(metadata));
+    let mut ty = full.struct_of(tree, name);
+    add_header(&mut ty, shape);
+    let root = full.push(ty);
+    let mut loose = Copier::new(builtin);
+    let shape = Shape::Struct(loose.copy(metadata));
+    let mut ty = StructType { name: name.to_owned(), preserve_unknown: true, ..StructType::default() };
+    add_header(&mut ty, shape);
+    let loose_root = loose.push(ty);
+    ((full.schema, root), (loose.schema, loose_root))
+}
+
+fn field(name: &str, shape: Shape) -> Field {
+    Field {
+        name: name.to_owned(),
+        shape,
+        required: false,
+        default: None,
+        zero_is_absent: false,
+        retain_keys: false,
+        number: 0,
+    }
+}
+
+fn add_header(ty: &mut StructType, metadata: Shape) {
+    ty.fields.retain(|f| !matches!(f.name.as_str(), "apiVersion" | "kind" | "metadata"));
+    ty.fields.push(field("apiVersion", Shape::String));
+    ty.fields.push(field("kind", Shape::String));
+    ty.fields.push(field("metadata", metadata));
+    ty.fields.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+struct Copier<'s> {
+    from: &'s Schema,
+    schema: Schema,
+    copied: HashMap<StructId, StructId>,
+}
+
+impl<'s> Copier<'s> {
+    fn new(from: &'s Schema) -> Self {
+        Self { from, schema: Schema::default(), copied: HashMap::new() }
+    }
+
+    fn push(&mut self, ty: StructType) -> StructId {
+        self.schema.structs.push(ty);
+        StructId::try_from(self.schema.structs.len() - 1).unwrap_or(StructId::MAX)
+    }
+
+    /// Copies a built-in type with all that it is made of.
+    fn copy(&mut self, id: StructId) -> StructId {
+        if let Some(known) = self.copied.get(&id) {
+            return *known;
+        }
+        let new = self.push(StructType::default());
+        self.copied.insert(id, new);
+        let old = self.from.get(id);
+        let fields = old.fields.iter().map(|f| Field {
+            name: f.name.clone(),
+            shape: self.copy_shape(&f.shape),
+            required: f.required,
+            default: f.default.clone(),
+            zero_is_absent: f.zero_is_absent,
+            retain_keys: f.retain_keys,
+            number: f.number,
+        });
+        let fields = fields.collect();
+        let ty =
+            StructType { name: old.name.clone(), fields, atomic: old.atomic, preserve_unknown: old.preserve_unknown };
+        self.schema.structs[new as usize] = ty;
+        new
+    }
+
+    fn copy_shape(&mut self, shape: &Shape) -> Shape {
+        match shape {
+            Shape::Struct(id) => Shape::Struct(self.copy(*id)),
+            Shape::Map(map) => {
+                Shape::Map(Box::new(MapShape { value: self.copy_shape(&map.value), atomic: map.atomic }))
+            }
+            Shape::List(list) => Shape::List(Box::new(ListShape {
+                item: self.copy_shape(&list.item),
+                kind: list.kind.clone(),
+                patch: list.patch.clone(),
+            })),
+            other => other.clone(),
+        }
+    }
+
+    fn struct_of(&mut self, tree: &Structural, name: &str) -> StructType {
+        let fields =
+            tree.properties.iter().map(|(key, child)| field(key, self.shape_of(child, &format!("{name}.{key}"))));
+        StructType {
+            name: name.to_owned(),
+            fields: fields.collect(),
+            atomic: tree.map_type == "atomic",
+            preserve_unknown: tree.preserve_unknown || tree.embedded,
+        }
+    }
+
+    fn shape_of(&mut self, tree: &Structural, name: &str) -> Shape {
+        if tree.int_or_string {
+            return Shape::IntOrString;
+        }
+        match tree.kind.as_str() {
+            "boolean" => Shape::Bool,
+            "integer" => Shape::Int64,
+            "number" => Shape::Number,
+            "string" => Shape::String,
+            "array" => {
+                let item = tree.items.as_ref().map_or(Shape::Any, |items| self.shape_of(items, name));
+                let kind = match tree.list_type.as_str() {
+                    "set" => ListKind::Set,
+                    "map" => ListKind::Map(tree.list_keys.clone()),
+                    _ => ListKind::Atomic,
+                };
+                Shape::List(Box::new(ListShape { item, kind, patch: ListPatch::Replace }))
+            }
+            "object" if !tree.properties.is_empty() || tree.preserve_unknown => {
+                let ty = self.struct_of(tree, name);
+                Shape::Struct(self.push(ty))
+            }
+            "object" => {
+                let value = tree.additional.as_ref().map_or(Shape::Any, |value| self.shape_of(value, name));
+                Shape::Map(Box::new(MapShape { value, atomic: tree.map_type == "atomic" }))
+            }
+            _ => Shape::Any,
+        }
+    }
+}
