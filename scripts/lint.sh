@@ -8,4 +8,4 @@ echo "== house rules"; cargo run -q --locked -p xtask -- tidy
 echo "== dependencies"
 command -v cargo-deny >/dev/null || cargo install -q --locked cargo-deny --version "$(cat scripts/cargo-deny-version)"
 # The advisory database is not on a package registry; `cargo deny check advisories` is for machines that reach it.
-cargo deny --offline check bans licenses sources
+cargo deny --locked check bans licenses sources

@@ -150,7 +150,8 @@ impl Run<'_> {
     /// Opens the watchers, makes the changes, and waits until each watcher has seen all of them.
     async fn watch(&self) -> Result<()> {
         let changes = self.args.changes.min(self.args.objects);
-        let start = self.clients[0].request_text(request("GET", &format!("{}?limit=1", self.pods()), None, &Value::Null)?);
+        let start =
+            self.clients[0].request_text(request("GET", &format!("{}?limit=1", self.pods()), None, &Value::Null)?);
         let list: Value = serde_json::from_str(&start.await.context("cannot list")?)?;
         let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned();
         let ready = Arc::new(Barrier::new(self.args.watchers + 1));

@@ -30,8 +30,9 @@ impl Target {
             None => Config::new("https://localhost".parse()?),
         };
         if let Some(server) = &args.server {
-            config.cluster_url =
-                server.parse().map_err(|_| anyhow!("--server is {server:?}, which is no URL such as https://host:6443"))?;
+            config.cluster_url = server
+                .parse()
+                .map_err(|_| anyhow!("--server is {server:?}, which is no URL such as https://host:6443"))?;
         }
         if args.kubeconfig.is_none() {
             config.accept_invalid_certs = args.ca.is_none();

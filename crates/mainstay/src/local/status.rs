@@ -56,7 +56,11 @@ pub async fn status(args: &Status) -> Result<()> {
         bail!("no cluster was started at {}; start one with: mainstay up", paths.root.display())
     };
     if !state.server.is_running() {
-        bail!("the server (process {}) has ended; see {}, and start it with: mainstay up", state.server.pid, paths.log().display());
+        bail!(
+            "the server (process {}) has ended; see {}, and start it with: mainstay up",
+            state.server.pid,
+            paths.log().display()
+        );
     }
     let client = client::from_kubeconfig(&paths.kubeconfig()).await?;
     let report = gather(&paths, &state, &client).await?;

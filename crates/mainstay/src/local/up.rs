@@ -90,7 +90,8 @@ async fn start_server(args: &Up, paths: &Paths, node_name: &str, progress: &Prog
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("cannot share the log")?)
         .stderr(log);
-    let mut child = tokio::process::Command::from(command).kill_on_drop(false).spawn().context("cannot start the server")?;
+    let mut child =
+        tokio::process::Command::from(command).kill_on_drop(false).spawn().context("cannot start the server")?;
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("the server ended at once")?;
     let process = Process::of(pid);
     let outcome = tokio::select! {

@@ -187,7 +187,8 @@ impl Starting<'_> {
         let user = format!("system:node:{name}");
         let client = self.clients.client(&user, &["system:nodes"], "kubelet");
         let stop = self.stop.clone();
-        self.tasks.spawn(async move { ("the node agent", node::run(node_config, client, stop).await.map_err(Into::into)) });
+        self.tasks
+            .spawn(async move { ("the node agent", node::run(node_config, client, stop).await.map_err(Into::into)) });
         machine::record_adaptations(&self.config.root, &adaptations)
     }
 
@@ -246,6 +247,8 @@ fn node_pki(config: &ServerConfig, pki: &pki::Cluster, name: &str, address: IpAd
 fn ipv4(address: IpAddr) -> Result<Ipv4Addr> {
     match address {
         IpAddr::V4(v4) => Ok(v4),
-        IpAddr::V6(v6) => bail!("the pod network is IPv4, but this machine's address is {v6}; give --advertise-address"),
+        IpAddr::V6(v6) => {
+            bail!("the pod network is IPv4, but this machine's address is {v6}; give --advertise-address")
+        }
     }
 }

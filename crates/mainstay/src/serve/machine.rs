@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 /// The static busybox of the distribution, which the demo image is made of.
 const BUSYBOX: &str = "/bin/busybox";
 /// What the demo image can run.
-const APPLETS: &[&str] =
-    &["sh", "cat", "cp", "echo", "env", "grep", "head", "hostname", "httpd", "id", "ls", "mkdir", "nc", "nslookup", "ping", "ps", "rm", "sleep", "tail", "tar", "touch", "vi", "wget"];
+const APPLETS: &[&str] = &[
+    "sh", "cat", "cp", "echo", "env", "grep", "head", "hostname", "httpd", "id", "ls", "mkdir", "nc", "nslookup",
+    "ping", "ps", "rm", "sleep", "tail", "tar", "touch", "vi", "wget",
+];
 
 /// Starts the cluster's own containerd, or finds it running, and gives it the images that are built here.
 ///
@@ -29,7 +31,9 @@ pub async fn runtime(root: &Path, adaptations: &Adaptations) -> Result<Container
             let demo = image::archive(&image::busybox(crate::local::DEMO_IMAGE, program, APPLETS));
             runtime.import(crate::local::DEMO_IMAGE, &demo).await.context("cannot import the demo image")?;
         }
-        Err(error) => adaptations.add("no_demo_image", format!("{BUSYBOX} cannot be read ({error}); install busybox-static")),
+        Err(error) => {
+            adaptations.add("no_demo_image", format!("{BUSYBOX} cannot be read ({error}); install busybox-static"))
+        }
     }
     Ok(runtime)
 }
@@ -40,7 +44,8 @@ pub async fn runtime(root: &Path, adaptations: &Adaptations) -> Result<Container
 /// If the file cannot be written.
 pub fn record_adaptations(root: &Path, adaptations: &Adaptations) -> Result<()> {
     let text = serde_json::to_vec_pretty(&adaptations.list())?;
-    pki::write_atomic(&root.join("run/mainstay/adaptations.json"), &text, 0o644).context("cannot record the adaptations")
+    pki::write_atomic(&root.join("run/mainstay/adaptations.json"), &text, 0o644)
+        .context("cannot record the adaptations")
 }
 
 /// Writes the CNI configuration as soon as the node has its pod range, and again if the range changes.
@@ -74,7 +79,8 @@ fn uplink_mtu() -> u32 {
     const ETHERNET: u32 = 1500;
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let default = routes.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let Some(interface) = default.filter(|f| f.get(1) == Some(&"00000000")).find_map(|f| f.first().map(ToString::to_string))
+    let Some(interface) =
+        default.filter(|f| f.get(1) == Some(&"00000000")).find_map(|f| f.first().map(ToString::to_string))
     else {
         return ETHERNET;
     };

@@ -3,8 +3,8 @@
 //! Sockets are bound before anything else, so that a taken port leaves nothing half-started. One token stops
 //! everything: first what uses the API, then the API server, then the store.
 
-mod address;
 mod addons;
+mod address;
 mod components;
 mod keep;
 mod listener;
