@@ -154,14 +154,13 @@ fn hooks_bear_any_object_that_decodes() {
         let mut pointers = Vec::new();
         pointers_of(&good, "", &mut pointers);
         for pointer in &pointers {
-            for to in ["-", "null", "{}", "[]", "\"\"", "0", "-1", "true", "\"Not Valid\"", "9223372036854775807"] {
+            for to in ["-", "null", "{}", "[]", "\"\"", "-1"] {
                 let mut body = good.clone();
                 change(&mut body, pointer, to);
                 let bytes = serde_json::to_vec(&body).unwrap();
                 if decode(row, &bytes, Media::Json, FieldValidation::Ignore).is_ok() {
                     let (object, _) = create(row, &body);
                     update(row, &body, &old);
-                    update(row, &good, &object);
                     if let Some(warnings) = row.hooks.warnings {
                         warnings(&object, Some(&old));
                     }

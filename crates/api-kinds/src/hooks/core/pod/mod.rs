@@ -3,6 +3,7 @@
 use api_schema::row::Hooks;
 
 mod affinity;
+mod app_armor;
 mod containers;
 pub(in crate::hooks) mod defaults;
 mod downward;

@@ -1,5 +1,6 @@
 //! Rules of security contexts, and of the annotations that were there before their fields.
 
+use super::app_armor::{self, ANNOTATION};
 use super::mounts::local_descending;
 use crate::hooks::check::Node;
 use api_core::field::Errors;
@@ -30,7 +31,7 @@ pub(super) fn pod_context(spec: &Node<'_, '_>, e: &mut Errors) {
     context.at("fsGroupChangePolicy").one_of_if_any(&["OnRootMismatch", "Always"], e);
     seccomp(&context.at("seccompProfile"), e);
     windows(&context.at("windowsOptions"), e);
-    app_armor(&context.at("appArmorProfile"), e);
+    app_armor_profile(&context.at("appArmorProfile"), e);
 }
 
 fn id(node: &Node<'_, '_>, e: &mut Errors) {
@@ -103,7 +104,7 @@ pub(super) fn container_context(context: &Node<'_, '_>, e: &mut Errors) {
         }
     }
     windows(&context.at("windowsOptions"), e);
-    app_armor(&context.at("appArmorProfile"), e);
+    app_armor_profile(&context.at("appArmorProfile"), e);
 }
 
 fn seccomp(profile: &Node<'_, '_>, e: &mut Errors) {
@@ -126,7 +127,7 @@ fn seccomp(profile: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn app_armor(profile: &Node<'_, '_>, e: &mut Errors) {
+fn app_armor_profile(profile: &Node<'_, '_>, e: &mut Errors) {
     if !profile.present() {
         return;
     }
@@ -295,7 +296,6 @@ pub(super) fn nothing_of_linux(spec: &Node<'_, '_>, e: &mut Errors) {
 
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 
 /// Annotations of a pod that have rules.
@@ -305,7 +305,7 @@ pub(super) fn pod_annotations(metadata: &Node<'_, '_>, spec: &Node<'_, '_>, e: &
         if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
             seccomp_annotation(&at, e);
         }
-        if let Some(container) = key.strip_prefix(APP_ARMOR) {
+        if let Some(container) = key.strip_prefix(ANNOTATION) {
             let known = ["containers", "initContainers", "ephemeralContainers"]
                 .iter()
                 .any(|list| spec.at(list).items().any(|c| c.text("name") == container));
@@ -352,22 +352,14 @@ pub(super) fn annotations_match_fields(pod: &Node<'_, '_>, e: &mut Errors) {
     let annotations = metadata.at("annotations");
     for list in ["containers", "initContainers"] {
         for container in spec.at(list).items() {
-            let key = format!("{APP_ARMOR}{}", container.text("name"));
+            let key = format!("{ANNOTATION}{}", container.text("name"));
             let annotation = annotations.text(&key);
             let context = container.at("securityContext");
             let profile = context.at("appArmorProfile");
-            if !annotation.is_empty() && profile.present() && annotation != app_armor_text(&profile) {
+            if !annotation.is_empty() && profile.present() && annotation != app_armor::text(profile.value) {
                 let why = "apparmor type in annotation and field must match";
                 profile.at("type").forbidden(why, e);
             }
         }
-    }
-}
-
-fn app_armor_text(profile: &Node<'_, '_>) -> String {
-    match profile.text("type") {
-        "RuntimeDefault" => "runtime/default".into(),
-        "Unconfined" => "unconfined".into(),
-        _ => format!("localhost/{}", profile.text("localhostProfile")),
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn prepare_create(_: &WriteContext<'_>, pod: &mut Value) {
         }]);
     }
     pod["status"] = status;
+    super::app_armor::agree(pod);
     pod.with("spec", drop_disabled);
 }
 

@@ -6,6 +6,7 @@ use api_schema::row::Hooks;
 mod allocate;
 mod endpoints;
 mod validate;
+mod warnings;
 
 pub(super) static SERVICE: Hooks = Hooks {
     default: Some(super::defaults::service),
@@ -13,6 +14,7 @@ pub(super) static SERVICE: Hooks = Hooks {
     validate: Some(validate::service),
     validate_update: Some(validate::update),
     validate_name: Some(names::name_is_dns1035_label),
+    warnings: Some(warnings::service),
     allocate: Some(allocate::allocate),
     allocated: Some(allocate::allocated),
     create_on_update: true,
