@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod columns;
 mod convert;
+pub mod custom;
 mod deprecation;
 pub mod eviction;
 pub mod hooks;

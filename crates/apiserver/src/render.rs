@@ -80,9 +80,10 @@ pub(crate) fn row(
 ) -> Result<String, ApiError> {
     let mut value = object::decode_brief(bytes)?;
     object::convert(&served.row, &mut value, &served.row.storage_version);
-    let cells = match served.row.hooks.table_cells {
-        Some(cells) => Value::Array(cells(&value, now_unix_s)),
-        None => json!([value.name(), value.meta_str("creationTimestamp")]),
+    let cells = match (served.row.hooks.table_cells, &served.row.custom) {
+        (Some(cells), _) => Value::Array(cells(&value, now_unix_s)),
+        (None, Some(custom)) => custom.cells(&value, now_unix_s).into(),
+        (None, None) => json!([value.name(), value.meta_str("creationTimestamp")]),
     };
     let object = match include {
         Include::None => return Ok(format!("{{\"cells\":{cells},\"object\":null}}")),
@@ -110,7 +111,7 @@ pub(crate) fn table_frame(served: &Served, version: &str, metadata: &str, header
 
 fn columns(served: &Served) -> Value {
     let column = |name: &str, kind: &str, format: &str, description: &str, priority: i32| json!({"name": name, "type": kind, "format": format, "description": description, "priority": priority});
-    if served.row.hooks.table_cells.is_none() && served.row.columns.len() != 2 {
+    if served.row.hooks.table_cells.is_none() && served.row.custom.is_none() && served.row.columns.len() != 2 {
         let when = "CreationTimestamp is a timestamp representing the server time when this object was created.";
         return json!([column("Name", "string", "name", "Name", 0), column("Created At", "date", "", when, 0)]);
     }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::proxy::Dialer;
 use crate::query::Query;
-use crate::registry::{Registry, Served};
+use crate::registry::{Registry, Served, custom};
 use crate::request_info::RequestInfo;
 use crate::{bootstrap, pipeline};
 use api_core::{ApiError, Reason};
@@ -103,6 +103,7 @@ impl Server {
     /// Reads the store into the caches and starts the background work.
     pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Server, BuildError> {
         let registry = Registry::build(&config, store).await?;
+        custom::load(&registry).await?;
         let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
         let authorizer = Arc::new(Authorizer::new(bootstrap::node_rules()));
         let inner = Arc::new(Inner {
@@ -121,6 +122,7 @@ impl Server {
             config,
         });
         feed::start(&inner)?;
+        inner.tasks.spawn(custom::run(inner.clone()));
         if inner.config.bootstrap {
             inner.tasks.spawn(bootstrap::run(inner.clone()));
         }

@@ -412,3 +412,59 @@ async fn many_writers_of_one_object_all_succeed() {
     let (_, all) = api.get(&path).await;
     assert_eq!(all["data"].as_object().map(serde_json::Map::len), Some(41));
 }
+
+#[tokio::test]
+async fn a_custom_resource_is_served_as_any_other() {
+    let api = Api::start().await;
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"}, "versions": [{"name": "v1", "served": true, "storage": true,
+            "subresources": {"status": {}}, "additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}],
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "properties": {"size": {"type": "integer", "minimum": 1}, "color": {"type": "string", "default": "red"}}},
+                "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]}});
+    let watch = format!("{definitions}?watch=1&timeoutSeconds=20");
+    let mut changes = api.raw("GET", &watch, &[], None).await.into_body();
+    check(api.post(definitions, definition).await, 201, json!({}));
+    let mut text = String::new();
+    while !text.contains("InitialNamesAccepted") {
+        let frame = changes.frame().await.expect("established").expect("data").into_data().expect("data");
+        text.push_str(std::str::from_utf8(&frame).expect("text"));
+    }
+    let widgets = "/apis/example.com/v1/namespaces/a/widgets";
+    let widget = |size: Value| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"size": size}});
+    check(
+        api.post(widgets, widget(json!("x"))).await,
+        422,
+        json!({"reason": "Invalid", "message":
+        "Widget.example.com \"w\" is invalid: spec.size: Invalid value: \"string\": spec.size in body must be of type integer: \"string\""}),
+    );
+    check(api.post(widgets, widget(json!(0))).await, 422, json!({"reason": "Invalid"}));
+    check(
+        api.post(widgets, widget(json!(2))).await,
+        201,
+        json!({"spec": {"size": 2, "color": "red"}, "metadata": {"generation": 1}}),
+    );
+    check(
+        api.merge(&format!("{widgets}/w"), json!({"spec": {"size": 3, "bogus": 1}})).await,
+        200,
+        json!({"spec": {"size": 3, "bogus": null}}),
+    );
+    check(
+        api.merge(&format!("{widgets}/w/status"), json!({"status": {"any": 1}})).await,
+        200,
+        json!({"status": {"any": 1}, "spec": {"size": 3}}),
+    );
+    let list = check(api.get(widgets).await, 200, json!({"kind": "WidgetList"}));
+    assert_eq!(list["items"][0]["kind"], "Widget");
+    let table = api.send("GET", widgets, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")], None).await;
+    assert_eq!(check(table, 200, json!({}))["rows"][0]["cells"], json!(["w", 3]));
+    check(api.get("/apis/example.com/v1").await, 200, json!({"kind": "APIResourceList"}));
+    check(api.delete(&format!("{definitions}/widgets.example.com"), None).await, 200, json!({}));
+    while !text.contains("\"DELETED\"") {
+        let frame = changes.frame().await.expect("deleted").expect("data").into_data().expect("data");
+        text.push_str(std::str::from_utf8(&frame).expect("text"));
+    }
+    assert!(!text.contains("ERROR"), "{text}");
+}

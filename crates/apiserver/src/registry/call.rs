@@ -12,6 +12,7 @@ use crate::server::Inner;
 use crate::{admission, negotiate};
 use api_core::{ApiError, GroupResource, Reason};
 use api_schema::codec;
+use api_schema::custom::Custom;
 use api_schema::row::{Row, WriteContext};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, TryFutureExt};
@@ -109,13 +110,50 @@ impl Call {
     /// Decodes a body of the row's own kind.
     pub(crate) fn decode(&self, bytes: &[u8], validation: Validation) -> Result<Value, ApiError> {
         let media = body_media(&self.headers)?;
+        if let Some(custom) = &self.row().custom {
+            return self.decode_custom(custom, bytes, media, validation);
+        }
         let decoded = codec::decode(self.row(), bytes, media, fields(validation))?;
         self.warn(decoded.warnings);
         Ok(decoded.value)
     }
 
+    /// Metadata is read as its type says, the rest as it is; then what the schema does not know goes.
+    fn decode_custom(
+        &self,
+        custom: &Custom,
+        bytes: &[u8],
+        media: codec::Media,
+        validation: Validation,
+    ) -> Result<Value, ApiError> {
+        let (schema, root) = &custom.loose;
+        let kind = &self.row().kind;
+        let decoded = codec::decode_as(schema, *root, kind, bytes, media, fields(validation))?;
+        self.warn(decoded.warnings);
+        let mut value = decoded.value;
+        let unknown = custom.prune(&mut value).into_iter().map(|path| format!("unknown field {path:?}"));
+        match validation {
+            Validation::Ignore => {}
+            Validation::Warn => self.warn(unknown),
+            Validation::Strict => {
+                let unknown: Vec<String> = unknown.collect();
+                if !unknown.is_empty() {
+                    let (name, why) = (&kind.kind, unknown.join(", "));
+                    return Err(ApiError::bad_request(format!(
+                        "{name} in version {:?} cannot be handled as a {name}: strict decoding error: {why}",
+                        kind.version
+                    )));
+                }
+            }
+        }
+        Ok(value)
+    }
+
     /// Reads an object that a patch made, as if it had come as a body.
     pub(crate) fn decode_value(&self, value: Value, validation: Validation) -> Result<Value, ApiError> {
+        if let Some(custom) = &self.row().custom {
+            return self.decode_custom(custom, value.to_string().as_bytes(), codec::Media::Json, validation);
+        }
         let decoded = codec::decode_value(self.row(), value, fields(validation))?;
         self.warn(decoded.warnings);
         Ok(decoded.value)
@@ -126,6 +164,9 @@ impl Call {
         object::convert(self.row(), value, &self.row().storage_version);
         if let Some(default) = self.row().hooks.default {
             default(value);
+        }
+        if let Some(custom) = &self.row().custom {
+            custom.default(value);
         }
     }
 

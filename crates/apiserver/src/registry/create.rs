@@ -86,6 +86,9 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     if let Some(validate) = row.hooks.validate {
         validate(value, &mut errors);
     }
+    if let Some(custom) = &row.custom {
+        custom.validate(value, &mut errors);
+    }
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.kind.group_kind(), value.name(), &errors));
     }

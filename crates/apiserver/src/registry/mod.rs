@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 mod create;
+pub(crate) mod custom;
 mod delete;
 mod eviction;
 mod list;
@@ -95,6 +96,11 @@ impl Served {
         Self { api_version: row.gvr.api_version(), row, cache, empty_status, builtin, selectable }
     }
 
+    /// Whether it is of the definition of that name, `widgets.example.com`.
+    fn is_of(&self, definition: &str) -> bool {
+        self.row.custom.is_some() && self.row.gvr.group_resource().to_string() == definition
+    }
+
     /// Key of an object.
     pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
         if self.row.namespaced {
@@ -134,8 +140,16 @@ impl Registry {
 
     /// Serves more resources. Versions of one resource share a cache.
     pub(crate) async fn insert(&self, rows: &[Arc<Row>]) -> Result<(), BuildError> {
-        let mut table = Table::clone(&self.table.load());
-        let known = table.rows.iter().filter_map(|s| Some((s.row.storage_prefix.clone(), s.cache.clone()?)));
+        self.replace("", rows).await
+    }
+
+    /// Serves these rows in place of those of a definition. Only one task at a time may change the table.
+    pub(crate) async fn replace(&self, definition: &str, rows: &[Arc<Row>]) -> Result<(), BuildError> {
+        let before = self.table.load_full();
+        let mut table = Table::default();
+        before.rows.iter().filter(|s| !s.is_of(definition)).for_each(|served| table.add(served.clone()));
+        let table_rows = &before.rows;
+        let known = table_rows.iter().filter_map(|s| Some((s.row.storage_prefix.clone(), s.cache.clone()?)));
         let mut caches: HashMap<String, Arc<Cache>> = known.collect();
         let mut started = Vec::new();
         for row in rows {
@@ -162,6 +176,18 @@ impl Registry {
         }
         self.table.store(Arc::new(table));
         Ok(())
+    }
+
+    /// Takes the rows of a definition out of the table; gives them. Their caches go on.
+    pub(crate) fn withdraw_rows(&self, definition: &str) -> Vec<Arc<Served>> {
+        let old = self.table.load();
+        let (taken, kept): (Vec<_>, Vec<_>) = old.rows.iter().cloned().partition(|s| s.is_of(definition));
+        if !taken.is_empty() {
+            let mut table = Table::default();
+            kept.into_iter().for_each(|served| table.add(served));
+            self.table.store(Arc::new(table));
+        }
+        taken
     }
 
     fn mark_held(&self, row: &Row, cache: &Cache) {

@@ -48,6 +48,9 @@ impl PatchType {
 /// Serves a PATCH of an object, or of a subresource that has the object's own kind.
 pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let kind = PatchType::of(&call.headers)?;
+    if kind == PatchType::Strategic && call.row().custom.is_some() {
+        return Err(unsupported(&[TYPES[0], TYPES[1], TYPES[3]]));
+    }
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == PatchType::Apply)?;
     let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
     let edit = edit(&call, kind, &bytes, &options)?;

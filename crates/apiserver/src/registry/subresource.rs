@@ -10,6 +10,8 @@ use api_core::meta::Meta;
 use api_core::selector::labels;
 use api_core::{ApiError, Gvk};
 use api_schema::codec;
+use api_schema::custom;
+use api_schema::row::Row;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -23,7 +25,7 @@ pub(crate) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiE
     match (call.info.subresource.as_str(), call.info.verb.as_str()) {
         ("scale", "get") => {
             let object = object::decode(&read::current(&call).await?)?;
-            call.answer_value(StatusCode::OK, &scale_of(&object))
+            call.answer_value(StatusCode::OK, &scale_of(call.row(), &object))
         }
         ("scale", "update") => put_scale(call, body).await,
         ("scale", "patch") => patch_scale(call, body).await,
@@ -34,17 +36,27 @@ pub(crate) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiE
 }
 
 /// The `Scale` of an object that has `spec.replicas` and `spec.selector`.
-fn scale_of(object: &Value) -> Value {
+fn scale_of(row: &Row, object: &Value) -> Value {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.metadata().and_then(|m| m.get(field)) {
             metadata.insert(field.into(), value.clone());
         }
     }
-    let replicas = |part: &str| object.get(part).and_then(|p| p.get("replicas")).and_then(Value::as_i64).unwrap_or(0);
+    let paths = row.custom.as_ref().and_then(|c| c.scale.as_ref());
+    let replicas = |part: &str| {
+        let found = match (paths, part) {
+            (Some(paths), "spec") => custom::at(object, &paths.spec),
+            (Some(paths), _) => custom::at(object, &paths.status),
+            (None, part) => object.get(part).and_then(|p| p.get("replicas")),
+        };
+        found.and_then(Value::as_i64).unwrap_or(0)
+    };
     let mut status = json!({"replicas": replicas("status")});
-    let selector = object.get("spec").and_then(|s| s.get("selector"));
-    let text = selector.map(selector_text).unwrap_or_default();
+    let text = match paths {
+        Some(paths) => custom::at(object, &paths.selector).and_then(Value::as_str).unwrap_or("").to_owned(),
+        None => object.get("spec").and_then(|s| s.get("selector")).map(selector_text).unwrap_or_default(),
+    };
     if !text.is_empty() {
         status["selector"] = text.into();
     }
@@ -81,8 +93,10 @@ async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError>
         if kind == patching::PatchType::Apply { crate::yaml::parse(&bytes)? } else { patching::parse(kind, &bytes)? };
     let gvk = Gvk::new("autoscaling", "v1", "Scale");
     let root = api_kinds::type_of(&gvk).ok_or_else(ApiError::no_such_resource)?;
+    let served = call.served.clone();
     let make = move |shown: &Value| {
-        let patched = patching::patch_value(api_kinds::schema(), root, kind, &bytes, &parsed, &scale_of(shown))?;
+        let patched =
+            patching::patch_value(api_kinds::schema(), root, kind, &bytes, &parsed, &scale_of(&served.row, shown))?;
         let text = patched.to_string();
         let media = codec::Media::Json;
         Ok(codec::decode_as(api_kinds::schema(), root, &gvk, text.as_bytes(), media, fields(Validation::Warn))?.value)
@@ -107,14 +121,17 @@ async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -
             return Err(ApiError::invalid(&gk, &call.info.name, &errors));
         }
         let mut value = current.value.clone();
-        value["spec"]["replicas"] = replicas.into();
+        match call.row().custom.as_ref().and_then(|c| c.scale.as_ref()) {
+            Some(paths) => custom::set(&mut value, &paths.spec, replicas.into()),
+            None => value["spec"]["replicas"] = replicas.into(),
+        }
         value.set_meta("resourceVersion", scale.resource_version());
         value.set_meta("uid", if scale.uid().is_empty() { current.value.uid() } else { scale.uid() });
         Ok(value)
     };
     let updated = update::update(&call, options, &edit, false).await?;
     let object = object::decode(&updated.bytes)?;
-    call.answer_value(StatusCode::OK, &scale_of(&object))
+    call.answer_value(StatusCode::OK, &scale_of(call.row(), &object))
 }
 
 /// Decodes a body of another built-in kind.

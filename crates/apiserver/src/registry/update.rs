@@ -315,6 +315,9 @@ fn validate<'a>(
         (None, Some(validate)) => validate(new, &mut errors),
         (None, None) => {}
     }
+    if let Some(custom) = &row.custom {
+        custom.validate(new, &mut errors);
+    }
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.kind.group_kind(), new.name(), &errors));
     }
