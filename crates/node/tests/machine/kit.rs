@@ -95,7 +95,7 @@ impl Machine {
         let dir = PathBuf::from(std::env::var_os(INNER).expect("namespaces"));
         let options = containerd::Options::new(&dir);
         std::fs::create_dir_all(&options.cni_conf_dir).expect("CNI directory");
-        std::fs::write(options.cni_conf_dir.join("10-test.conflist"), cni().to_string()).expect("CNI configuration");
+        std::fs::write(options.cni_conf_dir.join("10-test.conflist"), cni(&dir).to_string()).expect("CNI configuration");
         let containerd = containerd::start(options.clone()).await.expect("containerd starts");
         containerd.import_pause().await.expect("pause image");
         let program = std::fs::read("/bin/busybox").expect("busybox");
@@ -327,9 +327,9 @@ fn curl(args: &[&str]) -> (u16, String) {
     (code.parse().unwrap_or(0), body.to_owned())
 }
 
-fn cni() -> Value {
+fn cni(dir: &Path) -> Value {
     json!({"cniVersion": "0.4.0", "name": "test", "plugins": [{
         "type": "ptp", "ipMasq": false,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.1.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+        "ipam": {"type": "host-local", "dataDir": dir.join("cni"), "ranges": [[{"subnet": "10.244.1.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}
     }]})
 }

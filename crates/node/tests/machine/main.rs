@@ -104,7 +104,7 @@ fn volumes_follow_their_sources() {
         m.create("", "secrets", json!({"kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "hush"}})).await;
         m.pod("vol", json!({"securityContext": {"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000},
             "containers": [{"name": "c", "workingDir": "/cm",
-                "command": ["sh", "-c", "id; cat /cm/x /secret/password /sub; echo $P $Q; stat -c %a:%g /empty; echo; test -s /token/token && echo token; while true; do cat /cm/x; sleep 1; done"],
+                "command": ["sh", "-c", "id; cat /cm/x /secret/password /sub; echo $P $Q; stat -c %a:%g /empty; echo; test -s /token/token && echo token; while true; do cat /cm/x; echo; sleep 1; done"],
                 "env": [{"name": "P", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
                     {"name": "Q", "valueFrom": {"secretKeyRef": {"name": "s", "key": "password"}}}],
                 "securityContext": {"readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
@@ -116,7 +116,7 @@ fn volumes_follow_their_sources() {
         let pod = m.ready("vol").await;
         let lines = |attempt| m.log(&pod, "c", attempt);
         m.until("vol", "ready", |p| condition(p, "Ready") == "True").await;
-        wait_for(|| lines(0).contains("token")).await;
+        wait_for(|| lines(0), "token").await;
         let log = lines(0);
         assert!(log.starts_with("uid=1000 gid=3000 groups=2000") || log.starts_with("uid=1000 gid=3000 groups=3000"), "{log}");
         for text in ["onehushone10.244.1.", " hush", "2777:2000", "token"] {
@@ -126,7 +126,7 @@ fn volumes_follow_their_sources() {
         let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(m.admin.clone(), "default");
         let patch = kube::api::Patch::Merge(json!({"data": {"a": "changed"}}));
         maps.patch("cm", &kube::api::PatchParams::default(), &patch).await.unwrap();
-        wait_for(|| lines(0).contains("changed")).await;
+        wait_for(|| lines(0), "changed").await;
         m.delete("vol").await;
         assert_eq!(std::fs::read_dir(m.root().join("var/lib/kubelet/pods")).unwrap().count(), 0);
         m.stop().await;
@@ -134,14 +134,14 @@ fn volumes_follow_their_sources() {
 }
 
 /// Looks at a log until it says something; logs are files of the runtime.
-async fn wait_for(condition: impl Fn() -> bool) {
+async fn wait_for(log: impl Fn() -> String, text: &str) {
     for _ in 0..300 {
-        if condition() {
+        if log().contains(text) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    panic!("never so");
+    panic!("{text} is never in {}", log());
 }
 
 #[test]
