@@ -16,6 +16,7 @@ mod events;
 pub mod image;
 mod images;
 mod machine;
+mod maintenance;
 mod names;
 mod node;
 mod pod;
@@ -23,6 +24,7 @@ mod purge;
 mod quantity;
 mod run;
 mod server;
+mod task_events;
 mod volumes;
 mod watchfile;
 

@@ -19,7 +19,7 @@ use crate::events::Recorder;
 use crate::images::Images;
 use crate::pod::manager::Manager;
 use crate::volumes::sources::Sources;
-use crate::{machine, node, server};
+use crate::{machine, maintenance, node, server};
 
 /// Why the agent could not run.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,7 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
             node::lease::keep(agent.client.clone(), &registered, period),
             follow_services(&agent, services_known),
             manager.follow_runtime(),
+            maintenance::run(agent.clone()),
             pods,
         );
     };

@@ -19,8 +19,9 @@ use super::plan::Waiting;
 use super::worker::{Desired, Worker, remove_everything};
 use super::{admit, kill, spec, write};
 use crate::agent::Agent;
-use crate::names;
 use super::view::PodView;
+use crate::names;
+use crate::task_events::Exits;
 
 /// How often the runtime is asked for changes if it has no events, and only while there are pods; as upstream's PLEG.
 const RELIST_PERIOD: Duration = Duration::from_secs(1);
@@ -28,6 +29,17 @@ const RELIST_PERIOD: Duration = Duration::from_secs(1);
 const RELIST_PERIOD_WITH_EVENTS: Duration = Duration::from_secs(300);
 /// Wait before the runtime's event stream is opened again.
 const EVENTS_RETRY: Duration = Duration::from_secs(2);
+
+/// A container that has ended is asked about this often, ever more slowly, until the runtime says so too.
+const SETTLE_MIN: Duration = Duration::from_millis(3);
+const SETTLE_TRIES: u32 = 8;
+/// States of sandboxes are told from those of containers by this offset.
+const SANDBOX_STATES: i32 = 100;
+/// A ready sandbox and a running container.
+const RUNNING_STATES: [i32; 2] = [SANDBOX_STATES, 1];
+
+/// Pod UID and state by the runtime's id of a container or sandbox.
+type States = HashMap<String, (String, i32)>;
 
 struct Entry {
     desired: watch::Sender<Desired>,
@@ -225,9 +237,10 @@ impl Manager {
         remove_everything(&self.agent, pod).await
     }
 
-    /// Tells workers about changes in the runtime until the future is dropped.
+    /// Tells workers about changes in the runtime until the future is dropped: by the CRI's events, else by containerd's
+    /// own, else by a relist.
     pub async fn follow_runtime(&self) {
-        let mut last = HashMap::new();
+        let mut last = States::new();
         loop {
             // No pods, no work.
             let mut count = self.count.subscribe();
@@ -235,21 +248,20 @@ impl Manager {
                 return;
             }
             match self.agent.cri.events().await {
-                Ok(stream) => {
-                    self.follow_events(stream, &mut last).await;
-                    tokio::time::sleep(EVENTS_RETRY).await;
-                }
-                Err(error) if error.code == tonic::Code::Unimplemented => return self.relist_for_ever(last).await,
-                Err(error) => {
-                    tracing::debug!(%error, "no events of the runtime");
-                    self.relist(&mut last).await;
-                    tokio::time::sleep(EVENTS_RETRY).await;
-                }
+                Ok(stream) => self.follow_events(stream, &mut last).await,
+                Err(error) if error.code == tonic::Code::Unimplemented => match Exits::subscribe(&self.agent.config.cri_socket).await {
+                    Ok(exits) => self.follow_exits(exits, &mut last).await,
+                    Err(status) if status.code() == tonic::Code::Unimplemented => return self.relist_for_ever(last).await,
+                    Err(status) => tracing::debug!(%status, "no events of containerd"),
+                },
+                Err(error) => tracing::debug!(%error, "no events of the runtime"),
             }
+            self.relist(&mut last).await;
+            tokio::time::sleep(EVENTS_RETRY).await;
         }
     }
 
-    async fn follow_events(&self, mut stream: tonic::Streaming<k8s_cri::v1::ContainerEventResponse>, last: &mut HashMap<String, (String, i32)>) {
+    async fn follow_events(&self, mut stream: tonic::Streaming<k8s_cri::v1::ContainerEventResponse>, last: &mut States) {
         self.relist(last).await;
         let mut rare = tokio::time::interval(RELIST_PERIOD_WITH_EVENTS);
         rare.reset();
@@ -261,17 +273,43 @@ impl Manager {
                         self.nudge(&uid);
                     }
                     Ok(None) => return,
-                    Err(error) => {
-                        tracing::debug!(%error, "the runtime's events broke off");
-                        return;
-                    }
+                    Err(error) => return tracing::debug!(%error, "the runtime's events broke off"),
                 },
                 _ = rare.tick() => self.relist(last).await,
             }
         }
     }
 
-    async fn relist_for_ever(&self, mut last: HashMap<String, (String, i32)>) {
+    async fn follow_exits(&self, mut exits: Exits, last: &mut States) {
+        self.relist(last).await;
+        let mut rare = tokio::time::interval(RELIST_PERIOD_WITH_EVENTS);
+        rare.reset();
+        loop {
+            tokio::select! {
+                exit = exits.next() => match exit {
+                    Ok(Some(id)) => self.settle(&id, last).await,
+                    Ok(None) => return,
+                    Err(status) => return tracing::debug!(%status, "containerd's events broke off"),
+                },
+                _ = rare.tick() => self.relist(last).await,
+            }
+        }
+    }
+
+    /// After an exit the CRI plugin, which hears of it when we do, needs a moment to say so: looks until it does.
+    async fn settle(&self, id: &str, last: &mut States) {
+        let mut wait = SETTLE_MIN;
+        for _ in 0..SETTLE_TRIES {
+            self.relist(last).await;
+            if !last.get(id).is_some_and(|(_, state)| RUNNING_STATES.contains(state)) {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    async fn relist_for_ever(&self, mut last: States) {
         let mut count = self.count.subscribe();
         loop {
             if count.wait_for(|n| *n > 0).await.is_err() {
@@ -283,7 +321,7 @@ impl Manager {
     }
 
     /// Compares the runtime's list with the last one and nudges the pods where something changed.
-    async fn relist(&self, last: &mut HashMap<String, (String, i32)>) {
+    async fn relist(&self, last: &mut States) {
         let listed = tokio::try_join!(self.agent.cri.list_pod_sandboxes(None), self.agent.cri.list_containers(None));
         let (sandboxes, containers) = match listed {
             Ok(listed) => listed,
@@ -293,8 +331,8 @@ impl Manager {
             }
         };
         let uid = |labels: &HashMap<String, String>| labels.get(names::POD_UID).cloned().unwrap_or_default();
-        let sandboxes = sandboxes.into_iter().map(|s| (s.id, (uid(&s.labels), s.state + 100)));
-        let now: HashMap<String, (String, i32)> = sandboxes.chain(containers.into_iter().map(|c| (c.id, (uid(&c.labels), c.state)))).collect();
+        let sandboxes = sandboxes.into_iter().map(|s| (s.id, (uid(&s.labels), s.state + SANDBOX_STATES)));
+        let now: States = sandboxes.chain(containers.into_iter().map(|c| (c.id, (uid(&c.labels), c.state)))).collect();
         let changed = now.iter().filter(|(id, state)| last.get(*id) != Some(state)).chain(last.iter().filter(|(id, _)| !now.contains_key(*id)));
         let uids: HashSet<&String> = changed.map(|(_, (uid, _))| uid).collect();
         uids.into_iter().for_each(|uid| self.nudge(uid));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::Utc;
 use k8s_cri::v1 as cri;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
 
 use super::container::{self, ImageUser};
 use super::plan::{Start, Waiting};
@@ -13,7 +14,7 @@ use super::view::PodView;
 use super::{dns, env, hook, probe, resources, sandbox, spec};
 use crate::agent::{Agent, PodLookup};
 use crate::volumes::sources::References;
-use crate::volumes::{Volumes, sub_path};
+use crate::volumes::{Volumes, api_error, sub_path};
 
 /// What of a pod was prepared before its containers start.
 pub struct Prepared<'a> {
@@ -65,10 +66,20 @@ pub fn directories(agent: &Agent, pod: &Pod) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The runtime's name for a RuntimeClass.
+async fn runtime_handler(agent: &Agent, class: &str) -> Result<String, String> {
+    let api: kube::Api<RuntimeClass> = kube::Api::all(agent.client.clone());
+    let found = api.get(class).await.map_err(|e| format!("failed to get RuntimeClass \"{class}\": {}", api_error(e)))?;
+    Ok(found.handler)
+}
+
 /// Starts the sandbox; the error is what the event shows.
 pub async fn sandbox(agent: &Agent, pod: &Pod, attempt: u32) -> Result<(), String> {
     let config = sandbox_config(agent, pod, attempt);
-    let handler = spec::spec(pod).runtime_class_name.clone().filter(|n| n != "runc").unwrap_or_default();
+    let handler = match &spec::spec(pod).runtime_class_name {
+        Some(class) => runtime_handler(agent, class).await?,
+        None => String::new(),
+    };
     agent.cri.run_pod_sandbox(config, handler).await.map(drop).map_err(|e| e.to_string())
 }
 
@@ -147,10 +158,9 @@ impl Prepared<'_> {
             let Some(path) = self.volumes.path(&mount.name) else {
                 return Err(format!("cannot find volume \"{}\" to mount into container \"{}\"", mount.name, c.name));
             };
-            let lookup = |name: &str| vars.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
             let sub = match (&mount.sub_path, &mount.sub_path_expr) {
                 (Some(sub), _) if !sub.is_empty() => Some(sub.clone()),
-                (_, Some(expr)) if !expr.is_empty() => Some(env::expand(expr, lookup)),
+                (_, Some(expr)) if !expr.is_empty() => Some(expand_sub_path(expr, vars)?),
                 _ => None,
             };
             let host_path = match sub {
@@ -219,6 +229,22 @@ impl Prepared<'_> {
         let (namespace, name) = (spec::namespace(self.pod), spec::name(self.pod));
         let log = config.pod_log_dir(namespace, name, spec::uid(self.pod)).join(&c.name).join(format!("{attempt}.log"));
         symlink(log, log_link(&config.container_links_dir(), namespace, name, &c.name, id))
+    }
+}
+
+/// A subPathExpr with all its variables, which must be known.
+fn expand_sub_path(expr: &str, vars: &[(String, String)]) -> Result<String, String> {
+    let missing = std::cell::RefCell::new(None);
+    let expanded = env::expand(expr, |name| {
+        let value = vars.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+        if value.is_none() {
+            missing.replace(Some(name.to_owned()));
+        }
+        value
+    });
+    match missing.into_inner() {
+        Some(name) => Err(format!("missing value for \"{name}\"")),
+        None => Ok(expanded),
     }
 }
 

@@ -72,7 +72,7 @@ pub fn generate(i: &Inputs) -> PodStatus {
         nominated_node_name: i.old.nominated_node_name.clone(),
         ..PodStatus::default()
     };
-    if let Some(failed) = i.failed {
+    if let Some(failed) = i.failed.filter(|_| phase == "Failed") {
         status.reason = Some(failed.reason.clone());
         status.message = Some(failed.message.clone()).filter(|m| !m.is_empty());
     }
@@ -219,7 +219,15 @@ fn is_running(s: &ContainerStatus) -> bool {
     s.state.as_ref().is_some_and(|s| s.running.is_some())
 }
 
+/// The phase; a pod is over only once nothing of it runs.
 fn phase(i: &Inputs, init: &[ContainerStatus], regular: &[ContainerStatus]) -> &'static str {
+    match phase_of_containers(i, init, regular) {
+        "Succeeded" | "Failed" if i.view.alive().next().is_some() => "Running",
+        phase => phase,
+    }
+}
+
+fn phase_of_containers(i: &Inputs, init: &[ContainerStatus], regular: &[ContainerStatus]) -> &'static str {
     if i.failed.is_some() {
         return "Failed";
     }
