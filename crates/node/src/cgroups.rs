@@ -100,16 +100,6 @@ impl Cgroups {
         found
     }
 
-    /// Directory of a cgroup in the hierarchy of a controller.
-    pub fn path(&self, controller: &str, cgroup: &str) -> Option<PathBuf> {
-        self.mounts().into_iter().find(|(name, _)| name == controller || name.is_empty()).map(|(_, m)| crate::config::below(&m, cgroup))
-    }
-
-    /// Whether the unified hierarchy is in use.
-    pub fn is_v2(&self) -> bool {
-        matches!(self.hierarchies, Hierarchies::V2(_))
-    }
-
     /// Path of the cgroup that all pods are in.
     pub fn root(&self) -> &str {
         &self.root

@@ -24,6 +24,7 @@ mod purge;
 mod quantity;
 mod run;
 mod server;
+mod static_pods;
 mod task_events;
 mod volumes;
 mod watchfile;

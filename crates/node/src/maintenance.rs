@@ -195,7 +195,7 @@ mod tests {
         let at = |s| DateTime::from_timestamp(s, 0).unwrap();
         let used: HashSet<String> = ["c".to_owned()].into();
         let mut seen = Seen::default();
-        seen.update(&images[..3], &["a".to_owned()].into(), at(0));
+        seen.update(&images[..3], &["a".to_owned()].into(), at(50));
         seen.update(&images, &used, at(200));
         assert_eq!(choose(&images, &used, &seen, 5, at(210)), ["b"]);
         assert_eq!(choose(&images, &used, &seen, 100, at(210)), ["b", "a"]);

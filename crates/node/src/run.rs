@@ -19,7 +19,7 @@ use crate::events::Recorder;
 use crate::images::Images;
 use crate::pod::manager::Manager;
 use crate::volumes::sources::Sources;
-use crate::{machine, maintenance, node, server};
+use crate::{machine, maintenance, node, server, static_pods};
 
 /// Why the agent could not run.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,7 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
         let pods = async {
             let mut known = known;
             if known.wait_for(|k| *k).await.is_ok() {
-                manager.follow_api().await;
+                tokio::join!(manager.follow_api(), static_pods::follow(agent.clone(), manager.clone()));
             }
         };
         tokio::join!(

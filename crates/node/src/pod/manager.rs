@@ -45,6 +45,8 @@ struct Entry {
     desired: watch::Sender<Desired>,
     nudge: Arc<Notify>,
     status: watch::Receiver<Option<write::Wanted>>,
+    /// UID of the API object that shows the pod; a static pod's is known once its mirror was made.
+    mirror: watch::Sender<Option<String>>,
 }
 
 /// The pods of the node; shared with the kubelet API.
@@ -137,7 +139,8 @@ impl Manager {
 
     /// A pod that is new or changed.
     pub fn apply(self: &Arc<Self>, pod: Arc<Pod>) {
-        if spec::is_mirror(&pod) && !spec::is_static(&pod) {
+        if spec::is_mirror(&pod) {
+            self.apply_mirror(&pod);
             return;
         }
         let uid = spec::uid(&pod).to_owned();
@@ -163,15 +166,25 @@ impl Manager {
         let (status_tx, status) = watch::channel(None);
         let nudge = Arc::new(Notify::new());
         let worker = Worker::new(self.agent.clone(), desired_rx, nudge.clone(), status_tx);
-        self.spawn(write::run(self.agent.client.clone(), pod, status.clone()));
+        let own = if spec::is_static(&pod) { None } else { pod.metadata.uid.clone() };
+        let (mirror, uid_rx) = watch::channel(own);
+        self.spawn(write::run(self.agent.client.clone(), pod, uid_rx, status.clone()));
         let manager = self.clone();
         let done = uid.clone();
         self.spawn(async move {
             worker.run().await;
             manager.forget(&done);
         });
-        pods.insert(uid, Entry { desired, nudge, status });
+        pods.insert(uid, Entry { desired, nudge, status, mirror });
         self.count.send_replace(pods.len());
+    }
+
+    /// The API's picture of a static pod: its UID is where the status goes.
+    fn apply_mirror(&self, mirror: &Pod) {
+        let hash = mirror.metadata.annotations.as_ref().and_then(|a| a.get(names::CONFIG_MIRROR)).cloned().unwrap_or_default();
+        if let Some(entry) = self.pods.lock().get(&hash) {
+            entry.mirror.send_replace(mirror.metadata.uid.clone());
+        }
     }
 
     /// A pod that is no longer wanted.

@@ -17,8 +17,6 @@ pub struct Inputs {
     pub domain: String,
     /// Parent cgroup.
     pub cgroup_parent: String,
-    /// Directory of localhost seccomp profiles.
-    pub seccomp_dir: String,
     /// When the agent first saw the pod, RFC 3339.
     pub seen: String,
 }

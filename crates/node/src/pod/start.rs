@@ -45,7 +45,6 @@ pub fn sandbox_config(agent: &Agent, pod: &Pod, attempt: u32) -> cri::PodSandbox
         dns: dns::config(pod, &agent.node_dns(), config.cluster_dns, &config.cluster_domain),
         domain: config.cluster_domain.clone(),
         cgroup_parent: cgroup_parent(agent, pod),
-        seccomp_dir: config.seccomp_dir().to_string_lossy().into_owned(),
         seen: Utc::now().to_rfc3339(),
     };
     sandbox::config(pod, attempt, &inputs)

@@ -39,17 +39,22 @@ pub struct Wanted {
     pub delete: bool,
 }
 
-/// Runs until the sender is dropped and the last status is written.
-pub async fn run(client: kube::Client, pod: std::sync::Arc<Pod>, mut wanted: watch::Receiver<Option<Wanted>>) {
+/// Runs until the sender is dropped and the last status is written. `uid` is that of the API object, once there is one.
+pub async fn run(client: kube::Client, pod: std::sync::Arc<Pod>, mut uid: watch::Receiver<Option<String>>, mut wanted: watch::Receiver<Option<Wanted>>) {
     let api: Api<Pod> = Api::namespaced(client, spec::namespace(&pod));
     // What the API has; an agent that starts anew writes only what differs.
     let mut written = normal(spec::status(&pod));
     let mut deleted = false;
-    while wanted.changed().await.is_ok() {
+    loop {
+        tokio::select! {
+            changed = wanted.changed() => if changed.is_err() { return },
+            changed = uid.changed() => if changed.is_err() { return } else { written = Value::Null },
+        }
         let mut wait = RETRY_MIN;
         loop {
+            let Some(uid) = uid.borrow().clone() else { break };
             let Some(now) = wanted.borrow_and_update().clone() else { break };
-            match step(&api, &pod, &now, &mut written, &mut deleted).await {
+            match step(&api, &pod, &uid, &now, &mut written, &mut deleted).await {
                 Ok(()) => break,
                 Err(kube::Error::Api(e)) if matches!(e.code, 404 | 409) => break,
                 Err(kube::Error::Api(e)) if e.code == 422 => {
@@ -68,15 +73,15 @@ pub async fn run(client: kube::Client, pod: std::sync::Arc<Pod>, mut wanted: wat
     }
 }
 
-async fn step(api: &Api<Pod>, pod: &Pod, wanted: &Wanted, written: &mut Value, deleted: &mut bool) -> Result<(), kube::Error> {
+async fn step(api: &Api<Pod>, pod: &Pod, uid: &str, wanted: &Wanted, written: &mut Value, deleted: &mut bool) -> Result<(), kube::Error> {
     let status = normal(&wanted.status);
     if status != *written {
-        let patch = patch(&status, written, spec::uid(pod));
+        let patch = patch(&status, written, uid);
         api.patch_status(spec::name(pod), &PatchParams::default(), &Patch::Strategic(patch)).await?;
         *written = status;
     }
     if wanted.delete && !*deleted {
-        let preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
+        let preconditions = Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default().grace_period(0) };
         api.delete(spec::name(pod), &params).await?;
         *deleted = true;
