@@ -10,6 +10,7 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::Api;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -18,6 +19,31 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How long the first answer about an object may take.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long errors about an object are waited out.
+const ERROR_PATIENCE: Duration = Duration::from_secs(2);
+/// First and longest wait before a watch that failed is tried again.
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Doubles the wait from [`RETRY_MIN`] to [`RETRY_MAX`].
+struct Retry(Duration);
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = self.0;
+        self.0 = (wait * 2).min(RETRY_MAX);
+        Some(wait)
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.0 = RETRY_MIN;
+    }
+}
 
 #[derive(Clone, Debug)]
 enum State<K> {
@@ -49,16 +75,22 @@ where
     /// The object, `None` if it does not exist, or why nobody knows.
     pub async fn get(&self) -> Result<Option<Arc<K>>, String> {
         let mut state = self.state.clone();
-        let known = state.wait_for(|s| !matches!(s, State::Unknown(None)));
-        match tokio::time::timeout(FIRST_ANSWER_TIMEOUT, known).await {
-            Ok(Ok(known)) => match &*known {
-                State::Present(object) => Ok(Some(object.clone())),
-                State::Absent => Ok(None),
-                State::Unknown(error) => Err(error.clone().unwrap_or_default()),
-            },
-            Ok(Err(_)) => Err("the watch ended".into()),
-            Err(_) => Err("timed out waiting for the condition".into()),
+        // Right after a pod was bound the server may not yet know that this node may read what it refers to.
+        for (patience, final_error) in [(ERROR_PATIENCE, false), (FIRST_ANSWER_TIMEOUT, true)] {
+            let known = tokio::time::timeout(patience, state.wait_for(|s| !matches!(s, State::Unknown(_))));
+            if let Ok(Err(_)) = known.await.map(|known| known.map(drop)) {
+                return Err("the watch ended".into());
+            }
+            let now = state.borrow().clone();
+            match now {
+                State::Present(object) => return Ok(Some(object)),
+                State::Absent => return Ok(None),
+                State::Unknown(Some(error)) => return Err(error),
+                State::Unknown(None) if final_error => return Err("timed out waiting for the condition".into()),
+                State::Unknown(None) => {}
+            }
         }
+        Ok(None)
     }
 
     /// The object as last seen.
@@ -84,7 +116,7 @@ where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     use kube::runtime::WatchStreamExt;
-    let events = watcher(api, config).default_backoff();
+    let events = watcher(api, config).backoff(Retry(RETRY_MIN));
     pin_mut!(events);
     let mut found = None;
     while let Some(event) = events.next().await {
@@ -101,13 +133,21 @@ where
             Ok(watcher::Event::Apply(object)) => State::Present(Arc::new(object)),
             Ok(watcher::Event::Delete(_)) => State::Absent,
             // What is known stays known while the server is away.
-            Err(error) if matches!(*tx.borrow(), State::Unknown(_)) => State::Unknown(Some(error.to_string())),
+            Err(error) if matches!(*tx.borrow(), State::Unknown(_)) => State::Unknown(Some(watch_error(error))),
             Err(_) => continue,
         };
         tx.send_replace(state);
         for nudge in nudges.lock().iter().filter_map(Weak::upgrade) {
             nudge.notify_one();
         }
+    }
+}
+
+fn watch_error(error: watcher::Error) -> String {
+    match error {
+        watcher::Error::WatchError(status) => status.message,
+        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => super::api_error(e),
+        other => other.to_string(),
     }
 }
 

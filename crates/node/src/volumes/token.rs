@@ -14,6 +14,10 @@ const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Life of a token whose projection does not say.
 const DEFAULT_LIFE_S: i64 = 3600;
 
+/// A refusal is taken as final after waits that double from the first to the second.
+const FORBIDDEN_RETRY_MIN: Duration = Duration::from_millis(20);
+const FORBIDDEN_RETRY_MAX: Duration = Duration::from_millis(640);
+
 struct Kept {
     token: String,
     refresh_at: DateTime<Utc>,
@@ -74,8 +78,20 @@ async fn request(client: &kube::Client, pod: &Pod, audience: String, life: i64) 
     };
     let path = format!("/api/v1/namespaces/{}/serviceaccounts/{account}/token", spec::namespace(pod));
     let body = serde_json::to_vec(&body).map_err(|e| e.to_string())?;
-    let request = http::Request::post(path).header("Content-Type", "application/json").body(body).map_err(|e| e.to_string())?;
-    let answer: TokenRequest = client.request(request).await.map_err(crate::volumes::api_error)?;
-    let status = answer.status.ok_or("the server gave no token")?;
-    Ok((status.token, status.expiration_timestamp.0))
+    let mut wait = FORBIDDEN_RETRY_MIN;
+    loop {
+        let request = http::Request::post(&path).header("Content-Type", "application/json").body(body.clone()).map_err(|e| e.to_string())?;
+        match client.request::<TokenRequest>(request).await {
+            Ok(answer) => {
+                let status = answer.status.ok_or("the server gave no token")?;
+                return Ok((status.token, status.expiration_timestamp.0));
+            }
+            // Right after a pod was bound the server may not yet know that this node runs it.
+            Err(kube::Error::Api(e)) if e.code == 403 && wait <= FORBIDDEN_RETRY_MAX => {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            Err(error) => return Err(crate::volumes::api_error(error)),
+        }
+    }
 }

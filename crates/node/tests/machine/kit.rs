@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,12 @@ use apiserver::authn::UserInfo;
 use apiserver::{Config as ServerConfig, Server};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{Api, DeleteParams, PostParams};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
 use kube::runtime::wait::await_condition;
 use node::{Tls, containerd, image};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -99,7 +104,7 @@ impl Machine {
         let containerd = containerd::start(options.clone()).await.expect("containerd starts");
         containerd.import_pause().await.expect("pause image");
         let program = std::fs::read("/bin/busybox").expect("busybox");
-        let applets = ["sh", "cat", "sleep", "echo", "httpd", "nc", "id", "ls", "stat", "wget", "hostname", "touch", "kill", "true", "false", "env", "ps", "test"];
+        let applets = ["sh", "cat", "sleep", "echo", "httpd", "nc", "id", "ls", "stat", "wget", "hostname", "touch", "kill", "true", "false", "env", "ps", "test", "wc"];
         containerd.import(BUSYBOX, &image::archive(&image::busybox(BUSYBOX, program, &applets))).await.expect("busybox image");
 
         let now = chrono::Utc::now().timestamp();
@@ -253,6 +258,67 @@ impl Machine {
         text.lines().map(|l| l.splitn(4, ' ').nth(3).unwrap_or_default()).collect::<Vec<_>>().join("\n")
     }
 
+    /// Serves the API on 127.0.0.1:6443, where the administrator's kubeconfig expects it.
+    pub async fn serve_api(&self) {
+        let server = self.server.service();
+        let (cert, key) = (&self.cluster.apiserver.cert_pem, &self.cluster.apiserver.key_pem);
+        let certs = CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<Vec<_>, _>>().expect("certificate");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("key");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.cluster.ca.cert_pem.as_bytes()).expect("CA")).expect("CA");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).allow_unauthenticated().build();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_client_cert_verifier(clients.expect("client CA"))
+            .with_single_cert(certs, key)
+            .expect("TLS");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:6443").await.expect("port");
+        tokio::spawn(async move {
+            while let Ok((stream, remote)) = listener.accept().await {
+                let (acceptor, server) = (acceptor.clone(), server.clone());
+                tokio::spawn(async move {
+                    let Ok(tls) = acceptor.accept(stream).await else { return };
+                    let chain: Vec<Vec<u8>> = tls.get_ref().1.peer_certificates().unwrap_or_default().iter().map(der).collect();
+                    let chain = Arc::new(chain);
+                    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                        let mut request: http::Request<apiserver::Body> = request.map(boxed);
+                        if !chain.is_empty() {
+                            request.extensions_mut().insert(apiserver::PeerCertificates(chain.clone()));
+                        }
+                        request.extensions_mut().insert(apiserver::RemoteAddr(remote));
+                        ask(server.clone(), request)
+                    });
+                    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
+                    if let Err(error) = connection.with_upgrades().await {
+                        tracing::debug!(%error, "connection");
+                    }
+                });
+            }
+        });
+    }
+
+    /// Runs kubectl as the administrator: whether it succeeded, and what it said.
+    pub async fn kubectl(&self, args: &[&str]) -> (bool, String) {
+        self.kubectl_fed(Stdio::null(), args).await
+    }
+
+    /// Runs kubectl with something on its standard input.
+    pub async fn kubectl_fed(&self, input: Stdio, args: &[&str]) -> (bool, String) {
+        let output = tokio::process::Command::new(kubectl().expect("kubectl"))
+            .arg("--kubeconfig")
+            .arg(self.root().join("etc/kubernetes/admin.conf"))
+            .args(args)
+            .env("HOME", self.root())
+            .stdin(input)
+            .kill_on_drop(true)
+            .output();
+        let output = tokio::time::timeout(PATIENCE, output).await.unwrap_or_else(|_| panic!("kubectl {args:?} hangs")).expect("kubectl runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    }
+
     /// Gets a path of the kubelet API as the API server does: status and body.
     pub fn kubelet(&self, path: &str) -> (u16, String) {
         let pki = self.root().join("etc/kubernetes/pki");
@@ -319,8 +385,31 @@ fn run(program: &str, args: &[&str]) {
     assert!(status.success(), "{program} {args:?}");
 }
 
+fn der(certificate: &CertificateDer<'static>) -> Vec<u8> {
+    certificate.to_vec()
+}
+
+fn boxed(body: hyper::body::Incoming) -> apiserver::Body {
+    body.map_err(|e| Box::new(e) as apiserver::BoxError).boxed_unsync()
+}
+
+type Answer = Result<http::Response<apiserver::Body>, std::convert::Infallible>;
+
+fn ask(mut server: apiserver::Service, request: http::Request<apiserver::Body>) -> futures::future::BoxFuture<'static, Answer> {
+    let answer = tower::Service::call(&mut server, request);
+    Box::pin(answer)
+}
+
+/// A kubectl of this version, if there is one.
+pub fn kubectl() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = PathBuf::from("/usr/lib/google-cloud-sdk/bin");
+    let dirs: Vec<PathBuf> = std::env::split_paths(&path).chain([extra]).collect();
+    ["kubectl.1.30", "kubectl"].iter().flat_map(|name| dirs.iter().map(move |d| d.join(name))).find(|p| p.exists())
+}
+
 /// Runs curl; status and body.
-fn curl(args: &[&str]) -> (u16, String) {
+pub fn curl(args: &[&str]) -> (u16, String) {
     let output = std::process::Command::new("curl").args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}"]).args(args).output().expect("curl");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (body, code) = text.rsplit_once('\n').unwrap_or_default();

@@ -174,3 +174,50 @@ fn the_kubelet_api_answers_the_cluster_only() {
         m.stop().await;
     });
 }
+
+#[test]
+fn kubectl_reaches_containers() {
+    if kit::kubectl().is_none() {
+        eprintln!("skipped: needs kubectl");
+        return;
+    }
+    on_a_machine("kubectl_reaches_containers", |m| async move {
+        m.serve_api().await;
+        m.pod("box", json!({"shareProcessNamespace": true, "containers": [{"name": "c", "command": ["sh", "-c", "echo hello; httpd -f -p 8080 -h /etc"]}]})).await;
+        m.ready("box").await;
+        let (ok, text) = m.kubectl(&["logs", "box"]).await;
+        assert!(ok && text == "hello\n", "{text}");
+        let (ok, text) = m.kubectl(&["exec", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 7"]).await;
+        assert!(!ok && text.contains("out") && text.contains("err") && text.contains("exit code 7"), "{text}");
+
+        // Files go in: standard input must be closed from our side for that to end.
+        let file = m.root().join("sent");
+        std::fs::write(&file, vec![b'x'; 300_000]).unwrap();
+        let input = std::fs::File::open(&file).unwrap().into();
+        let (ok, text) = m.kubectl_fed(input, &["exec", "-i", "box", "--", "sh", "-c", "cat > /tmp/got; wc -c < /tmp/got"]).await;
+        assert!(ok && text.trim() == "300000", "{text}");
+
+        // A shell is attached to a running pod by an ephemeral container.
+        let patch = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": kit::BUSYBOX, "command": ["sh", "-c", "ps; sleep 1000"], "targetContainerName": "c"}]}});
+        let patched = m.pods().patch_subresource("ephemeralcontainers", "box", &kube::api::PatchParams::default(), &kube::api::Patch::Strategic(patch)).await;
+        patched.expect("ephemeral container");
+        m.until("box", "debugged", |p| {
+            let statuses = p.status.as_ref().and_then(|s| s.ephemeral_container_statuses.as_ref());
+            statuses.is_some_and(|s| s.iter().any(|c| c.state.as_ref().is_some_and(|s| s.running.is_some())))
+        }).await;
+        let pod = m.ready("box").await;
+        wait_for(|| m.log(&pod, "debug", 0), "httpd").await;
+
+        let mut forward = tokio::process::Command::new(kit::kubectl().unwrap())
+            .arg("--kubeconfig").arg(m.root().join("etc/kubernetes/admin.conf")).args(["port-forward", "box", "18080:8080"])
+            .env("HOME", m.root()).stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut line = String::new();
+        let mut out = tokio::io::BufReader::new(forward.stdout.take().unwrap());
+        tokio::io::AsyncBufReadExt::read_line(&mut out, &mut line).await.unwrap();
+        let (code, body) = tokio::task::spawn_blocking(|| kit::curl(&["http://127.0.0.1:18080/passwd"])).await.unwrap();
+        assert!(code == 200 && body.starts_with("root:"), "{code} {body} after {line}");
+        forward.kill().await.unwrap();
+        m.delete("box").await;
+        m.stop().await;
+    });
+}
