@@ -17,7 +17,7 @@ pub struct Capacity {
 /// A filesystem's fill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
-    /// Size.
+    /// Used, or left for us.
     pub total_bytes: u64,
     /// Left for us.
     pub free_bytes: u64,
@@ -94,8 +94,10 @@ pub fn cpu_nanos() -> u64 {
 /// Fill of the filesystem that a path is on.
 pub fn disk(path: &Path) -> io::Result<Disk> {
     let fs = rustix::fs::statvfs(path)?;
+    // As `df` has it: blocks that are kept back from us are neither used nor ours.
+    let used = fs.f_blocks.saturating_sub(fs.f_bfree);
     Ok(Disk {
-        total_bytes: fs.f_blocks * fs.f_frsize,
+        total_bytes: (used + fs.f_bavail) * fs.f_frsize,
         free_bytes: fs.f_bavail * fs.f_frsize,
         inodes: fs.f_files,
         inodes_free: fs.f_favail,

@@ -57,7 +57,7 @@ impl Exits {
         }));
         let mut client = tonic::client::Grpc::new(channel);
         client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
-        let filters = vec![format!("topic==/tasks/exit,namespace=={NAMESPACE}")];
+        let filters = vec![format!("topic==\"/tasks/exit\",namespace==\"{NAMESPACE}\"")];
         let mut request = Request::new(SubscribeRequest { filters });
         request.metadata_mut().insert("containerd-namespace", tonic::metadata::MetadataValue::from_static(NAMESPACE));
         let path = http::uri::PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");
