@@ -128,9 +128,10 @@ impl<'a> Parser<'a> {
         }
         match self.peek_value() {
             Token::Identifier | Token::Comma => self.values(),
+            // Nothing between the parentheses is the empty value.
             Token::Close => {
                 self.next();
-                Ok(Vec::new())
+                Ok(vec![String::new()])
             }
             _ => unexpected(&self.next().text, "',', ')' or identifier"),
         }
