@@ -9,6 +9,7 @@ pub mod custom;
 mod deprecation;
 pub mod eviction;
 pub mod hooks;
+pub mod names;
 pub mod openapi;
 mod rows;
 pub mod select;

@@ -92,8 +92,9 @@ impl Audit {
     /// Ends the record with the answer's code; the answer of a long-running request only begins with it.
     pub(crate) fn end(&self, record: Record, audit_id: &str, code: u16, long_running: bool) {
         let (Some(sink), Some(mut event)) = (&self.0, record.event) else { return };
-        event.insert("kind".into(), "Event".into());
-        event.insert("apiVersion".into(), "audit.k8s.io/v1".into());
+        let (version, kind) = api_kinds::names::AUDIT_EVENT;
+        event.insert("kind".into(), kind.into());
+        event.insert("apiVersion".into(), version.into());
         event.insert("level".into(), "Metadata".into());
         let stage = if long_running { "ResponseStarted" } else { "ResponseComplete" };
         event.insert("stage".into(), stage.into());

@@ -232,109 +232,65 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const BASE: Write<'static> = Write {
+        node: "one",
+        operation: "UPDATE",
+        path: "",
+        namespace: "",
+        name: "one",
+        new: None,
+        old: None,
+        pod: None,
+    };
+
+    fn create<'a>(path: &'a str, new: &'a Value) -> Write<'a> {
+        Write { operation: "CREATE", path, new: Some(new), ..BASE }
+    }
+
+    fn update<'a>(path: &'a str, new: &'a Value, old: &'a Value) -> Write<'a> {
+        Write { path, new: Some(new), old: Some(old), ..BASE }
+    }
+
+    #[track_caller]
+    fn judge(what: &str, write: Write<'_>, allowed: bool) {
+        assert_eq!(check(&write).is_ok(), allowed, "{what}");
+    }
+
     #[test]
-    fn writes_of_a_node() {
+    fn a_node_writes_its_own_pods() {
         let own = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"nodeName": "one"}});
         let foreign = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"nodeName": "two"}});
-        let mirror =
-            json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": {"nodeName": "one"}});
+        let mark = json!({"kubernetes.io/config.mirror": "x"});
+        let mirror = json!({"metadata": {"annotations": mark}, "spec": {"nodeName": "one"}});
+        judge("mirror pod", create("pods", &mirror), true);
+        judge("other pod", create("pods", &own), false);
+        let delete = |old| Write { operation: "DELETE", path: "pods", old: Some(old), ..BASE };
+        judge("delete own", delete(&own), true);
+        judge("delete foreign", delete(&foreign), false);
+        judge("status of own", update("pods/status", &own, &own), true);
+        judge("status of foreign", update("pods/status", &foreign, &foreign), false);
+        judge("evict foreign", Write { path: "pods/eviction", pod: Some(&foreign), ..BASE }, false);
+        let reference = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
+        let request = json!({"spec": {"boundObjectRef": reference}});
+        let token = |pod| Write { pod: Some(pod), ..create("serviceaccounts/token", &request) };
+        judge("token", token(&own), true);
+        judge("token of foreign pod", token(&foreign), false);
+        judge("unbound token", create("serviceaccounts/token", &own), false);
+    }
+
+    #[test]
+    fn a_node_writes_itself() {
         let named = |name: &str| json!({"metadata": {"name": name}});
         let labelled = |key: &str| json!({"metadata": {"name": "one", "labels": {key: "x"}}});
-        let request = json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}}});
         let (one, two) = (named("one"), named("two"));
-        let base = Write {
-            node: "one",
-            operation: "UPDATE",
-            path: "",
-            namespace: "",
-            name: "one",
-            new: None,
-            old: None,
-            pod: None,
-        };
-        let table = [
-            ("mirror pod", Write { path: "pods", operation: "CREATE", new: Some(&mirror), ..base }, true),
-            ("other pod", Write { path: "pods", operation: "CREATE", new: Some(&own), ..base }, false),
-            ("delete own", Write { path: "pods", operation: "DELETE", old: Some(&own), ..base }, true),
-            ("delete foreign", Write { path: "pods", operation: "DELETE", old: Some(&foreign), ..base }, false),
-            ("status of own", Write { path: "pods/status", new: Some(&own), old: Some(&own), ..base }, true),
-            (
-                "status of foreign",
-                Write { path: "pods/status", new: Some(&foreign), old: Some(&foreign), ..base },
-                false,
-            ),
-            ("evict foreign", Write { path: "pods/eviction", pod: Some(&foreign), ..base }, false),
-            ("own node", Write { path: "nodes", operation: "CREATE", new: Some(&one), ..base }, true),
-            ("foreign node", Write { path: "nodes", operation: "CREATE", new: Some(&two), ..base }, false),
-            (
-                "own label",
-                Write { path: "nodes", new: Some(&labelled("kubernetes.io/os")), old: Some(&one), ..base },
-                true,
-            ),
-            ("free label", Write { path: "nodes", new: Some(&labelled("x")), old: Some(&one), ..base }, true),
-            (
-                "role label",
-                Write {
-                    path: "nodes",
-                    new: Some(&labelled("node-role.kubernetes.io/control-plane")),
-                    old: Some(&one),
-                    ..base
-                },
-                false,
-            ),
-            (
-                "token",
-                Write {
-                    path: "serviceaccounts/token",
-                    operation: "CREATE",
-                    new: Some(&request),
-                    pod: Some(&own),
-                    ..base
-                },
-                true,
-            ),
-            (
-                "token of foreign pod",
-                Write {
-                    path: "serviceaccounts/token",
-                    operation: "CREATE",
-                    new: Some(&request),
-                    pod: Some(&foreign),
-                    ..base
-                },
-                false,
-            ),
-            (
-                "unbound token",
-                Write { path: "serviceaccounts/token", operation: "CREATE", new: Some(&one), ..base },
-                false,
-            ),
-            (
-                "own lease",
-                Write {
-                    path: "coordination.k8s.io/leases",
-                    namespace: "kube-node-lease",
-                    operation: "CREATE",
-                    new: Some(&one),
-                    ..base
-                },
-                true,
-            ),
-            (
-                "foreign lease",
-                Write {
-                    path: "coordination.k8s.io/leases",
-                    namespace: "kube-node-lease",
-                    operation: "CREATE",
-                    new: Some(&two),
-                    ..base
-                },
-                false,
-            ),
-            ("config maps are not its business", Write { path: "configmaps", ..base }, true),
-        ];
-        for (what, write, allowed) in table {
-            assert_eq!(check(&write).is_ok(), allowed, "{what}");
-        }
+        judge("own node", create("nodes", &one), true);
+        judge("foreign node", create("nodes", &two), false);
+        judge("own label", update("nodes", &labelled("kubernetes.io/os"), &one), true);
+        judge("free label", update("nodes", &labelled("x"), &one), true);
+        judge("role label", update("nodes", &labelled("node-role.kubernetes.io/control-plane"), &one), false);
+        let lease = |new| Write { namespace: "kube-node-lease", ..create("coordination.k8s.io/leases", new) };
+        judge("own lease", lease(&one), true);
+        judge("foreign lease", lease(&two), false);
+        judge("config maps are not its business", Write { path: "configmaps", ..BASE }, true);
     }
 }

@@ -20,6 +20,7 @@ use crate::authz::Authorizer;
 use crate::view::View;
 use api_core::meta::Meta;
 use api_core::{ApiError, Gvr};
+use api_kinds::names;
 use api_schema::row::Row;
 use serde_json::Value;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ const fn plugin(name: &'static str, mutate: Option<Mutate>, validate: Option<Val
 const PLUGINS: &[Plugin] = &[
     plugin("NamespaceLifecycle", None, Some(namespace_lifecycle::validate)),
     plugin("LimitRanger", Some(limit_ranger::mutate), Some(limit_ranger::validate)),
-    plugin("ServiceAccount", None, Some(service_account::validate)),
+    plugin(names::SERVICE_ACCOUNT, None, Some(service_account::validate)),
     plugin("NodeRestriction", Some(node_restriction::mutate), None),
     plugin("TaintNodesByCondition", Some(pod_scheduling::taint_node), None),
     plugin("PodSecurity", None, Some(pod_security::validate)),
@@ -163,7 +164,7 @@ impl Admission {
     ) -> Result<(), ApiError> {
         namespace_lifecycle::check(&self.context, a, object).await?;
         for plugin in PLUGINS {
-            if plugin.name == "ServiceAccount" {
+            if plugin.name == names::SERVICE_ACCOUNT {
                 service_account::mutate(&self.context, a, object).await?;
             }
             if let Some(mutate) = plugin.mutate {

@@ -4,6 +4,7 @@ use super::{Attributes, Context, Operation};
 use api_core::ApiError;
 use api_core::meta::Meta;
 use api_kinds::admission::node_restriction::{Write, check};
+use api_kinds::names;
 use serde_json::Value;
 
 /// Checks a write by a node agent; it runs with the mutating plugins, as upstream's does.
@@ -30,7 +31,7 @@ fn restrict(context: &Context, a: &Attributes<'_>, object: Option<&Value>) -> Re
         "serviceaccounts/token" => object.and_then(|o| o["spec"]["boundObjectRef"]["name"].as_str()),
         _ => None,
     };
-    let pod = pod_name.and_then(|name| context.view.get("", "pods", a.namespace, name));
+    let pod = pod_name.and_then(|name| context.view.get("", names::PODS, a.namespace, name));
     let write = Write {
         node,
         operation: if a.operation == Operation::Connect { "CREATE" } else { a.operation.as_str() },

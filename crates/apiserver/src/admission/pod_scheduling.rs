@@ -3,13 +3,14 @@
 use super::{Attributes, Context, Operation};
 use api_core::ApiError;
 use api_kinds::admission::pods;
+use api_kinds::names;
 use serde_json::Value;
 
 const SCHEDULING: &str = "scheduling.k8s.io";
 
 /// A new node takes no pods until it is ready.
 pub fn taint_node(_: &Context, a: &Attributes<'_>, node: &mut Value) -> Result<(), ApiError> {
-    if a.is("", "nodes", &[Operation::Create]) {
+    if a.is("", names::NODES, &[Operation::Create]) {
         pods::taint_node(node);
     }
     Ok(())
@@ -17,10 +18,10 @@ pub fn taint_node(_: &Context, a: &Attributes<'_>, node: &mut Value) -> Result<(
 
 /// A pod's priority comes from its class.
 pub fn priority(context: &Context, a: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if let (true, Some(old)) = (a.is("", "pods", &[Operation::Update]), a.old) {
+    if let (true, Some(old)) = (a.is("", names::PODS, &[Operation::Update]), a.old) {
         pods::keep_priority(pod, old);
     }
-    if !a.is("", "pods", &[Operation::Create]) {
+    if !a.is("", names::PODS, &[Operation::Create]) {
         return Ok(());
     }
     let name = pod["spec"]["priorityClassName"].as_str().unwrap_or("");
@@ -47,7 +48,7 @@ pub fn priority_class(
 
 /// Pods stay a while on a node that fails.
 pub fn tolerations(_: &Context, a: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if a.is("", "pods", &[Operation::Create, Operation::Update]) {
+    if a.is("", names::PODS, &[Operation::Create, Operation::Update]) {
         pods::default_tolerations(pod);
     }
     Ok(())
@@ -55,7 +56,7 @@ pub fn tolerations(_: &Context, a: &Attributes<'_>, pod: &mut Value) -> Result<(
 
 /// Overhead and placement come from the runtime class.
 pub fn runtime_class(context: &Context, a: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if !a.is("", "pods", &[Operation::Create]) {
+    if !a.is("", names::PODS, &[Operation::Create]) {
         return Ok(());
     }
     let class = match pod["spec"]["runtimeClassName"].as_str().filter(|n| !n.is_empty()) {

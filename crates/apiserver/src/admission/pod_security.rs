@@ -6,6 +6,7 @@ use api_core::meta::Meta;
 use api_kinds::admission::pod_security::{
     Level, LevelVersion, Policy, describe, evaluate, is_significant_update, reasons, template,
 };
+use api_kinds::names;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ pub fn validate(
     let (group, resource) = (a.resource.group.as_str(), a.resource.resource.as_str());
     match (group, resource, a.subresource) {
         ("", "namespaces", "") => namespace(context, a, object, warnings),
-        ("", "pods", "" | "ephemeralcontainers") => {
+        ("", names::PODS, "" | "ephemeralcontainers") => {
             let policy = policy(context, a);
             if policy.is_privileged() || a.old.is_some_and(|old| !is_significant_update(object, old)) {
                 return Ok(());
@@ -83,7 +84,7 @@ fn namespace(
 /// One warning for each set of reasons, with a pod of each.
 fn violating_pods(context: &Context, namespace: &str, level: LevelVersion) -> Vec<String> {
     let mut by_reasons: BTreeMap<String, (String, usize)> = BTreeMap::new();
-    for pod in context.view.list("", "pods", namespace).iter().take(PODS_MAX) {
+    for pod in context.view.list("", names::PODS, namespace).iter().take(PODS_MAX) {
         let found = evaluate(level, pod);
         if !found.is_empty() {
             by_reasons.entry(reasons(&found)).or_insert_with(|| (pod.name().to_owned(), 0)).1 += 1;

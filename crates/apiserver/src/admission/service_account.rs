@@ -3,6 +3,7 @@
 use super::{Attributes, Context, Operation};
 use api_core::ApiError;
 use api_kinds::admission::service_account;
+use api_kinds::names;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const DEFAULT_ACCOUNT_WAIT: Duration = Duration::from_secs(1);
 
 /// Names the account, and gives the pod what the account has.
 pub async fn mutate(context: &Context, a: &Attributes<'_>, pod: &mut Value) -> Result<(), ApiError> {
-    if !a.is("", "pods", &[Operation::Create]) || service_account::is_mirror(pod) {
+    if !a.is("", names::PODS, &[Operation::Create]) || service_account::is_mirror(pod) {
         return Ok(());
     }
     let name = service_account::name_account(pod);
@@ -33,7 +34,7 @@ pub async fn mutate(context: &Context, a: &Attributes<'_>, pod: &mut Value) -> R
 
 /// Refuses a mirror pod that refers to other objects.
 pub fn validate(_: &Context, a: &Attributes<'_>, pod: Option<&Value>, _: &mut Vec<String>) -> Result<(), ApiError> {
-    let Some(pod) = pod.filter(|p| a.is("", "pods", &[Operation::Create]) && service_account::is_mirror(p)) else {
+    let Some(pod) = pod.filter(|p| a.is("", names::PODS, &[Operation::Create]) && service_account::is_mirror(p)) else {
         return Ok(());
     };
     service_account::check_mirror(pod).map_err(|why| a.forbidden(Some(pod), &why))

@@ -3,6 +3,7 @@
 use super::user::UserInfo;
 use crate::view::View;
 use api_core::meta::Meta;
+use api_kinds::names;
 use base64::Engine;
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ pub fn user(token: &str, view: &dyn View, now: i64) -> Option<UserInfo> {
     if !made_of(id, 6) || !made_of(secret, 16) {
         return None;
     }
-    let object = view.get("", "secrets", NAMESPACE, &format!("bootstrap-token-{id}"))?;
+    let object = view.get("", names::SECRETS, NAMESPACE, &format!("bootstrap-token-{id}"))?;
     if object["type"] != TYPE || object.is_deleting() {
         return None;
     }

@@ -3,6 +3,7 @@
 use super::{Authorizer, Change};
 use crate::registry::storage;
 use crate::server::{BuildError, Inner};
+use api_kinds::names;
 use std::collections::HashSet;
 use std::sync::Arc;
 use watch_cache::{Cache, CacheError, Event, EventType, Interest, Object, Watch};
@@ -78,7 +79,7 @@ impl Feed {
         // Of the many changes of a pod, only its binding to a node matters.
         let node = |o: &Object| o.field("spec.nodeName").map(str::to_owned);
         let same_node = event.previous.as_ref().is_some_and(|p| node(p).is_some() && node(p) == node(object));
-        if !(self.resource == "pods" && same_node) {
+        if !(self.resource == names::PODS && same_node) {
             self.put(object);
         }
         known.insert(key);

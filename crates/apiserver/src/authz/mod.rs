@@ -9,6 +9,7 @@ pub use attributes::{Attributes, Decision, ResourceTarget, Target};
 
 use crate::authn::user::MASTERS;
 use api_core::ApiError;
+use api_kinds::names;
 use parking_lot::RwLock;
 use rbac::Rule;
 use serde_json::Value;
@@ -50,8 +51,8 @@ pub enum Change<'a> {
 fn observe_nodes(nodes: &mut node::Graph, resource: &str, change: Change<'_>) {
     use Change::{Gone, Put};
     match (resource, change) {
-        ("pods", Put(pod)) => nodes.put_pod(pod),
-        ("pods", Gone { namespace, name }) => nodes.remove_pod(namespace, name),
+        (names::PODS, Put(pod)) => nodes.put_pod(pod),
+        (names::PODS, Gone { namespace, name }) => nodes.remove_pod(namespace, name),
         ("persistentvolumes", Put(volume)) => nodes.put_volume(volume),
         ("persistentvolumes", Gone { name, .. }) => nodes.remove_volume(name),
         ("volumeattachments", Put(attachment)) => nodes.put_attachment(attachment),
@@ -67,7 +68,7 @@ impl Authorizer {
         (RBAC_GROUP, "clusterrolebindings"),
         (RBAC_GROUP, "roles"),
         (RBAC_GROUP, "rolebindings"),
-        ("", "pods"),
+        ("", names::PODS),
         ("", "persistentvolumes"),
         ("storage.k8s.io", "volumeattachments"),
     ];

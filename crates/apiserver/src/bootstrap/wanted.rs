@@ -4,6 +4,7 @@ use super::merge;
 use crate::authz::rbac::Rule;
 use crate::config::Config;
 use api_core::meta::Meta;
+use api_kinds::names;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -77,7 +78,7 @@ pub fn phases(config: &Config) -> Vec<Vec<Wanted>> {
 
 fn namespaces() -> Vec<Wanted> {
     let names = ["kube-system", "default", "kube-public", "kube-node-lease"];
-    let make = |name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let make = |name| json!({"apiVersion": "v1", "kind": names::NAMESPACE, "metadata": {"name": name}});
     names.into_iter().map(|name| Wanted::new("v1", "namespaces", make(name), merge::keep)).collect()
 }
 
@@ -132,12 +133,12 @@ pub fn node_rules() -> Vec<Rule> {
 fn extra_roles() -> Vec<Wanted> {
     let read = |group: &str, resources: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": ["list", "watch"]});
     let dns = json!({"name": "system:coredns", "rules": [
-        read("", &["endpoints", "services", "pods", "namespaces"]), read("discovery.k8s.io", &["endpointslices"])]});
+        read("", &[names::ENDPOINTS, names::SERVICES, names::PODS, "namespaces"]), read("discovery.k8s.io", &["endpointslices"])]});
     let bind = |name: &str, role: &str, subject: Value| {
         json!({"name": name, "subjects": [subject],
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}})
     };
-    let account = |name: &str| json!({"kind": "ServiceAccount", "namespace": "kube-system", "name": name});
+    let account = |name: &str| json!({"kind": names::SERVICE_ACCOUNT, "namespace": "kube-system", "name": name});
     let bindings = [
         bind("system:coredns", "system:coredns", account("coredns")),
         bind("kubeadm:node-proxier", "system:node-proxier", account("kube-proxy")),
@@ -215,24 +216,26 @@ fn own_service(config: &Config) -> Vec<Wanted> {
         ipnet::IpNet::V6(_) => "IPv6",
     };
     let address_type = if matches!(address, IpAddr::V4(_)) { "IPv4" } else { "IPv6" };
-    let service = json!({"apiVersion": "v1", "kind": "Service",
+    let service = json!({"apiVersion": "v1", "kind": names::SERVICE,
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {"type": "ClusterIP", "clusterIP": own_address, "clusterIPs": [own_address], "sessionAffinity": "None",
             "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}]}});
-    let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints",
+    let endpoints = json!({"apiVersion": "v1", "kind": names::ENDPOINTS_KIND,
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]});
-    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+    let ready = json!([{"addresses": [address], "conditions": {"ready": true}}]);
+    let mut slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": address_type, "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "addressType": address_type,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
-    let mut out = vec![Wanted::new("v1", "services", service, merge::fields)];
+    slice[names::ENDPOINTS] = ready;
+    let mut out = vec![Wanted::new("v1", names::SERVICES, service, merge::fields)];
     // Endpoints may not be loopback addresses: a server that only this machine reaches has none.
     if !address.is_loopback() {
-        out.push(Wanted::new("v1", "endpoints", endpoints, merge::fields));
+        out.push(Wanted::new("v1", names::ENDPOINTS, endpoints, merge::fields));
         out.push(Wanted::new("discovery.k8s.io/v1", "endpointslices", slice, merge::fields));
     }
     out
@@ -252,7 +255,7 @@ fn authentication_config(config: &Config) -> Wanted {
         data["requestheader-group-headers"] = list(&["X-Remote-Group"]);
         data["requestheader-username-headers"] = list(&["X-Remote-User"]);
     }
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
+    let object = json!({"apiVersion": "v1", "kind": names::CONFIG_MAP, "data": data,
         "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"}});
-    Wanted::new("v1", "configmaps", object, merge::fields)
+    Wanted::new("v1", names::CONFIG_MAPS, object, merge::fields)
 }

@@ -16,6 +16,7 @@ use crate::registry::call::read_body;
 use crate::server::{ApiRequest, Inner};
 use crate::view::View;
 use api_core::{ApiError, GroupResource, Reason};
+use api_kinds::names;
 use dial::{Destination, Trust};
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, header};
@@ -34,13 +35,13 @@ pub(crate) async fn connect(server: &Arc<Inner>, request: ApiRequest) -> Result<
         return proxy(server, request).await;
     }
     let (namespace, name) = (request.info.namespace.clone(), request.info.name.clone());
-    let pod = find(server, "pods", &namespace, &name).await?;
+    let pod = find(server, names::PODS, &namespace, &name).await?;
     let stream = Stream::read(&request.info.subresource, &name, &request.query)?;
     let Some(found) = location::locate(&stream, &pod)? else {
         // The log of a pod that is not placed yet is empty.
         return Ok(body::answer(StatusCode::OK, "text/plain", body::empty()));
     };
-    let node = find(server, "nodes", "", &found.node).await?;
+    let node = find(server, names::NODES, "", &found.node).await?;
     let destination = kubelet(&found.node, &node)?;
     let is_log = matches!(stream, Stream::Log(_));
     let response = server.dialer.forward(server, &destination, &found.path, request.into_http(), None).await?;
@@ -80,7 +81,8 @@ async fn checked_log(response: Response<Body>, pod: &str) -> Result<Response<Bod
     Err(match code.as_u16() {
         400 => ApiError::bad_request(text),
         404 => {
-            let details = api_core::status::Details { name: pod.into(), kind: "pods".into(), ..Default::default() };
+            let details =
+                api_core::status::Details { name: pod.into(), kind: names::PODS.into(), ..Default::default() };
             let message = format!("the server could not find the requested resource ( pods {pod}): {text}");
             ApiError::new(404, Reason::NotFound, message).with_details(details)
         }
@@ -99,8 +101,8 @@ async fn proxy(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body
         return Ok(redirect::to_directory(&request.parts.uri));
     }
     let destination = match info.resource.as_str() {
-        "nodes" => {
-            let node = find(server, "nodes", "", &asked.name).await?;
+        names::NODES => {
+            let node = find(server, names::NODES, "", &asked.name).await?;
             let mut destination = kubelet(&asked.name, &node)?;
             let own_port = asked.port.is_empty() || asked.port == destination.port.to_string();
             if !own_port {
@@ -109,14 +111,14 @@ async fn proxy(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body
             }
             destination
         }
-        "pods" => {
-            let pod = find(server, "pods", &info.namespace, &asked.name).await?;
+        names::PODS => {
+            let pod = find(server, names::PODS, &info.namespace, &asked.name).await?;
             let (host, port) = target::pod(&pod, &asked)?;
             Destination { host, port, trust: asked.trust() }
         }
         _ => {
-            let service = find(server, "services", &info.namespace, &asked.name).await?;
-            let endpoints = server.registry.get("", "endpoints", &info.namespace, &asked.name).unwrap_or_default();
+            let service = find(server, names::SERVICES, &info.namespace, &asked.name).await?;
+            let endpoints = server.registry.get("", names::ENDPOINTS, &info.namespace, &asked.name).unwrap_or_default();
             let pick = rand::random::<u32>() as usize;
             let (host, port) = target::service(&service, &endpoints, &asked, pick)?;
             Destination { host, port, trust: asked.trust() }

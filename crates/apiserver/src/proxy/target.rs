@@ -3,6 +3,7 @@
 use super::dial::Trust;
 use api_core::meta::Meta;
 use api_core::{ApiError, Reason};
+use api_kinds::names;
 use serde_json::Value;
 
 const KUBELET_PORT: u16 = 10250;
@@ -109,7 +110,7 @@ pub fn service(service: &Value, endpoints: &Value, asked: &Asked, pick: usize) -
 /// A URL's path up to and with `proxy`, and what comes after it, both as they were written.
 pub fn split_path<'a>(path: &'a str, resource: &str, namespace: &str) -> (String, &'a str) {
     // "", "api", version, ["namespaces", namespace,] resource, name, "proxy"
-    let before = if resource == "nodes" || namespace.is_empty() { 6 } else { 8 };
+    let before = if resource == names::NODES || namespace.is_empty() { 6 } else { 8 };
     let mut end = 0;
     for _ in 0..before {
         match path[end..].find('/') {

@@ -4,6 +4,7 @@ use crate::authn::UserInfo;
 use crate::authn::user::{SERVICE_ACCOUNT_PREFIX, SERVICE_ACCOUNTS};
 use crate::view::View;
 use api_core::meta::Meta;
+use api_kinds::names;
 use serde_json::{Map, Value, json};
 
 /// Issuer of tokens that live in secrets.
@@ -143,7 +144,7 @@ impl Claims {
             return Err("service account token has been invalidated");
         }
         if let Some(secret) = &self.secret {
-            let found = view.get("", "secrets", &self.namespace, &secret.name);
+            let found = view.get("", names::SECRETS, &self.namespace, &secret.name);
             let found = found.filter(|s| !gone(s, now)).ok_or("service account token has been invalidated")?;
             let stale = if self.issuer == LEGACY_ISSUER { !holds(&found, token) } else { found.uid() != secret.uid };
             if stale {
@@ -151,14 +152,14 @@ impl Claims {
             }
         }
         if let Some(pod) = &self.pod {
-            let found = view.get("", "pods", &self.namespace, &pod.name);
+            let found = view.get("", names::PODS, &self.namespace, &pod.name);
             if !found.is_some_and(|p| !gone(&p, now) && p.uid() == pod.uid) {
                 return Err("service account token has been invalidated");
             }
         }
         // A token bound to a pod names its node for information only.
         if let (Some(node), None) = (&self.node, &self.pod) {
-            let found = view.get("", "nodes", "", &node.name);
+            let found = view.get("", names::NODES, "", &node.name);
             if !found.is_some_and(|n| !gone(&n, now) && n.uid() == node.uid) {
                 return Err("service account token has been invalidated");
             }

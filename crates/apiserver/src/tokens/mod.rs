@@ -14,6 +14,7 @@ use crate::server::{ApiRequest, Inner};
 use crate::{Body, body};
 use api_core::meta::Meta;
 use api_core::{ApiError, GroupResource, Gvk};
+use api_kinds::names;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -83,7 +84,7 @@ async fn find_bound(
     let object = find(server, reference.kind.resource(), namespace, &reference.name).await?;
     request::check_bound(&object, account, &reference)?;
     let node = match object["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
-        Some(name) => Some(match find(server, "nodes", "", name).await {
+        Some(name) => Some(match find(server, names::NODES, "", name).await {
             Ok(node) => claims::Reference::of(&node),
             Err(_) => claims::Reference { name: name.into(), uid: String::new() },
         }),

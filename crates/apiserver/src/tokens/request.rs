@@ -4,6 +4,7 @@ use super::claims::{Claims, Reference};
 use api_core::field::{Errors, Path};
 use api_core::meta::Meta;
 use api_core::{ApiError, GroupResource, Gvk};
+use api_kinds::names;
 use serde_json::{Value, json};
 
 /// Seconds that a token lasts when nothing is said.
@@ -28,15 +29,15 @@ impl BoundKind {
     /// Its resource.
     pub fn resource(self) -> &'static str {
         match self {
-            Self::Pod => "pods",
-            Self::Secret => "secrets",
+            Self::Pod => names::PODS,
+            Self::Secret => names::SECRETS,
         }
     }
 
     fn kind(self) -> &'static str {
         match self {
-            Self::Pod => "Pod",
-            Self::Secret => "Secret",
+            Self::Pod => names::POD,
+            Self::Secret => names::SECRET,
         }
     }
 }
@@ -117,8 +118,8 @@ pub fn bound(request: &Value, account: &str) -> Result<Option<BoundRef>, ApiErro
     }
     let text = |field: &str| reference[field].as_str().unwrap_or("");
     let kind = match (text("apiVersion"), text("kind")) {
-        ("v1", "Pod") => BoundKind::Pod,
-        ("v1", "Secret") => BoundKind::Secret,
+        ("v1", names::POD) => BoundKind::Pod,
+        ("v1", names::SECRET) => BoundKind::Secret,
         (version, kind) => {
             let (group, version) = version.split_once('/').unwrap_or(("", version));
             let what = format!("{group}/{version}, Kind={kind}");

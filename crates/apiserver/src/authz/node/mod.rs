@@ -6,6 +6,7 @@ pub use graph::Graph;
 
 use super::attributes::{Attributes, Decision, ResourceTarget, Target};
 use super::rbac::{Rule, allows};
+use api_kinds::names;
 use graph::Kind;
 
 const NODE_LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -49,8 +50,8 @@ fn special(graph: &Graph, node: &str, verb: &str, t: &ResourceTarget<'_>) -> Opt
         named(kind)
     };
     Some(match (t.group, t.resource) {
-        ("", "secrets") => read(Kind::Secret),
-        ("", "configmaps") => read(Kind::ConfigMap),
+        ("", names::SECRETS) => read(Kind::Secret),
+        ("", names::CONFIG_MAPS) => read(Kind::ConfigMap),
         ("", "persistentvolumeclaims") if t.subresource == "status" => {
             refuse(!matches!(verb, "update" | "patch"), "can only get/update/patch this type")
                 .and_then(|()| named(Kind::Claim))
@@ -59,7 +60,7 @@ fn special(graph: &Graph, node: &str, verb: &str, t: &ResourceTarget<'_>) -> Opt
         ("", "persistentvolumes") => get(Kind::Volume),
         ("storage.k8s.io", "volumeattachments") => get(Kind::Attachment),
         ("", "serviceaccounts") => token(verb, t).and_then(|()| related(Kind::ServiceAccount)),
-        ("coordination.k8s.io", "leases") => lease(node, verb, t),
+        ("coordination.k8s.io", names::LEASES) => lease(node, verb, t),
         ("storage.k8s.io", "csinodes") => csi_node(node, verb, t),
         _ => return None,
     })

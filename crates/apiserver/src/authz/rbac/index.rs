@@ -1,10 +1,10 @@
 //! Roles and bindings, compiled: who is bound to which rules, found by subject and not by search.
 
-use super::aggregate::Parts;
 use super::rule::Rule;
 use crate::authn::UserInfo;
 use crate::authn::user::SERVICE_ACCOUNT_PREFIX;
 use api_core::meta::Meta;
+use api_kinds::names;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -43,7 +43,6 @@ struct Bindings {
 /// All roles and bindings. Namespace `""` holds cluster roles and their bindings.
 #[derive(Debug, Default)]
 pub struct Index {
-    parts: Parts,
     roles: HashMap<String, HashMap<String, Arc<[Rule]>>>,
     bindings: HashMap<String, Bindings>,
 }
@@ -84,27 +83,10 @@ impl Index {
     pub fn put_role(&mut self, role: &Value) {
         let rules: Arc<[Rule]> = Rule::read_all(role).into();
         self.roles.entry(role.namespace().into()).or_default().insert(role.name().into(), rules);
-        if role.namespace().is_empty() {
-            self.parts.put(role);
-            self.aggregate();
-        }
-    }
-
-    fn aggregate(&mut self) {
-        let roles = self.roles.entry(String::new()).or_default();
-        roles.extend(self.parts.aggregated());
     }
 
     /// Forgets a role.
     pub fn remove_role(&mut self, namespace: &str, name: &str) {
-        self.drop_role(namespace, name);
-        if namespace.is_empty() {
-            self.parts.remove(name);
-            self.aggregate();
-        }
-    }
-
-    fn drop_role(&mut self, namespace: &str, name: &str) {
         if let Some(roles) = self.roles.get_mut(namespace) {
             roles.remove(name);
             if roles.is_empty() {
@@ -209,7 +191,7 @@ fn read_subject(subject: &Value, binding_namespace: &str) -> Option<(Subject, St
     match text("kind") {
         "User" => Some((Subject::User(name.into()), format!("User {name:?}"))),
         "Group" => Some((Subject::Group(name.into()), format!("Group {name:?}"))),
-        "ServiceAccount" => {
+        names::SERVICE_ACCOUNT => {
             let namespace = Some(text("namespace")).filter(|n| !n.is_empty()).unwrap_or(binding_namespace);
             if namespace.is_empty() {
                 return None;

@@ -2,7 +2,6 @@
 //!
 //! A decision reads the compiled index only; objects are decoded once, when they change.
 
-mod aggregate;
 mod escalation;
 mod index;
 mod rule;

@@ -126,30 +126,3 @@ fn only_what_is_held_may_be_granted() {
             .into())
     );
 }
-
-#[test]
-fn roles_are_put_together_from_others() {
-    let mut index = Index::default();
-    let taker = |name: &str, wants: &str, label: &str| {
-        json!({"metadata": {"name": name, "labels": {label: "true"}},
-            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {wants: "true"}}]}})
-    };
-    index.put_role(&taker("edit", "to-edit", "to-admin"));
-    index.put_role(&taker("view", "to-view", "to-edit"));
-    index.put_binding(&json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "edit"},
-        "subjects": [{"kind": "User", "name": "ann"}]}));
-    let ann = UserInfo::authenticated("ann", ["x"]);
-    let may = |index: &Index, verb: &str| authorize(index, &Attributes::resource(&ann, verb, pods("a"))).is_allowed();
-    assert!(!may(&index, "get"));
-    let part = |name: &str, label: &str, verb: &str| {
-        json!({"metadata": {"name": name, "labels": {label: "true"}},
-            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": [verb]}]})
-    };
-    index.put_role(&part("read", "to-view", "get"));
-    index.put_role(&part("write", "to-edit", "update"));
-    assert!(may(&index, "get"), "through view, which edit takes in");
-    assert!(may(&index, "update"));
-    index.remove_role("", "read");
-    assert!(!may(&index, "get"));
-    assert!(may(&index, "update"));
-}
