@@ -11,6 +11,7 @@ pub mod authn;
 pub mod authz;
 pub mod body;
 pub mod bootstrap;
+mod components;
 pub mod config;
 mod discovery;
 mod health;

@@ -73,8 +73,9 @@ impl Posted {
 
     /// 201 with the object.
     pub(crate) fn answer(mut self) -> Result<Response<Body>, ApiError> {
-        let metadata = self.value.metadata_mut();
-        metadata.entry("creationTimestamp").or_insert(Value::Null);
+        if self.value["kind"] != "Status" {
+            self.value.metadata_mut().entry("creationTimestamp").or_insert(Value::Null);
+        }
         let mut response = render::bytes(self.media, StatusCode::CREATED, codec::encode(&self.value))?;
         add_warnings(response.headers_mut(), &self.warnings);
         Ok(response)

@@ -4,17 +4,40 @@ use crate::Body;
 use crate::authn::{self, UserInfo};
 use crate::authz::rbac::Rule;
 use crate::authz::{Attributes, Decision, ResourceTarget};
+use crate::components;
 use crate::posted::Posted;
 use crate::server::{ApiRequest, Inner};
 use crate::tokens;
 use api_core::field::{BadValue, Errors, Path};
 use api_core::meta::Meta;
 use api_core::{ApiError, Gvk};
-use http::Response;
+use api_kinds::names;
+use http::{Method, Response};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
-/// POST to a resource that has no storage (its row's `storage_prefix` is empty).
-pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Response<Body>, ApiError> {
+/// Any verb of a resource that has no storage (its row's `storage_prefix` is empty).
+pub(crate) async fn serve(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    match (request.info.verb.as_str(), request.info.resource.as_str()) {
+        ("get" | "list", _) => components::serve(server, request).await,
+        ("create", "bindings") => bind(server, request).await,
+        ("create", _) => review(server, request).await,
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+/// A binding posted to a namespace is one of the pod of its name.
+async fn bind(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    let kind = request.served()?.row.kind.clone();
+    let ApiRequest { parts, body, info, query, user, .. } = request;
+    let mut posted = Posted::read(server, &parts, &query, body, &kind, "").await?;
+    let (namespace, pods, name) = (&info.namespace, names::PODS, posted.value.name());
+    let path = format!("/api/v1/namespaces/{namespace}/{pods}/{name}/binding");
+    posted.value = server.call(&user, Method::POST, &path, Some(&posted.value)).await?;
+    posted.answer()
+}
+
+async fn review(server: &Inner, request: ApiRequest) -> Result<Response<Body>, ApiError> {
     let served = request.served()?.clone();
     let ApiRequest { parts, body, info, query, user, .. } = request;
     let kind = served.row.kind.clone();

@@ -336,3 +336,22 @@ async fn access_is_reviewed() {
     assert!(answer["status"]["resourceRules"].as_array().is_some_and(|r| !r.is_empty()), "{answer}");
     assert_eq!(answer["status"]["incomplete"], false);
 }
+
+#[tokio::test]
+async fn resources_without_storage_answer_too() {
+    let api = Api::start().await;
+    let (code, list) = api.send(&admin(), "GET", "/api/v1/componentstatuses", None).await;
+    assert_eq!((code, &list["items"][0]["conditions"][0]["status"]), (200, &json!("True")), "{list}");
+    assert_eq!(api.send(&admin(), "GET", "/api/v1/componentstatuses/etcd-0", None).await.0, 200);
+    assert_eq!(api.send(&admin(), "GET", "/api/v1/componentstatuses/none", None).await.0, 404);
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    let namespace = "/api/v1/namespaces/default";
+    assert_eq!(api.send(&admin(), "POST", &format!("{namespace}/serviceaccounts"), Some(&account)).await.0, 201);
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(api.send(&admin(), "POST", &format!("{namespace}/pods"), Some(&pod)).await.0, 201);
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "one"}});
+    let (code, answer) = api.send(&admin(), "POST", &format!("{namespace}/bindings"), Some(&binding)).await;
+    assert_eq!((code, &answer["status"]), (201, &json!("Success")), "{answer}");
+    let (_, pod) = api.send(&admin(), "GET", &format!("{namespace}/pods/p"), None).await;
+    assert_eq!(pod["spec"]["nodeName"], "one");
+}
