@@ -157,7 +157,7 @@ impl<'v, 'p> Node<'v, 'p> {
     /// Each complaint of `check` about the text here.
     pub fn text_is(&self, check: TextCheck, e: &mut Errors) {
         for why in check(self.str()) {
-            self.invalid(&why, e);
+            e.invalid(&self.path, self.str(), &why);
         }
     }
 
@@ -228,10 +228,19 @@ impl<'v, 'p> Node<'v, 'p> {
         if self.value.is_string() { self.text_is(names::is_port_name, e) } else { self.port_number(e) }
     }
 
+    /// Something here changed that may not. What is gone prints as upstream prints a nil pointer.
+    pub fn changed(&self, why: &str, e: &mut Errors) {
+        if self.present() {
+            self.invalid(why, e);
+        } else {
+            e.invalid(&self.path, "null", why);
+        }
+    }
+
     /// The same as `old`.
     pub fn immutable(&self, old: &Node<'_, '_>, e: &mut Errors) {
         if self.value != old.value {
-            self.invalid(IMMUTABLE, e);
+            self.changed(IMMUTABLE, e);
         }
     }
 

@@ -125,11 +125,11 @@ fn owner_references(list: &Node<'_, '_>, e: &mut Errors) {
         let api_version = at.text("apiVersion");
         let version = api_version.split_once('/').map_or(api_version, |(_, version)| version);
         if version.is_empty() || version.contains('/') {
-            at.at("apiVersion").invalid("version must not be empty", e);
+            e.invalid(&list.path.child("apiVersion"), api_version, "version must not be empty");
         }
         for field in ["kind", "name", "uid"] {
             if at.text(field).is_empty() {
-                e.invalid(&list.path.child(field), at.text(field), "must not be empty");
+                e.invalid(&list.path.child(field), at.text(field), &format!("{field} must not be empty"));
             }
         }
         if api_version == "v1" && at.text("kind") == "Event" {

@@ -3,7 +3,7 @@
 use super::check::Node;
 use super::core::pod;
 use super::labels;
-use api_core::field::Errors;
+use api_core::field::{BadValue, Errors};
 use api_core::names;
 
 /// A workload's label selector: there, and not empty. Answers whether the template can be held against it.
@@ -29,8 +29,17 @@ pub(super) fn template_matches(selector: &Node<'_, '_>, template: &Node<'_, '_>,
     let labels = metadata.at("labels");
     let matches = selector.present() && (labels::is_empty_selector(selector) || labels::matches(selector, &labels));
     if !matches {
-        labels.invalid("`selector` does not match template `labels`", e);
+        e.invalid(&labels.path, go_map(&labels), "`selector` does not match template `labels`");
     }
+}
+
+/// Labels as upstream prints a map.
+pub(super) fn go_map(labels: &Node<'_, '_>) -> BadValue {
+    if !labels.present() {
+        return BadValue("map[string]string(nil)".into());
+    }
+    let entries: Vec<String> = labels.entries().map(|(key, value)| format!("{key:?}:{:?}", value.str())).collect();
+    BadValue(format!("map[string]string{{{}}}", entries.join(", ")))
 }
 
 /// A template whose pods run until they are deleted.
@@ -67,8 +76,9 @@ pub(super) fn read_only_disks(template: &Node<'_, '_>, replicas: i64, e: &mut Er
 /// A number that is not negative, or a percentage.
 pub(super) fn int_or_percent(node: &Node<'_, '_>, e: &mut Errors) {
     if node.value.is_string() {
-        for _ in names::is_percent(node.str()) {
-            node.invalid("must be an integer or percentage (e.g '5%')", e);
+        for why in names::is_percent(node.str()) {
+            let shown = format!("intstr.IntOrString{{Type:1, IntVal:0, StrVal:{:?}}}", node.str());
+            e.invalid(&node.path, BadValue(shown), &why);
         }
     } else {
         node.non_negative(e);

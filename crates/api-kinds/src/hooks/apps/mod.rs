@@ -3,6 +3,7 @@
 use crate::hooks::check::Node;
 use crate::hooks::core::pod;
 use crate::hooks::fill::Fill;
+use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
 
@@ -63,6 +64,7 @@ static STATEFUL_SET: Hooks = Hooks {
     default: Some(defaults::stateful_set),
     validate: Some(stateful::validate),
     validate_update: Some(stateful::update),
+    validate_name: Some(names::name_is_dns_label),
     ..WORKLOAD
 };
 

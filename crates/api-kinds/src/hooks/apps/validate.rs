@@ -110,7 +110,7 @@ pub(super) fn same_selector(new: &Value, old: &Value, e: &mut Errors) {
     let spec = root.at("spec");
     let selector = spec.at("selector");
     if *selector.value != old["spec"]["selector"] {
-        selector.invalid(IMMUTABLE, e);
+        selector.changed(IMMUTABLE, e);
     }
 }
 
@@ -245,6 +245,6 @@ pub(super) fn controller_revision_update(_: &WriteContext<'_>, new: &Value, old:
     controller_revision(new, e);
     let root = Node::root(new);
     if root.get("data") != &old["data"] {
-        root.at("data").invalid(IMMUTABLE, e);
+        root.at("data").changed(IMMUTABLE, e);
     }
 }

@@ -99,7 +99,10 @@ fn source(source: &Node<'_, '_>, kind: &str, e: &mut Errors) {
         source.at("name").required_because("must specify a resource name", e);
     } else {
         let metric = source.at("metric");
-        metric.at("name").required_text(names::is_path_segment, e);
+        let name = metric.at("name");
+        if name.required_because("must specify a metric name", e) {
+            name.text_is(names::is_path_segment, e);
+        }
     }
     metric_target(&target, e);
     let (value, average, utilization) =

@@ -171,7 +171,7 @@ fn failure_policy(spec: &Node<'_, '_>, policy: &Node<'_, '_>, e: &mut Errors) {
         ["containers", "initContainers"].iter().flat_map(|list| names_of(pod_spec.get(list))).collect();
     for rule in rules.items() {
         let action = rule.at("action");
-        if action.required_because("valid values: \"Count\", \"FailIndex\", \"FailJob\", \"Ignore\"", e) {
+        if action.required_because("valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]", e) {
             if action.str() == "FailIndex" && !spec.has("backoffLimitPerIndex") {
                 action.invalid("requires the backoffLimitPerIndex to be set", e);
             }
@@ -196,7 +196,7 @@ fn names_of(list: &Value) -> Vec<&str> {
 
 fn exit_codes(codes: &Node<'_, '_>, containers: &[&str], e: &mut Errors) {
     let operator = codes.at("operator");
-    if operator.required_because("valid values: \"In\", \"NotIn\"", e) {
+    if operator.required_because("valid values: [\"In\" \"NotIn\"]", e) {
         operator.one_of(&["In", "NotIn"], e);
     }
     let container = codes.at("containerName");
@@ -234,7 +234,7 @@ fn pod_conditions(conditions: &Node<'_, '_>, e: &mut Errors) {
     for condition in conditions.items() {
         condition.at("type").text_is(names::is_qualified_name, e);
         let status = condition.at("status");
-        if status.required_because("valid values: \"False\", \"True\", \"Unknown\"", e) {
+        if status.required_because("valid values: [\"False\" \"True\" \"Unknown\"]", e) {
             status.one_of(&["False", "True", "Unknown"], e);
         }
     }

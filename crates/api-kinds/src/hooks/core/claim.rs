@@ -7,7 +7,7 @@ use api_core::field::Errors;
 use api_core::names;
 
 pub(in crate::hooks) const ACCESS_MODES: &[&str] =
-    &["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"];
+    &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 
 /// The template of an ephemeral volume: labels and annotations, nothing else in its metadata.
 pub(in crate::hooks) fn ephemeral_template(template: &Node<'_, '_>, e: &mut Errors) {

@@ -183,7 +183,7 @@ fn quota_list(list: &Node<'_, '_>, e: &mut Errors) {
             || matches!(name, "storage" | "requests.storage")
             || resources::is_huge_page(name.strip_prefix("requests.").unwrap_or(name));
         if !name.contains('/') && !is_quota {
-            e.invalid(&at.path, name, "must be a standard resource for quota");
+            e.invalid(&at.path, resources::unquoted(name), "must be a standard resource for quota");
         }
         resources::amount(name, &at, e);
     }

@@ -57,7 +57,7 @@ fn controller(object: &Value, e: &mut Errors) {
     let metadata = template.at("metadata");
     let labels = metadata.at("labels");
     if !selector.entries().all(|(key, value)| labels.get(key) == value.value) {
-        labels.invalid("`selector` does not match template `labels`", e);
+        e.invalid(&labels.path, workload::go_map(&labels), "`selector` does not match template `labels`");
     }
     workload::endless_template(&template, "ReplicationController", e);
     workload::read_only_disks(&template, spec.at("replicas").int_or_zero(), e);

@@ -1,7 +1,7 @@
 //! Resource names and amounts: of containers, quotas, limit ranges, nodes and volumes.
 
 use crate::hooks::check::{NON_NEGATIVE, Node, POSITIVE};
-use api_core::field::{Errors, Path};
+use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
 use api_core::quantity::Quantity;
 use serde_json::Value;
@@ -67,10 +67,15 @@ pub(in crate::hooks) fn name(name: &str, path: &Path<'_>, e: &mut Errors) -> boo
         e.invalid(path, name, why);
     }
     if wrong.is_empty() && !name.contains('/') && !is_standard(name) {
-        e.invalid(path, name, "must be a standard resource type or fully qualified");
+        e.invalid(path, unquoted(name), "must be a standard resource type or fully qualified");
         return false;
     }
     wrong.is_empty()
+}
+
+/// Names of resources are printed without quotes.
+pub(in crate::hooks) fn unquoted(name: &str) -> BadValue {
+    BadValue(name.to_owned())
 }
 
 /// The name of a resource that a container may ask for.
@@ -78,10 +83,10 @@ pub(in crate::hooks) fn container_name(text: &str, path: &Path<'_>, e: &mut Erro
     name(text, path, e);
     if !text.contains('/') {
         if !is_standard_for_containers(text) {
-            e.invalid(path, text, "must be a standard resource for containers");
+            e.invalid(path, unquoted(text), "must be a standard resource for containers");
         }
     } else if !is_native(text) && !is_extended(text) {
-        e.invalid(path, text, "doesn't follow extended resource name standard");
+        e.invalid(path, unquoted(text), "doesn't follow extended resource name standard");
     }
 }
 

@@ -156,7 +156,8 @@ fn update_volume(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut E
     same_mode(&spec, &old_spec, e);
     if old_spec.has("nodeAffinity") && !same_affinity(spec.get("nodeAffinity"), old_spec.get("nodeAffinity")) {
         let path = Path::new("nodeAffinity");
-        e.invalid(&path, spec.get("nodeAffinity"), "field is immutable");
+        let why = "field is immutable, except for updating from beta label to GA";
+        Node::new(spec.get("nodeAffinity"), path).changed(why, e);
     }
 }
 

@@ -65,7 +65,7 @@ fn host_path(source: &Node<'_, '_>, e: &mut Errors) {
     if path.required(e) {
         no_backsteps(&path, e);
     }
-    let types = ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+    let types = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     source.at("type").one_of_if_any(&types, e);
 }
 

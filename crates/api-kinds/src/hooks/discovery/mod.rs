@@ -61,7 +61,7 @@ fn validate(object: &Value, e: &mut Errors) {
 
 fn endpoint(endpoint: &Node<'_, '_>, kind: &str, e: &mut Errors) {
     let addresses = endpoint.at("addresses");
-    addresses.required_because("must contain at least 1 endpoint", e);
+    addresses.required_because("must contain at least 1 address", e);
     if addresses.len() > ADDRESSES_MAX {
         e.too_many(&addresses.path, addresses.len(), ADDRESSES_MAX);
     }

@@ -115,8 +115,11 @@ fn reference(reference: &Node<'_, '_>, e: &mut Errors) {
     if group.present() {
         group.text_is(names::is_dns1123_subdomain, e);
     }
-    reference.at("kind").required_text(names::is_path_segment, e);
-    reference.at("name").required_text(names::is_path_segment, e);
+    for (field, why) in [("kind", "kind is required"), ("name", "name is required")] {
+        if reference.at(field).required_because(why, e) {
+            reference.at(field).text_is(names::is_path_segment, e);
+        }
+    }
 }
 
 pub(super) fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {

@@ -22,12 +22,12 @@ pub(super) fn validate(object: &Value, e: &mut Errors) {
         return;
     }
     for kind in types.items() {
-        kind.one_of(&["Egress", "Ingress"], e);
+        kind.one_of(&["Ingress", "Egress"], e);
     }
 }
 
 fn port(port: &Node<'_, '_>, e: &mut Errors) {
-    port.at("protocol").one_of_if_any(&["SCTP", "TCP", "UDP"], e);
+    port.at("protocol").one_of_if_any(&["TCP", "UDP", "SCTP"], e);
     let (number, end) = (port.at("port"), port.at("endPort"));
     if !number.present() {
         if end.present() {

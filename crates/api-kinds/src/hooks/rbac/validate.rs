@@ -70,7 +70,7 @@ pub(super) fn binding(object: &Value, namespaced: bool, e: &mut Errors) {
             "User" | "Group" => group.one_of(&[GROUP], e),
             _ => {
                 let kind = subject.at("kind");
-                e.not_supported(&kind.path, kind.str(), &["Group", "ServiceAccount", "User"]);
+                e.not_supported(&kind.path, kind.str(), &["ServiceAccount", "User", "Group"]);
             }
         }
     }

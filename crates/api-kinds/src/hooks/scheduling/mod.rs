@@ -48,7 +48,7 @@ fn validate(object: &Value, e: &mut Errors) {
     }
     let policy = root.at("preemptionPolicy");
     if policy.present() {
-        policy.required_one_of(&["Never", "PreemptLowerPriority"], e);
+        policy.required_one_of(&["PreemptLowerPriority", "Never"], e);
     }
 }
 

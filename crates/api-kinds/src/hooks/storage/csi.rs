@@ -29,7 +29,7 @@ pub(super) fn driver(object: &Value, e: &mut Errors) {
     let modes = spec.at("volumeLifecycleModes");
     for mode in modes.items() {
         if !["Ephemeral", "Persistent"].contains(&mode.str()) {
-            e.not_supported(&modes.path, mode.str(), &["Ephemeral", "Persistent"]);
+            e.not_supported(&modes.path, mode.str(), &["Persistent", "Ephemeral"]);
         }
     }
 }

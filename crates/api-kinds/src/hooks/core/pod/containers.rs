@@ -140,7 +140,7 @@ fn ports(list: &Node<'_, '_>, e: &mut Errors) {
         if port.at("hostPort").int_or_zero() != 0 {
             port.at("hostPort").port_number(e);
         }
-        port.at("protocol").required_one_of(&["TCP", "UDP", "SCTP"], e);
+        port.at("protocol").required_one_of(&["SCTP", "TCP", "UDP"], e);
     }
 }
 
@@ -149,7 +149,8 @@ fn host_port_conflicts<'v>(container: &Node<'v, '_>, seen: &mut HashSet<(&'v str
         let number = port.at("hostPort");
         let Some(host_port) = number.int().filter(|p| *p != 0) else { continue };
         if !seen.insert((port.text("protocol"), host_port, port.text("hostIP"))) {
-            number.duplicate(e);
+            let shown = format!("{}/{}/{host_port}", port.text("protocol"), port.text("hostIP"));
+            e.duplicate(&number.path, shown.as_str());
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn field(node: &Node<'_, '_>, allowed: &[&str], e: &mut Errors) {
         None => [ENV_FIELDS, VOLUME_FIELDS, OTHER_FIELDS].iter().any(|l| l.contains(&path.str())),
     };
     if node.text("apiVersion") != "v1" || !known {
-        path.invalid("error converting fieldPath: field label not supported", e);
+        path.invalid(&format!("error converting fieldPath: field label not supported: {}", path.str()), e);
         return;
     }
     match subscripted {

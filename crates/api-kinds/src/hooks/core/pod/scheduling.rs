@@ -1,6 +1,6 @@
 //! Rules of tolerations, gates and topology spread.
 
-use crate::hooks::check::{Node, POSITIVE};
+use crate::hooks::check::Node;
 use crate::hooks::labels;
 use api_core::field::Errors;
 use api_core::names;
@@ -58,7 +58,10 @@ pub(super) fn gates(spec: &Node<'_, '_>, e: &mut Errors) {
 /// `topologySpreadConstraints`.
 pub(super) fn topology_spread(list: &Node<'_, '_>, e: &mut Errors) {
     for (i, constraint) in list.items().enumerate() {
-        constraint.at("maxSkew").positive(e);
+        let skew = constraint.at("maxSkew");
+        if skew.int_or_zero() <= 0 {
+            e.invalid(&skew.path, skew.int_or_zero(), "must be greater than zero");
+        }
         let key = constraint.at("topologyKey");
         key.required_because("can not be empty", e);
         let unsatisfiable = constraint.at("whenUnsatisfiable");
@@ -83,7 +86,7 @@ fn min_domains(constraint: &Node<'_, '_>, e: &mut Errors) {
     let min = constraint.at("minDomains");
     let Some(count) = min.int() else { return };
     if count <= 0 {
-        min.invalid(POSITIVE, e);
+        min.invalid("must be greater than zero", e);
     }
     if constraint.text("whenUnsatisfiable") != "DoNotSchedule" {
         min.invalid("can only use minDomains if whenUnsatisfiable=DoNotSchedule", e);

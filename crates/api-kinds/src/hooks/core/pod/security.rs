@@ -7,6 +7,8 @@ use api_core::field::Errors;
 use api_core::names;
 use std::collections::HashSet;
 
+/// What upstream says of a name that is none of a sysctl.
+const SYSCTL: &str = r"must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 const ID_MAX: i64 = i32::MAX as i64;
 /// Longest AppArmor profile name, in bytes.
 const PROFILE_BYTES_MAX: usize = 4095;
@@ -58,7 +60,7 @@ fn sysctls(spec: &Node<'_, '_>, context: &Node<'_, '_>, e: &mut Errors) {
             continue;
         }
         if !is_sysctl_name(name.str()) {
-            name.invalid("must have at most 253 characters and be the name of a sysctl", e);
+            name.invalid(SYSCTL, e);
         } else if !seen.insert(name.str()) {
             name.duplicate(e);
         }

@@ -169,7 +169,7 @@ pub(super) fn cluster_ips(spec: &Node<'_, '_>, e: &mut Errors) {
             family.duplicate(e);
         }
     }
-    let policies = ["SingleStack", "PreferDualStack", "RequireDualStack"];
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
     spec.at("ipFamilyPolicy").one_of_if_any(&policies, e);
     let ips = spec.at("clusterIPs");
     let first = spec.text("clusterIP");
