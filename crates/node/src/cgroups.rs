@@ -46,7 +46,10 @@ impl Cgroups {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let cgroups = Self { root: root.trim_end_matches('/').into(), hierarchies: parse_mounts(&mounts) };
         if matches!(cgroups.hierarchies, Hierarchies::None) {
-            adaptations.add("no_cgroups", "no cgroup hierarchy with a memory or cpu controller is mounted: pods have no limits");
+            adaptations.add(
+                "no_cgroups",
+                "no cgroup hierarchy with a memory or cpu controller is mounted: pods have no limits",
+            );
         }
         for class in ["", "/burstable", "/besteffort"] {
             if let Err(error) = cgroups.make(&format!("{}{class}", cgroups.root)) {
@@ -55,7 +58,9 @@ impl Cgroups {
             }
         }
         // Best effort pods weigh next to nothing.
-        if let Err(error) = cgroups.limit(&format!("{}/besteffort", cgroups.root), &PodLimits { cpu_shares: Some(2), ..PodLimits::default() }) {
+        if let Err(error) = cgroups
+            .limit(&format!("{}/besteffort", cgroups.root), &PodLimits { cpu_shares: Some(2), ..PodLimits::default() })
+        {
             tracing::debug!(%error, "cannot set the weight of best effort pods");
         }
         cgroups
@@ -180,7 +185,9 @@ fn parse_mounts(mountinfo: &str) -> Hierarchies {
         match right.next() {
             Some("cgroup") => {
                 let options = right.nth(1).unwrap_or_default();
-                v1.extend(options.split(',').filter(|o| WANTED.contains(o)).map(|o| (o.to_owned(), PathBuf::from(mount))));
+                v1.extend(
+                    options.split(',').filter(|o| WANTED.contains(o)).map(|o| (o.to_owned(), PathBuf::from(mount))),
+                );
             }
             Some("cgroup2") => v2 = Some(PathBuf::from(mount)),
             _ => {}
@@ -195,7 +202,9 @@ fn parse_mounts(mountinfo: &str) -> Hierarchies {
 /// Hands the controllers that are there down to children; a controller that cannot be handed down is left out.
 fn delegate(dir: &Path) {
     let available = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-    for controller in available.split_whitespace().filter(|c| ["cpu", "memory", "pids", "cpuset", "io", "hugetlb"].contains(c)) {
+    for controller in
+        available.split_whitespace().filter(|c| ["cpu", "memory", "pids", "cpuset", "io", "hugetlb"].contains(c))
+    {
         if let Err(error) = std::fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")) {
             tracing::debug!(%error, %controller, dir = %dir.display(), "controller is not delegated");
         }
@@ -246,7 +255,10 @@ mod tests {
     #[test]
     fn limits_become_files() {
         let limits = PodLimits { cpu_shares: Some(1024), cpu_quota_us: Some(50_000), memory_bytes: Some(1 << 20) };
-        assert_eq!(settings("", &limits), [("cpu.weight", "39".into()), ("cpu.max", "50000 100000".into()), ("memory.max", "1048576".into())]);
+        assert_eq!(
+            settings("", &limits),
+            [("cpu.weight", "39".into()), ("cpu.max", "50000 100000".into()), ("memory.max", "1048576".into())]
+        );
         assert_eq!(settings("memory", &limits), [("memory.limit_in_bytes", "1048576".to_owned())]);
     }
 }

@@ -120,7 +120,11 @@ impl Options {
         let root_dir = root_dir.into();
         Self {
             program: "containerd".into(),
-            cni_bin_dir: ["/opt/cni/bin", "/usr/lib/cni"].iter().map(PathBuf::from).find(|d| d.join("loopback").exists()).unwrap_or("/opt/cni/bin".into()),
+            cni_bin_dir: ["/opt/cni/bin", "/usr/lib/cni"]
+                .iter()
+                .map(PathBuf::from)
+                .find(|d| d.join("loopback").exists())
+                .unwrap_or("/opt/cni/bin".into()),
             cni_conf_dir: root_dir.join("etc/cni/net.d"),
             root_dir,
             sandbox_image: PAUSE_IMAGE.into(),
@@ -169,7 +173,8 @@ pub async fn start(options: Options) -> Result<Containerd, Error> {
     if options.socket().as_os_str().len() > SOCKET_PATH_MAX {
         return Err(Error::SocketPath(options.socket()));
     }
-    for dir in [options.state_dir(), options.data_dir(), options.cni_conf_dir.clone(), options.root_dir.join("var/log")] {
+    for dir in [options.state_dir(), options.data_dir(), options.cni_conf_dir.clone(), options.root_dir.join("var/log")]
+    {
         std::fs::create_dir_all(&dir).map_err(file("create", &dir))?;
     }
     let restrict = !may_lower_oom_score();
@@ -263,7 +268,10 @@ impl Containerd {
         if output.status.success() {
             return Ok(());
         }
-        Err(Error::Failed { program: "ctr images import".into(), stderr: String::from_utf8_lossy(&output.stderr).trim().into() })
+        Err(Error::Failed {
+            program: "ctr images import".into(),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().into(),
+        })
     }
 
     /// Imports the pause image that sandboxes run, built here.

@@ -49,7 +49,11 @@ pub struct Cri {
     images: ImageServiceClient<Channel>,
 }
 
-async fn limited<T>(call: &'static str, limit: Duration, f: impl Future<Output = std::result::Result<Response<T>, Status>>) -> Result<T> {
+async fn limited<T>(
+    call: &'static str,
+    limit: Duration,
+    f: impl Future<Output = std::result::Result<Response<T>, Status>>,
+) -> Result<T> {
     match tokio::time::timeout(limit, f).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(CriError { call, code: status.code(), message: status.message().into() }),
@@ -67,10 +71,11 @@ impl Cri {
     pub fn connect(socket: &Path) -> Self {
         let socket: PathBuf = socket.into();
         // The URI is a formality: the connector below decides.
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-            let socket = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-        }));
+        let channel =
+            Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+                let socket = socket.clone();
+                async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+            }));
         Self {
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
             images: ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
@@ -109,20 +114,27 @@ impl Cri {
     /// One sandbox in detail.
     pub async fn pod_sandbox_status(&self, id: &str) -> Result<cri::PodSandboxStatus> {
         let request = cri::PodSandboxStatusRequest { pod_sandbox_id: id.into(), verbose: false };
-        let response = limited("PodSandboxStatus", READ_TIMEOUT, self.runtime.clone().pod_sandbox_status(request)).await?;
+        let response =
+            limited("PodSandboxStatus", READ_TIMEOUT, self.runtime.clone().pod_sandbox_status(request)).await?;
         Ok(response.status.unwrap_or_default())
     }
 
     /// Sandboxes of one pod, or all.
     pub async fn list_pod_sandboxes(&self, pod_uid: Option<&str>) -> Result<Vec<cri::PodSandbox>> {
-        let filter = pod_uid.map(|uid| cri::PodSandboxFilter { label_selector: label(crate::names::POD_UID, uid), ..Default::default() });
+        let filter = pod_uid.map(|uid| cri::PodSandboxFilter {
+            label_selector: label(crate::names::POD_UID, uid),
+            ..Default::default()
+        });
         let request = cri::ListPodSandboxRequest { filter };
         Ok(limited("ListPodSandbox", READ_TIMEOUT, self.runtime.clone().list_pod_sandbox(request)).await?.items)
     }
 
     /// Containers of one pod, or all.
     pub async fn list_containers(&self, pod_uid: Option<&str>) -> Result<Vec<cri::Container>> {
-        let filter = pod_uid.map(|uid| cri::ContainerFilter { label_selector: label(crate::names::POD_UID, uid), ..Default::default() });
+        let filter = pod_uid.map(|uid| cri::ContainerFilter {
+            label_selector: label(crate::names::POD_UID, uid),
+            ..Default::default()
+        });
         let request = cri::ListContainersRequest { filter };
         Ok(limited("ListContainers", READ_TIMEOUT, self.runtime.clone().list_containers(request)).await?.containers)
     }
@@ -135,13 +147,20 @@ impl Cri {
     }
 
     /// Makes a container and returns its id.
-    pub async fn create_container(&self, sandbox: &str, config: cri::ContainerConfig, sandbox_config: cri::PodSandboxConfig) -> Result<String> {
+    pub async fn create_container(
+        &self,
+        sandbox: &str,
+        config: cri::ContainerConfig,
+        sandbox_config: cri::PodSandboxConfig,
+    ) -> Result<String> {
         let request = cri::CreateContainerRequest {
             pod_sandbox_id: sandbox.into(),
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
-        Ok(limited("CreateContainer", WRITE_TIMEOUT, self.runtime.clone().create_container(request)).await?.container_id)
+        Ok(limited("CreateContainer", WRITE_TIMEOUT, self.runtime.clone().create_container(request))
+            .await?
+            .container_id)
     }
 
     /// Starts a container.
@@ -189,7 +208,9 @@ impl Cri {
     /// Asks the runtime to reopen a container's log after it was moved away.
     pub async fn reopen_container_log(&self, id: &str) -> Result<()> {
         let request = cri::ReopenContainerLogRequest { container_id: id.into() };
-        limited("ReopenContainerLog", WRITE_TIMEOUT, self.runtime.clone().reopen_container_log(request)).await.map(|_| ())
+        limited("ReopenContainerLog", WRITE_TIMEOUT, self.runtime.clone().reopen_container_log(request))
+            .await
+            .map(|_| ())
     }
 
     /// Usage of all containers.
@@ -201,12 +222,15 @@ impl Cri {
     /// Usage of all sandboxes.
     pub async fn list_pod_sandbox_stats(&self) -> Result<Vec<cri::PodSandboxStats>> {
         let request = cri::ListPodSandboxStatsRequest { filter: None };
-        Ok(limited("ListPodSandboxStats", READ_TIMEOUT, self.runtime.clone().list_pod_sandbox_stats(request)).await?.stats)
+        Ok(limited("ListPodSandboxStats", READ_TIMEOUT, self.runtime.clone().list_pod_sandbox_stats(request))
+            .await?
+            .stats)
     }
 
     /// The runtime's stream of container events; `Unimplemented` where it has none.
     pub async fn events(&self) -> Result<tonic::Streaming<cri::ContainerEventResponse>> {
-        limited("GetContainerEvents", READ_TIMEOUT, self.runtime.clone().get_container_events(cri::GetEventsRequest {})).await
+        limited("GetContainerEvents", READ_TIMEOUT, self.runtime.clone().get_container_events(cri::GetEventsRequest {}))
+            .await
     }
 
     /// All images.
@@ -223,7 +247,12 @@ impl Cri {
     }
 
     /// Pulls an image and returns what the runtime calls it.
-    pub async fn pull_image(&self, image: &str, auth: Option<cri::AuthConfig>, sandbox_config: cri::PodSandboxConfig) -> Result<String> {
+    pub async fn pull_image(
+        &self,
+        image: &str,
+        auth: Option<cri::AuthConfig>,
+        sandbox_config: cri::PodSandboxConfig,
+    ) -> Result<String> {
         let image = Some(ImageSpec { image: image.into(), ..Default::default() });
         let request = cri::PullImageRequest { image, auth, sandbox_config: Some(sandbox_config) };
         Ok(limited("PullImage", PULL_TIMEOUT, self.images.clone().pull_image(request)).await?.image_ref)

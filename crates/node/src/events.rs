@@ -160,7 +160,11 @@ impl Writer {
                 other => return other.map(drop),
             }
         }
-        let name = format!("{}.{:x}", item.object.name.as_deref().unwrap_or_default(), item.at.timestamp_nanos_opt().unwrap_or_default());
+        let name = format!(
+            "{}.{:x}",
+            item.object.name.as_deref().unwrap_or_default(),
+            item.at.timestamp_nanos_opt().unwrap_or_default()
+        );
         self.seen.insert(key, Seen { name: name.clone(), count: 1, last: item.at });
         api.create(&PostParams::default(), &self.event(item, namespace, name)).await.map(drop)
     }
@@ -182,4 +186,3 @@ impl Writer {
         }
     }
 }
-

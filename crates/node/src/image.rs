@@ -45,12 +45,17 @@ pub fn pause(reference: &str) -> Spec {
 
 /// An image around a static busybox: `/bin/busybox` and a link for each given applet.
 pub fn busybox(reference: &str, program: Vec<u8>, applets: &[&str]) -> Spec {
-    let mut entries: Vec<Entry> = ["bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "var", "var/www"]
-        .iter()
-        .map(|d| Entry::Dir((*d).into(), 0o755))
-        .collect();
+    let mut entries: Vec<Entry> =
+        ["bin", "dev", "etc", "home", "proc", "root", "sys", "usr", "usr/bin", "var", "var/www"]
+            .iter()
+            .map(|d| Entry::Dir((*d).into(), 0o755))
+            .collect();
     entries.push(Entry::Dir("tmp".into(), 0o1777));
-    entries.push(Entry::File("etc/passwd".into(), 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n".to_vec()));
+    entries.push(Entry::File(
+        "etc/passwd".into(),
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n".to_vec(),
+    ));
     entries.push(Entry::File("etc/group".into(), 0o644, b"root:x:0:\nnobody:x:65534:\n".to_vec()));
     // A static glibc looks names up through nsswitch and crashes without it.
     entries.push(Entry::File("etc/nsswitch.conf".into(), 0o644, b"hosts: files dns\n".to_vec()));

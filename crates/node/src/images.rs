@@ -46,7 +46,14 @@ impl Images {
     }
 
     /// Makes sure that a container's image is present as its policy asks, or says why the container must wait.
-    pub async fn ensure(&self, pod: &Pod, kind: spec::Kind, c: &Container, refs: &References, sandbox: &cri::PodSandboxConfig) -> Result<Present, Waiting> {
+    pub async fn ensure(
+        &self,
+        pod: &Pod,
+        kind: spec::Kind,
+        c: &Container,
+        refs: &References,
+        sandbox: &cri::PodSandboxConfig,
+    ) -> Result<Present, Waiting> {
         let image = with_tag(c.image.as_deref().unwrap_or_default());
         let about = Some((kind, c.name.as_str()));
         let found = self.cri.image_status(&image).await.map_err(|e| {
@@ -60,7 +67,12 @@ impl Images {
                 return Err(waiting("ErrImageNeverPull", message));
             }
             ("Never" | "IfNotPresent", Some(found)) => {
-                self.events.normal(pod, about, "Pulled", format!("Container image \"{image}\" already present on machine"));
+                self.events.normal(
+                    pod,
+                    about,
+                    "Pulled",
+                    format!("Container image \"{image}\" already present on machine"),
+                );
                 return Ok(present(found));
             }
             _ => {}
@@ -68,7 +80,14 @@ impl Images {
         self.pull(pod, about, &image, refs, sandbox).await
     }
 
-    async fn pull(&self, pod: &Pod, about: Option<(spec::Kind, &str)>, image: &str, refs: &References, sandbox: &cri::PodSandboxConfig) -> Result<Present, Waiting> {
+    async fn pull(
+        &self,
+        pod: &Pod,
+        about: Option<(spec::Kind, &str)>,
+        image: &str,
+        refs: &References,
+        sandbox: &cri::PodSandboxConfig,
+    ) -> Result<Present, Waiting> {
         let key = format!("{}_{image}", spec::uid(pod));
         if self.backoff.lock().waiting_since_update(&key, Utc::now()).is_some() {
             let message = format!("Back-off pulling image \"{image}\"");
@@ -87,7 +106,9 @@ impl Images {
                     let found = self.cri.image_status(&reference).await.ok().flatten();
                     let size = found.as_ref().map_or(0, |i| i.size);
                     let (net, gross) = (round(begun.elapsed()), round(asked.elapsed()));
-                    let message = format!("Successfully pulled image \"{image}\" in {net} ({gross} including waiting). Image size: {size} bytes.");
+                    let message = format!(
+                        "Successfully pulled image \"{image}\" in {net} ({gross} including waiting). Image size: {size} bytes."
+                    );
                     self.events.normal(pod, about, "Pulled", message);
                     return Ok(found.map_or(Present { reference, user: ImageUser::Unset }, present));
                 }
@@ -147,7 +168,9 @@ async fn credentials(pod: &Pod, image: &str, refs: &References) -> Vec<Option<cr
     for reference in spec::spec(pod).image_pull_secrets.iter().flatten() {
         match refs.secret(&reference.name).await {
             Ok(Some(secret)) => found.extend(from_secret(&secret, image).into_iter().map(Some)),
-            Ok(None) => tracing::warn!(secret = %reference.name, pod = %spec::full_name(pod), "pull secret does not exist"),
+            Ok(None) => {
+                tracing::warn!(secret = %reference.name, pod = %spec::full_name(pod), "pull secret does not exist")
+            }
             Err(error) => tracing::warn!(secret = %reference.name, %error, "pull secret cannot be read"),
         }
     }
@@ -167,7 +190,8 @@ struct DockerEntry {
 
 fn from_secret(secret: &Secret, image: &str) -> Vec<cri::AuthConfig> {
     let data = secret.data.as_ref();
-    let json = |key: &str| data.and_then(|d| d.get(key)).and_then(|b| serde_json::from_slice::<serde_json::Value>(&b.0).ok());
+    let json =
+        |key: &str| data.and_then(|d| d.get(key)).and_then(|b| serde_json::from_slice::<serde_json::Value>(&b.0).ok());
     let entries = json(".dockerconfigjson").map(|v| v["auths"].clone()).or_else(|| json(".dockercfg"));
     let Some(serde_json::Value::Object(entries)) = entries else { return Vec::new() };
     let mut matching: Vec<(String, cri::AuthConfig)> = entries
@@ -187,7 +211,9 @@ fn matches_server(server: &str, image: &str) -> bool {
     let registry = registry(image);
     let host_matches = match host.strip_prefix("*.") {
         Some(domain) => registry.split_once('.').is_some_and(|(_, rest)| rest == domain),
-        None => host == registry || registry == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io"),
+        None => {
+            host == registry || registry == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io")
+        }
     };
     let image_path = image.strip_prefix(registry).unwrap_or(image).trim_start_matches('/');
     host_matches && (path.is_empty() || matches!(path, "v1" | "v2") || image_path.starts_with(path))
@@ -216,8 +242,12 @@ mod tests {
             "https://reg.example.com/team/": {"username": "team", "password": "x"},
             "https://index.docker.io/v1/": {"username": "hub", "password": "y"},
             "*.wild.io": {"username": "w", "password": "z"}}});
-        let secret = Secret { data: Some([(".dockerconfigjson".to_owned(), ByteString(config.to_string().into_bytes()))].into()), ..Secret::default() };
-        let users = |image: &str| from_secret(&secret, image).into_iter().map(|a| a.username).collect::<Vec<_>>().join(" ");
+        let secret = Secret {
+            data: Some([(".dockerconfigjson".to_owned(), ByteString(config.to_string().into_bytes()))].into()),
+            ..Secret::default()
+        };
+        let users =
+            |image: &str| from_secret(&secret, image).into_iter().map(|a| a.username).collect::<Vec<_>>().join(" ");
         assert_eq!(users("reg.example.com/app:1"), "u");
         assert_eq!(users("reg.example.com/team/app:1"), "team u");
         assert_eq!(users("busybox"), "hub");
@@ -228,7 +258,9 @@ mod tests {
 
     #[test]
     fn tags() {
-        for (image, want) in [("a", "a:latest"), ("h:5000/a", "h:5000/a:latest"), ("a:1", "a:1"), ("a@sha256:00", "a@sha256:00")] {
+        for (image, want) in
+            [("a", "a:latest"), ("h:5000/a", "h:5000/a:latest"), ("a:1", "a:1"), ("a@sha256:00", "a@sha256:00")]
+        {
             assert_eq!(with_tag(image), want);
         }
     }

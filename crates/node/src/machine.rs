@@ -107,9 +107,18 @@ pub fn disk(path: &Path) -> io::Result<Disk> {
 /// Processes now, and how many there may be.
 pub fn processes() -> (u64, u64) {
     let loadavg = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let running = loadavg.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, n)| n.parse().ok()).unwrap_or(0);
+    let running = loadavg
+        .split_whitespace()
+        .nth(3)
+        .and_then(|f| f.split_once('/'))
+        .and_then(|(_, n)| n.parse().ok())
+        .unwrap_or(0);
     let read = |path: &str| std::fs::read_to_string(path).ok().and_then(|s| s.trim().parse::<u64>().ok());
-    let max = [read("/proc/sys/kernel/pid_max"), read("/proc/sys/kernel/threads-max")].into_iter().flatten().min().unwrap_or(32768);
+    let max = [read("/proc/sys/kernel/pid_max"), read("/proc/sys/kernel/threads-max")]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(32768);
     (running, max)
 }
 
@@ -117,7 +126,8 @@ pub fn processes() -> (u64, u64) {
 pub fn identity() -> Identity {
     let read = |path: &str| std::fs::read_to_string(path).map(|s| s.trim().to_owned()).unwrap_or_default();
     let release = read("/etc/os-release");
-    let os_image = release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"').to_owned();
+    let os_image =
+        release.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).unwrap_or("Linux").trim_matches('"').to_owned();
     Identity {
         machine_id: read("/etc/machine-id"),
         system_uuid: read("/sys/class/dmi/id/product_uuid"),

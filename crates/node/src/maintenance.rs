@@ -66,9 +66,11 @@ async fn rotate_logs(agent: &Agent) {
 
 /// Live log files (`POD/CONTAINER/N.log`) beyond `max` bytes.
 fn long_logs(dir: &Path, max: u64) -> HashSet<PathBuf> {
-    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    let entries =
+        |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
     let files = entries(dir).into_iter().flat_map(|pod| entries(&pod)).flat_map(|container| entries(&container));
-    let long = |path: &PathBuf| path.extension().is_some_and(|e| e == "log") && path.metadata().is_ok_and(|m| m.len() > max);
+    let long =
+        |path: &PathBuf| path.extension().is_some_and(|e| e == "log") && path.metadata().is_ok_and(|m| m.len() > max);
     files.filter(long).collect()
 }
 
@@ -141,7 +143,9 @@ fn is_used(image: &cri::Image, used: &HashSet<String>) -> bool {
 
 /// Images to remove until `bytes` are free: unused, old enough, the least recently used first.
 fn choose(images: &[cri::Image], used: &HashSet<String>, seen: &Seen, bytes: u64, now: DateTime<Utc>) -> Vec<String> {
-    let old_enough = |i: &&cri::Image| seen.0.get(&i.id).is_some_and(|t| (now - t.first).to_std().is_ok_and(|age| age >= IMAGE_AGE_MIN));
+    let old_enough = |i: &&cri::Image| {
+        seen.0.get(&i.id).is_some_and(|t| (now - t.first).to_std().is_ok_and(|age| age >= IMAGE_AGE_MIN))
+    };
     let mut candidates: Vec<&cri::Image> = images.iter().filter(|i| !is_used(i, used)).filter(old_enough).collect();
     candidates.sort_by_key(|i| seen.0.get(&i.id).map(|t| (t.used, t.first)));
     let mut freed = 0;
@@ -178,7 +182,9 @@ async fn collect_images(agent: &Agent, seen: &mut Seen) -> Result<(), String> {
         agent.cri.remove_image(&id).await.map_err(|e| e.to_string())?;
     }
     if freed < bytes {
-        let message = format!("Failed to garbage collect required amount of images. Attempted to free {bytes} bytes, but only found {freed} bytes eligible to free.");
+        let message = format!(
+            "Failed to garbage collect required amount of images. Attempted to free {bytes} bytes, but only found {freed} bytes eligible to free."
+        );
         agent.events.node(true, "FreeDiskSpaceFailed", message);
     }
     Ok(())
@@ -205,11 +211,19 @@ mod tests {
     fn rotated_logs_are_compressed_and_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let live = dir.path().join("0.log");
-        for name in ["0.log", "0.log.20260101-000001.gz", "0.log.20260101-000002.gz", "0.log.20260101-000003.gz", "0.log.20260101-000004", "1.log"] {
+        for name in [
+            "0.log",
+            "0.log.20260101-000001.gz",
+            "0.log.20260101-000002.gz",
+            "0.log.20260101-000003.gz",
+            "0.log.20260101-000004",
+            "1.log",
+        ] {
             std::fs::write(dir.path().join(name), "x").unwrap();
         }
         tidy_rotated(&live, 4).unwrap();
-        let mut names: Vec<String> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["0.log", "0.log.20260101-000003.gz", "0.log.20260101-000004.gz", "1.log"]);
     }

@@ -113,7 +113,8 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
 async fn follow_services(agent: &Agent, known: watch::Sender<bool>) {
     let api: Api<Service> = Api::all(agent.client.clone());
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    let same = |a: &Service, b: &Service| a.metadata.name == b.metadata.name && a.metadata.namespace == b.metadata.namespace;
+    let same =
+        |a: &Service, b: &Service| a.metadata.name == b.metadata.name && a.metadata.namespace == b.metadata.namespace;
     let mut listed: Vec<Service> = Vec::new();
     while let Some(event) = events.next().await {
         let mut next = agent.services.read().as_ref().clone();
@@ -146,6 +147,10 @@ fn trim(service: Service) -> Service {
     let mut kept = Service::default();
     kept.metadata.name = service.metadata.name;
     kept.metadata.namespace = service.metadata.namespace;
-    kept.spec = service.spec.map(|s| k8s_openapi::api::core::v1::ServiceSpec { cluster_ip: s.cluster_ip, ports: s.ports, ..Default::default() });
+    kept.spec = service.spec.map(|s| k8s_openapi::api::core::v1::ServiceSpec {
+        cluster_ip: s.cluster_ip,
+        ports: s.ports,
+        ..Default::default()
+    });
     kept
 }

@@ -101,7 +101,11 @@ fn parse(text: &str, node: &str) -> Result<Pod, String> {
     let s = pod.spec.as_mut().ok_or("it has no spec")?;
     s.node_name = Some(node.into());
     // Nothing evicts what the node must run; as upstream.
-    s.tolerations.get_or_insert_default().push(Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Toleration::default() });
+    s.tolerations.get_or_insert_default().push(Toleration {
+        operator: Some("Exists".into()),
+        effect: Some("NoExecute".into()),
+        ..Toleration::default()
+    });
     s.restart_policy.get_or_insert_with(|| "Always".into());
     s.dns_policy.get_or_insert_with(|| "ClusterFirst".into());
     s.termination_grace_period_seconds.get_or_insert(30);
@@ -162,9 +166,14 @@ async fn delete_mirror(agent: &Agent, pod: &Pod) {
         Err(error) => return tracing::warn!(%error, "mirror of a static pod not read"),
     };
     let Some(existing) = existing else { return };
-    let params = DeleteParams { preconditions: Some(Preconditions { uid: existing.metadata.uid, resource_version: None }), ..DeleteParams::default().grace_period(0) };
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: existing.metadata.uid, resource_version: None }),
+        ..DeleteParams::default().grace_period(0)
+    };
     match api.delete(spec::name(pod), &params).await {
-        Err(error) if !matches!(&error, kube::Error::Api(e) if e.code == 404) => tracing::warn!(%error, "mirror of a static pod not deleted"),
+        Err(error) if !matches!(&error, kube::Error::Api(e) if e.code == 404) => {
+            tracing::warn!(%error, "mirror of a static pod not deleted")
+        }
         _ => {}
     }
 }
@@ -173,7 +182,8 @@ async fn delete_mirror(agent: &Agent, pod: &Pod) {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  containers:\n  - name: c\n    image: i\n";
+    const MANIFEST: &str =
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  containers:\n  - name: c\n    image: i\n";
 
     #[test]
     fn a_manifest_becomes_a_pod_of_this_node() {

@@ -51,17 +51,19 @@ impl Exits {
     /// Subscribes at a containerd; an error where the runtime is another one.
     pub async fn subscribe(socket: &Path) -> Result<Self, Status> {
         let socket = socket.to_path_buf();
-        let channel: Channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-            let socket = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-        }));
+        let channel: Channel =
+            Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+                let socket = socket.clone();
+                async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+            }));
         let mut client = tonic::client::Grpc::new(channel);
         client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
         let filters = vec![format!("topic==\"/tasks/exit\",namespace==\"{NAMESPACE}\"")];
         let mut request = Request::new(SubscribeRequest { filters });
         request.metadata_mut().insert("containerd-namespace", tonic::metadata::MetadataValue::from_static(NAMESPACE));
         let path = http::uri::PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");
-        let response = client.server_streaming(request, path, ProstCodec::<SubscribeRequest, Envelope>::default()).await?;
+        let response =
+            client.server_streaming(request, path, ProstCodec::<SubscribeRequest, Envelope>::default()).await?;
         Ok(Self(response.into_inner()))
     }
 

@@ -53,7 +53,12 @@ async fn renew(api: &Api<Lease>, node: &Node, last: Option<Lease>) -> Result<Lea
                 uid: node.metadata.uid.clone().unwrap_or_default(),
                 ..OwnerReference::default()
             };
-            let metadata = ObjectMeta { name: Some(name), namespace: Some(NAMESPACE.into()), owner_references: Some(vec![owner]), ..ObjectMeta::default() };
+            let metadata = ObjectMeta {
+                name: Some(name),
+                namespace: Some(NAMESPACE.into()),
+                owner_references: Some(vec![owner]),
+                ..ObjectMeta::default()
+            };
             api.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await
         }
     }

@@ -44,7 +44,8 @@ async fn try_register(agent: &Agent) -> Result<Node, kube::Error> {
     let existing = match api.create(&PostParams::default(), &fresh).await {
         Ok(node) => node,
         Err(kube::Error::Api(e)) if e.code == 409 => {
-            let patch = json!({"metadata": {"labels": wanted.metadata.labels, "annotations": wanted.metadata.annotations}});
+            let patch =
+                json!({"metadata": {"labels": wanted.metadata.labels, "annotations": wanted.metadata.annotations}});
             api.patch(&agent.config.node_name, &PatchParams::default(), &Patch::Merge(patch)).await?
         }
         Err(error) => return Err(error),
@@ -90,7 +91,12 @@ pub async fn keep_status(agent: &Arc<Agent>) {
 }
 
 /// Patches the status; lists that merge by key are told what goes.
-async fn write_status(api: &Api<Node>, name: &str, old: Option<&NodeStatus>, new: &NodeStatus) -> Result<Node, kube::Error> {
+async fn write_status(
+    api: &Api<Node>,
+    name: &str,
+    old: Option<&NodeStatus>,
+    new: &NodeStatus,
+) -> Result<Node, kube::Error> {
     let mut status = serde_json::to_value(new).unwrap_or_default();
     let gone = |list: &[k8s_openapi::api::core::v1::NodeAddress]| -> Vec<Value> {
         let kept = |t: &str| new.addresses.iter().flatten().any(|a| a.type_ == t);
@@ -137,8 +143,12 @@ pub async fn network_problem(cri: &Cri) -> Option<String> {
     };
     let bad = |name: &str| status.conditions.iter().find(|c| c.r#type == name && !c.status);
     if let Some(c) = bad("RuntimeReady") {
-        return Some(format!("container runtime not ready: RuntimeReady=false reason:{} message:{}", c.reason, c.message));
+        return Some(format!(
+            "container runtime not ready: RuntimeReady=false reason:{} message:{}",
+            c.reason, c.message
+        ));
     }
-    bad("NetworkReady")
-        .map(|c| format!("container runtime network not ready: NetworkReady=false reason:{} message:{}", c.reason, c.message))
+    bad("NetworkReady").map(|c| {
+        format!("container runtime network not ready: NetworkReady=false reason:{} message:{}", c.reason, c.message)
+    })
 }

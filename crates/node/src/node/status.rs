@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::Utc;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
+    NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -39,9 +40,15 @@ pub fn object(config: &Config) -> Node {
     ] {
         labels.insert(key.into(), value.into());
     }
-    let annotations = BTreeMap::from([("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())]);
+    let annotations =
+        BTreeMap::from([("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())]);
     Node {
-        metadata: ObjectMeta { name: Some(config.node_name.clone()), labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(config.node_name.clone()),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
         spec: Some(NodeSpec {
             provider_id: config.provider_id.clone(),
             taints: (!config.taints.is_empty()).then(|| config.taints.clone()),
@@ -60,7 +67,9 @@ pub async fn measure(agent: &Agent, old: Option<&NodeStatus>) -> NodeStatus {
     let info = NodeSystemInfo {
         architecture: image::oci_arch(std::env::consts::ARCH).into(),
         boot_id: id.boot_id,
-        container_runtime_version: runtime.or_else(|| old?.node_info.clone().map(|i| i.container_runtime_version)).unwrap_or_default(),
+        container_runtime_version: runtime
+            .or_else(|| old?.node_info.clone().map(|i| i.container_runtime_version))
+            .unwrap_or_default(),
         kernel_version: id.kernel,
         kube_proxy_version: KUBELET_VERSION.into(),
         kubelet_version: KUBELET_VERSION.into(),
@@ -74,7 +83,9 @@ pub async fn measure(agent: &Agent, old: Option<&NodeStatus>) -> NodeStatus {
         allocatable: Some(allocatable),
         conditions: Some(conditions(agent, old)),
         addresses: Some(vec![address("InternalIP", &agent.host_ip()), address("Hostname", &agent.config.node_name)]),
-        daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(agent.config.listen.port()) }) }),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(agent.config.listen.port()) }),
+        }),
         node_info: Some(info),
         images: Some(images(agent).await),
         ..NodeStatus::default()
@@ -108,7 +119,8 @@ fn resources(agent: &Agent) -> (List, List) {
         Err(error) => tracing::debug!(%error, "the disk cannot be measured"),
     }
     for (kib, bytes) in &machine.hugepages {
-        let size = if kib % (1024 * 1024) == 0 { format!("{}Gi", kib / 1024 / 1024) } else { format!("{}Mi", kib / 1024) };
+        let size =
+            if kib % (1024 * 1024) == 0 { format!("{}Gi", kib / 1024 / 1024) } else { format!("{}Mi", kib / 1024) };
         for list in [&mut capacity, &mut allocatable] {
             list.insert(format!("hugepages-{size}"), quantity::of(*bytes));
         }
@@ -158,7 +170,12 @@ fn conditions(agent: &Agent, old: Option<&NodeStatus>) -> Vec<NodeCondition> {
             ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
-        pressure("DiskPressure", disk_low, ("KubeletHasDiskPressure", "kubelet has disk pressure"), ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")),
+        pressure(
+            "DiskPressure",
+            disk_low,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
         pressure(
             "PIDPressure",
             pids_low,
@@ -187,8 +204,13 @@ fn condition(old: Option<&NodeStatus>, type_: &str, holds: bool, reason: &str, m
 pub fn differs(old: Option<&NodeStatus>, new: &NodeStatus) -> bool {
     let Some(old) = old else { return true };
     let strip = |s: &NodeStatus| {
-        let mut conditions: Vec<NodeCondition> =
-            s.conditions.iter().flatten().filter(|c| ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].contains(&c.type_.as_str())).cloned().collect();
+        let mut conditions: Vec<NodeCondition> = s
+            .conditions
+            .iter()
+            .flatten()
+            .filter(|c| ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].contains(&c.type_.as_str()))
+            .cloned()
+            .collect();
         for c in &mut conditions {
             c.last_heartbeat_time = None;
         }
@@ -213,10 +235,14 @@ mod tests {
 
     #[test]
     fn a_heartbeat_is_not_news() {
-        let status = |ready: bool| NodeStatus { conditions: Some(vec![condition(None, "Ready", ready, "r", "m")]), ..NodeStatus::default() };
+        let status = |ready: bool| NodeStatus {
+            conditions: Some(vec![condition(None, "Ready", ready, "r", "m")]),
+            ..NodeStatus::default()
+        };
         let mut later = status(true);
         let first = status(true);
-        later.conditions.as_mut().unwrap()[0].last_transition_time = first.conditions.as_ref().unwrap()[0].last_transition_time.clone();
+        later.conditions.as_mut().unwrap()[0].last_transition_time =
+            first.conditions.as_ref().unwrap()[0].last_transition_time.clone();
         assert!(!differs(Some(&first), &later));
         assert!(differs(Some(&first), &status(false)) && differs(None, &first));
     }

@@ -54,7 +54,8 @@ fn check_sysctls(pod: &Pod, allowed: &[String]) -> Result<(), Refusal> {
     let sysctls = spec::spec(pod).security_context.as_ref().and_then(|c| c.sysctls.as_deref()).unwrap_or_default();
     for sysctl in sysctls {
         let name = sysctl.name.replace('/', ".");
-        let permitted = allowed.iter().any(|a| a.strip_suffix('*').map_or(*a == name, |prefix| name.starts_with(prefix)));
+        let permitted =
+            allowed.iter().any(|a| a.strip_suffix('*').map_or(*a == name, |prefix| name.starts_with(prefix)));
         if !SAFE_SYSCTLS.contains(&name.as_str()) && !permitted {
             return Err(refuse("SysctlForbidden", format!("forbidden sysctl: \"{name}\" not allowlisted")));
         }
@@ -66,7 +67,11 @@ fn check_selectors(pod: &Pod, node: &Node) -> Result<(), Refusal> {
     let s = spec::spec(pod);
     let labels = node.metadata.labels.clone().unwrap_or_default();
     let selected = s.node_selector.iter().flatten().all(|(k, v)| labels.get(k) == Some(v));
-    let required = s.affinity.as_ref().and_then(|a| a.node_affinity.as_ref()).and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    let required = s
+        .affinity
+        .as_ref()
+        .and_then(|a| a.node_affinity.as_ref())
+        .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
     let name = node.metadata.name.as_deref().unwrap_or_default();
     let affine = required.is_none_or(|r| r.node_selector_terms.iter().any(|t| term_matches(t, &labels, name)));
     if selected && affine {
@@ -93,24 +98,41 @@ fn term_matches(term: &NodeSelectorTerm, labels: &std::collections::BTreeMap<Str
         }
         _ => false,
     };
-    expressions.iter().all(|r| holds(labels.get(&r.key).map(String::as_str), &r.operator, r.values.as_deref().unwrap_or_default()))
-        && fields.iter().all(|r| holds((r.key == "metadata.name").then_some(name), &r.operator, r.values.as_deref().unwrap_or_default()))
+    expressions
+        .iter()
+        .all(|r| holds(labels.get(&r.key).map(String::as_str), &r.operator, r.values.as_deref().unwrap_or_default()))
+        && fields.iter().all(|r| {
+            holds((r.key == "metadata.name").then_some(name), &r.operator, r.values.as_deref().unwrap_or_default())
+        })
 }
 
 fn host_ports(pod: &Pod) -> impl Iterator<Item = (i32, &str, &str)> {
     let ports = spec::containers(pod).iter().flat_map(|c| c.ports.iter().flatten());
     ports.filter_map(|p| {
         let port = p.host_port.filter(|h| *h > 0)?;
-        Some((port, p.protocol.as_deref().unwrap_or("TCP"), p.host_ip.as_deref().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0")))
+        Some((
+            port,
+            p.protocol.as_deref().unwrap_or("TCP"),
+            p.host_ip.as_deref().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0"),
+        ))
     })
 }
 
 fn check_ports(pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Refusal> {
     let taken: Vec<_> = others.iter().flat_map(|p| host_ports(p)).collect();
     let clash = host_ports(pod).any(|(port, protocol, ip)| {
-        taken.iter().any(|(p, proto, other)| *p == port && *proto == protocol && (ip == *other || ip == "0.0.0.0" || *other == "0.0.0.0"))
+        taken.iter().any(|(p, proto, other)| {
+            *p == port && *proto == protocol && (ip == *other || ip == "0.0.0.0" || *other == "0.0.0.0")
+        })
     });
-    if clash { Err(refuse("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")) } else { Ok(()) }
+    if clash {
+        Err(refuse(
+            "NodePorts",
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_resources(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Refusal> {
@@ -135,7 +157,8 @@ fn check_resources(pod: &Pod, others: &[Arc<Pod>], node: &Node) -> Result<(), Re
 }
 
 fn out_of(name: &str, requested: i64, used: i64, capacity: i64) -> Refusal {
-    let message = format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}");
+    let message =
+        format!("Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}");
     refuse(&format!("OutOf{name}"), message)
 }
 
@@ -150,22 +173,33 @@ mod tests {
     #[test]
     fn refusals() {
         let node: Node = serde_json::from_value(serde_json::json!({"metadata": {"name": "n", "labels": {"zone": "a"}},
-            "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "2"}}})).unwrap();
+            "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "2"}}}))
+        .unwrap();
         let big = serde_json::json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": 80}], "resources": {"requests": {"cpu": "1500m"}}}]});
         let other = Arc::new(pod(big.clone()));
         let small = serde_json::json!({"containers": [{"name": "c"}]});
-        let affinity = |value: &str| serde_json::json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-            {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [value]}]}]}}}});
+        let affinity = |value: &str| {
+            serde_json::json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [value]}]}]}}}})
+        };
         for (spec, others, want) in [
             (small.clone(), 1, None),
             (small.clone(), 2, Some("OutOfpods")),
-            (serde_json::json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}), 1, Some("OutOfcpu")),
+            (
+                serde_json::json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}),
+                1,
+                Some("OutOfcpu"),
+            ),
             (big, 1, Some("NodePorts")),
             (serde_json::json!({"containers": [], "nodeSelector": {"zone": "b"}}), 0, Some("NodeAffinity")),
             (affinity("a"), 0, None),
             (affinity("b"), 0, Some("NodeAffinity")),
             (serde_json::json!({"containers": [], "os": {"name": "windows"}}), 0, Some("PodOSNotSupported")),
-            (serde_json::json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}), 0, Some("SysctlForbidden")),
+            (
+                serde_json::json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+                0,
+                Some("SysctlForbidden"),
+            ),
         ] {
             let others = vec![other.clone(); others];
             let got = admit(&pod(spec.clone()), &others, &node, &[]).err().map(|r| r.reason);

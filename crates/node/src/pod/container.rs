@@ -124,7 +124,9 @@ fn annotations(pod: &Pod, c: &Container, attempt: u32) -> HashMap<String, String
         a.insert(names::DELETION_GRACE.into(), grace.to_string());
     }
     // A hook must run even if the pod object is gone by then.
-    if let Some(hook) = c.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).and_then(|h| serde_json::to_string(h).ok()) {
+    if let Some(hook) =
+        c.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).and_then(|h| serde_json::to_string(h).ok())
+    {
         a.insert(names::PRE_STOP.into(), hook);
     }
     if let Some(ports) = c.ports.as_ref().filter(|p| !p.is_empty()).and_then(|p| serde_json::to_string(p).ok()) {
@@ -157,9 +159,9 @@ fn check_non_root(pod: &Pod, c: &Container, s: &SecurityContext, image: &ImageUs
             Err(ConfigError(format!("container has runAsNonRoot and image will run as root {whose}")))
         }
         (None, ImageUser::Uid(_)) => Ok(()),
-        (None, ImageUser::Name(name)) => {
-            Err(ConfigError(format!("container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {whose}")))
-        }
+        (None, ImageUser::Name(name)) => Err(ConfigError(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {whose}"
+        ))),
     }
 }
 
@@ -184,7 +186,11 @@ fn linux_security(pod: &Pod, s: &SecurityContext, inputs: &Inputs) -> cri::Linux
         drop_capabilities: c.drop.clone().unwrap_or_default(),
         add_ambient_capabilities: Vec::new(),
     });
-    let seccomp = if privileged { sandbox::seccomp(None, "") } else { sandbox::seccomp(s.seccomp_profile.as_ref(), &inputs.seccomp_dir) };
+    let seccomp = if privileged {
+        sandbox::seccomp(None, "")
+    } else {
+        sandbox::seccomp(s.seccomp_profile.as_ref(), &inputs.seccomp_dir)
+    };
     cri::LinuxContainerSecurityContext {
         capabilities,
         privileged,
@@ -197,7 +203,10 @@ fn linux_security(pod: &Pod, s: &SecurityContext, inputs: &Inputs) -> cri::Linux
         }),
         run_as_user,
         // A group without a user is refused by runtimes; root is then meant.
-        run_as_group: s.run_as_group.filter(|_| has_user || s.run_as_group.is_some()).map(|value| cri::Int64Value { value }),
+        run_as_group: s
+            .run_as_group
+            .filter(|_| has_user || s.run_as_group.is_some())
+            .map(|value| cri::Int64Value { value }),
         run_as_username,
         readonly_rootfs: s.read_only_root_filesystem == Some(true),
         supplemental_groups: sandbox::supplemental_groups(pod),

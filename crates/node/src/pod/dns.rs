@@ -18,7 +18,10 @@ pub fn parse_resolv_conf(text: &str) -> DnsConfig {
         let mut words = line.split_whitespace();
         match words.next() {
             Some("nameserver") => config.servers.extend(words.next().map(str::to_owned)),
-            Some("search") => config.searches = words.map(|w| if w == "." { w.into() } else { w.trim_end_matches('.').to_owned() }).collect(),
+            Some("search") => {
+                config.searches =
+                    words.map(|w| if w == "." { w.into() } else { w.trim_end_matches('.').to_owned() }).collect()
+            }
             Some("options") => config.options = words.map(str::to_owned).collect(),
             _ => {}
         }
@@ -38,7 +41,8 @@ pub fn config(pod: &Pod, node: &DnsConfig, cluster_dns: IpAddr, domain: &str) ->
         "None" => DnsConfig::default(),
         "Default" => node.clone(),
         _ => {
-            let mut searches = vec![format!("{}.svc.{domain}", spec::namespace(pod)), format!("svc.{domain}"), domain.to_owned()];
+            let mut searches =
+                vec![format!("{}.svc.{domain}", spec::namespace(pod)), format!("svc.{domain}"), domain.to_owned()];
             searches.extend(node.searches.iter().cloned());
             DnsConfig { servers: vec![cluster_dns.to_string()], searches, options: vec!["ndots:5".into()] }
         }
@@ -86,7 +90,11 @@ pub fn hosts_file(pod: &Pod, ips: &[String], domain: &str, node_hosts: &str) -> 
         );
         let (host, sub) = host_name(pod, domain);
         for ip in ips {
-            text.push_str(&if sub.is_empty() { format!("{ip}\t{host}\n") } else { format!("{ip}\t{host}.{sub}\t{host}\n") });
+            text.push_str(&if sub.is_empty() {
+                format!("{ip}\t{host}\n")
+            } else {
+                format!("{ip}\t{host}.{sub}\t{host}\n")
+            });
         }
         text
     };
@@ -98,7 +106,10 @@ fn alias_lines(aliases: &[HostAlias]) -> String {
     if aliases.is_empty() {
         return String::new();
     }
-    let lines: Vec<String> = aliases.iter().map(|a| format!("{}\t{}\n", a.ip, a.hostnames.as_deref().unwrap_or_default().join("\t"))).collect();
+    let lines: Vec<String> = aliases
+        .iter()
+        .map(|a| format!("{}\t{}\n", a.ip, a.hostnames.as_deref().unwrap_or_default().join("\t")))
+        .collect();
     format!("\n# Entries added by HostAliases.\n{}", lines.concat())
 }
 
@@ -107,7 +118,8 @@ mod tests {
     use super::*;
 
     fn pod(spec: serde_json::Value) -> Pod {
-        serde_json::from_value(serde_json::json!({"metadata": {"name": "web-0", "namespace": "ns"}, "spec": spec})).unwrap()
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "web-0", "namespace": "ns"}, "spec": spec}))
+            .unwrap()
     }
 
     #[test]
@@ -119,18 +131,28 @@ mod tests {
         };
         let cluster = "10.96.0.10 | ns.svc.cluster.local svc.cluster.local cluster.local corp.example | ndots:5";
         assert_eq!(render(serde_json::json!({"containers": []})), cluster);
-        assert_eq!(render(serde_json::json!({"containers": [], "hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"})), cluster);
-        assert_eq!(render(serde_json::json!({"containers": [], "hostNetwork": true})), "1.1.1.1 | corp.example | timeout:1");
         assert_eq!(
-            render(serde_json::json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["8.8.8.8"], "searches": ["a"],
-                "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]}})),
+            render(serde_json::json!({"containers": [], "hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"})),
+            cluster
+        );
+        assert_eq!(
+            render(serde_json::json!({"containers": [], "hostNetwork": true})),
+            "1.1.1.1 | corp.example | timeout:1"
+        );
+        assert_eq!(
+            render(
+                serde_json::json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {"nameservers": ["8.8.8.8"], "searches": ["a"],
+                "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]}})
+            ),
             "8.8.8.8 | a | ndots:2 edns0"
         );
     }
 
     #[test]
     fn hosts_names_the_pod_and_its_aliases() {
-        let pod = pod(serde_json::json!({"containers": [], "subdomain": "web", "hostAliases": [{"ip": "9.9.9.9", "hostnames": ["a", "b"]}]}));
+        let pod = pod(
+            serde_json::json!({"containers": [], "subdomain": "web", "hostAliases": [{"ip": "9.9.9.9", "hostnames": ["a", "b"]}]}),
+        );
         let text = hosts_file(&pod, &["10.1.1.1".into()], "cluster.local", "");
         assert!(text.contains("10.1.1.1\tweb-0.web.ns.svc.cluster.local\tweb-0\n"));
         assert!(text.ends_with("\n# Entries added by HostAliases.\n9.9.9.9\ta\tb\n"));

@@ -26,7 +26,14 @@ pub struct EnvError(pub String);
 type Result<T> = std::result::Result<T, EnvError>;
 
 /// Variables of a container in order; later ones override earlier ones.
-pub fn build(pod: &Pod, c: &Container, ips: &[String], host_ip: &str, services: &[Service], lookup: &dyn Lookup) -> Result<Vec<(String, String)>> {
+pub fn build(
+    pod: &Pod,
+    c: &Container,
+    ips: &[String],
+    host_ip: &str,
+    services: &[Service],
+    lookup: &dyn Lookup,
+) -> Result<Vec<(String, String)>> {
     let mut result: BTreeMap<String, String> = from_sources(c, lookup, spec::namespace(pod))?;
     let service_vars = service_variables(pod, services);
     // Expansion sees service variables, but a reference prefers what the container itself defines.
@@ -34,7 +41,9 @@ pub fn build(pod: &Pod, c: &Container, ips: &[String], host_ip: &str, services: 
     let mut order: Vec<(String, String)> = Vec::new();
     for var in c.env.as_deref().unwrap_or_default() {
         let value = match (&var.value, &var.value_from) {
-            (Some(value), _) if !value.is_empty() => expand(value, |name| defined.get(name).or_else(|| service_vars.get(name)).cloned()),
+            (Some(value), _) if !value.is_empty() => {
+                expand(value, |name| defined.get(name).or_else(|| service_vars.get(name)).cloned())
+            }
             (_, Some(source)) => match from_source(pod, c, source, ips, host_ip, lookup)? {
                 Some(value) => value,
                 None => continue,
@@ -46,7 +55,8 @@ pub fn build(pod: &Pod, c: &Container, ips: &[String], host_ip: &str, services: 
         order.retain(|(name, _)| *name != var.name);
         order.push((var.name.clone(), value));
     }
-    let mut all: Vec<(String, String)> = service_vars.into_iter().filter(|(name, _)| !defined.contains_key(name)).collect();
+    let mut all: Vec<(String, String)> =
+        service_vars.into_iter().filter(|(name, _)| !defined.contains_key(name)).collect();
     all.extend(result);
     all.extend(order);
     Ok(all)
@@ -66,7 +76,11 @@ fn from_sources(c: &Container, lookup: &dyn Lookup, namespace: &str) -> Result<B
         if let Some(r) = &source.secret_ref {
             match lookup.secret(&r.name) {
                 Some(secret) => result.extend(
-                    secret.data.iter().flatten().map(|(k, v)| (format!("{prefix}{k}"), String::from_utf8_lossy(&v.0).into_owned())),
+                    secret
+                        .data
+                        .iter()
+                        .flatten()
+                        .map(|(k, v)| (format!("{prefix}{k}"), String::from_utf8_lossy(&v.0).into_owned())),
                 ),
                 None if r.optional == Some(true) => {}
                 None => return Err(EnvError(format!("secret \"{}\" not found", r.name))),
@@ -83,7 +97,14 @@ fn from_sources(c: &Container, lookup: &dyn Lookup, namespace: &str) -> Result<B
     Ok(result)
 }
 
-fn from_source(pod: &Pod, c: &Container, source: &EnvVarSource, ips: &[String], host_ip: &str, lookup: &dyn Lookup) -> Result<Option<String>> {
+fn from_source(
+    pod: &Pod,
+    c: &Container,
+    source: &EnvVarSource,
+    ips: &[String],
+    host_ip: &str,
+    lookup: &dyn Lookup,
+) -> Result<Option<String>> {
     let namespace = spec::namespace(pod);
     if let Some(field) = &source.field_ref {
         return field_value(pod, &field.field_path, ips, host_ip)
@@ -166,7 +187,10 @@ pub fn resource_value(pod: &Pod, c: &Container, r: &ResourceFieldSelector, looku
     let divisor = r.divisor.as_ref().filter(|d| d.0 != "0");
     // CPU amounts are in milli here, so their divisor is too.
     let unit = if name == "cpu" { 1000 } else { 1 };
-    let divisor = divisor.and_then(|d| if name == "cpu" { quantity::milli(d) } else { quantity::value(d) }).unwrap_or(unit).max(1);
+    let divisor = divisor
+        .and_then(|d| if name == "cpu" { quantity::milli(d) } else { quantity::value(d) })
+        .unwrap_or(unit)
+        .max(1);
     Ok(((value + divisor - 1) / divisor).to_string())
 }
 
@@ -199,7 +223,10 @@ fn service_variables(pod: &Pod, services: &[Service]) -> BTreeMap<String, String
     let links = spec::spec(pod).enable_service_links.unwrap_or(true);
     let mut vars = BTreeMap::new();
     for service in services {
-        let (namespace, name) = (service.metadata.namespace.as_deref().unwrap_or_default(), service.metadata.name.as_deref().unwrap_or_default());
+        let (namespace, name) = (
+            service.metadata.namespace.as_deref().unwrap_or_default(),
+            service.metadata.name.as_deref().unwrap_or_default(),
+        );
         let is_api = namespace == "default" && name == "kubernetes";
         if !(is_api || links && namespace == spec::namespace(pod)) {
             continue;
@@ -214,7 +241,10 @@ fn service_variables(pod: &Pod, services: &[Service]) -> BTreeMap<String, String
         vars.insert(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
         for (i, port) in ports.iter().enumerate() {
             if let Some(name) = port.name.as_deref().filter(|n| !n.is_empty()) {
-                vars.insert(format!("{prefix}_SERVICE_PORT_{}", name.to_uppercase().replace('-', "_")), port.port.to_string());
+                vars.insert(
+                    format!("{prefix}_SERVICE_PORT_{}", name.to_uppercase().replace('-', "_")),
+                    port.port.to_string(),
+                );
             }
             let protocol = port.protocol.as_deref().unwrap_or("TCP");
             let url = format!("{}://{host}:{}", protocol.to_lowercase(), port.port);
@@ -239,7 +269,9 @@ mod tests {
     struct Fake;
     impl Lookup for Fake {
         fn config_map(&self, name: &str) -> Option<Arc<ConfigMap>> {
-            (name == "cm").then(|| Arc::new(serde_json::from_value(serde_json::json!({"data": {"k": "v", "2bad": "x"}})).unwrap()))
+            (name == "cm").then(|| {
+                Arc::new(serde_json::from_value(serde_json::json!({"data": {"k": "v", "2bad": "x"}})).unwrap())
+            })
         }
         fn secret(&self, _: &str) -> Option<Arc<Secret>> {
             None
@@ -252,7 +284,15 @@ mod tests {
     #[test]
     fn expansion_follows_the_rules() {
         let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
-        for (text, want) in [("$(A)", "1"), ("$$(A)", "$(A)"), ("$(B)", "$(B)"), ("$A", "$A"), ("x$(A)y$", "x1y$"), ("$(A", "$(A"), ("$$$(A)", "$1")] {
+        for (text, want) in [
+            ("$(A)", "1"),
+            ("$$(A)", "$(A)"),
+            ("$(B)", "$(B)"),
+            ("$A", "$A"),
+            ("x$(A)y$", "x1y$"),
+            ("$(A", "$(A"),
+            ("$$$(A)", "$1"),
+        ] {
             assert_eq!(expand(text, lookup), want, "{text}");
         }
     }
@@ -276,10 +316,20 @@ mod tests {
             "spec": {"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}}))
         .unwrap();
         let vars: HashMap<String, String> =
-            build(&pod, &spec::containers(&pod)[0], &["10.0.0.5".into()], "1.2.3.4", &[service], &Fake).unwrap().into_iter().collect();
+            build(&pod, &spec::containers(&pod)[0], &["10.0.0.5".into()], "1.2.3.4", &[service], &Fake)
+                .unwrap()
+                .into_iter()
+                .collect();
         for (name, value) in [
-            ("POD", "p"), ("IP", "10.0.0.5"), ("L", "b"), ("CPU", "4"), ("MEM", "2"), ("X_k", "v"),
-            ("ALL", "p 10.96.0.1 v $(NO)"), ("KUBERNETES_PORT_443_TCP", "tcp://10.96.0.1:443"), ("KUBERNETES_SERVICE_PORT_HTTPS", "443"),
+            ("POD", "p"),
+            ("IP", "10.0.0.5"),
+            ("L", "b"),
+            ("CPU", "4"),
+            ("MEM", "2"),
+            ("X_k", "v"),
+            ("ALL", "p 10.96.0.1 v $(NO)"),
+            ("KUBERNETES_PORT_443_TCP", "tcp://10.96.0.1:443"),
+            ("KUBERNETES_SERVICE_PORT_HTTPS", "443"),
         ] {
             assert_eq!(vars.get(name).map(String::as_str), Some(value), "{name}");
         }
@@ -287,8 +337,11 @@ mod tests {
 
     #[test]
     fn says_what_is_missing() {
-        let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"namespace": "ns"}, "spec": {"containers": [{"name": "c",
-            "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "nope"}}}]}]}})).unwrap();
+        let pod: Pod = serde_json::from_value(
+            serde_json::json!({"metadata": {"namespace": "ns"}, "spec": {"containers": [{"name": "c",
+            "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "nope"}}}]}]}}),
+        )
+        .unwrap();
         let error = build(&pod, &spec::containers(&pod)[0], &[], "", &[], &Fake).unwrap_err();
         assert_eq!(error.0, "couldn't find key nope in ConfigMap ns/cm");
     }

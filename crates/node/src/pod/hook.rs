@@ -11,7 +11,13 @@ use crate::cri::Cri;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs a hook of a running container; the error is what the event shows.
-pub async fn run(cri: &Cri, hook: &LifecycleHandler, c: &Container, container_id: &str, pod_ip: &str) -> Result<(), String> {
+pub async fn run(
+    cri: &Cri,
+    hook: &LifecycleHandler,
+    c: &Container,
+    container_id: &str,
+    pod_ip: &str,
+) -> Result<(), String> {
     if let Some(exec) = &hook.exec {
         let command = exec.command.clone().unwrap_or_default();
         let output = cri.exec_sync(container_id, command.clone(), COMMAND_TIMEOUT).await.map_err(|e| e.to_string())?;

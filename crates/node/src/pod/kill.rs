@@ -15,7 +15,14 @@ use crate::names;
 const GRACE_AFTER_HOOK_MIN_S: i64 = 2;
 
 /// Stops one container. `message` is for the event; without `grace` the pod's own counts.
-pub async fn container(agent: &Agent, pod: &Pod, c: &view::Container, pod_ip: &str, message: &str, grace: Option<i64>) -> Result<(), CriError> {
+pub async fn container(
+    agent: &Agent,
+    pod: &Pod,
+    c: &view::Container,
+    pod_ip: &str,
+    message: &str,
+    grace: Option<i64>,
+) -> Result<(), CriError> {
     let (kind, spec_container) = spec_of(pod, c);
     let mut grace = grace.unwrap_or_else(|| grace_of(pod, c));
     agent.events.normal(pod, Some((kind, &c.name)), "Killing", message);
@@ -24,8 +31,15 @@ pub async fn container(agent: &Agent, pod: &Pod, c: &view::Container, pod_ip: &s
         let limit = Duration::from_secs(grace.max(0).unsigned_abs());
         match tokio::time::timeout(limit, hook::run(&agent.cri, hook, &spec_container, &c.id, pod_ip)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => agent.events.warning(pod, Some((kind, &c.name)), "FailedPreStopHook", format!("PreStopHook failed: {error}")),
-            Err(_) => tracing::info!(pod = %spec::full_name(pod), container = %c.name, "preStop hook outlasts the grace period"),
+            Ok(Err(error)) => agent.events.warning(
+                pod,
+                Some((kind, &c.name)),
+                "FailedPreStopHook",
+                format!("PreStopHook failed: {error}"),
+            ),
+            Err(_) => {
+                tracing::info!(pod = %spec::full_name(pod), container = %c.name, "preStop hook outlasts the grace period")
+            }
         }
         let spent = i64::try_from(begun.elapsed().as_secs()).unwrap_or(grace);
         grace = (grace - spent).max(GRACE_AFTER_HOOK_MIN_S.min(grace));
@@ -61,7 +75,8 @@ fn grace_of(pod: &Pod, c: &view::Container) -> i64 {
     if pod.spec.is_some() {
         return spec::grace_seconds(pod);
     }
-    let noted = [names::DELETION_GRACE, names::TERMINATION_GRACE].iter().find_map(|n| c.annotations.get(*n)?.parse().ok());
+    let noted =
+        [names::DELETION_GRACE, names::TERMINATION_GRACE].iter().find_map(|n| c.annotations.get(*n)?.parse().ok());
     noted.unwrap_or(30)
 }
 

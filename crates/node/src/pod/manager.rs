@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::plan::Waiting;
+use super::view::PodView;
 use super::worker::{Desired, Worker, remove_everything};
 use super::{admit, kill, spec, write};
 use crate::agent::Agent;
-use super::view::PodView;
 use crate::names;
 use crate::task_events::Exits;
 
@@ -62,7 +62,13 @@ pub struct Manager {
 impl Manager {
     /// No pods yet.
     pub fn new(agent: Arc<Agent>) -> Arc<Self> {
-        Arc::new(Self { agent, pods: Mutex::default(), count: watch::Sender::new(0), workers: TaskTracker::new(), ended: CancellationToken::new() })
+        Arc::new(Self {
+            agent,
+            pods: Mutex::default(),
+            count: watch::Sender::new(0),
+            workers: TaskTracker::new(),
+            ended: CancellationToken::new(),
+        })
     }
 
     /// Ends all workers and waits for them. Containers go on; the next agent takes them up.
@@ -97,7 +103,8 @@ impl Manager {
 
     /// A pod by namespace and name; the newest one if there are several.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        let mut found: Vec<_> = self.pods().into_iter().filter(|p| spec::namespace(p) == namespace && spec::name(p) == name).collect();
+        let mut found: Vec<_> =
+            self.pods().into_iter().filter(|p| spec::namespace(p) == namespace && spec::name(p) == name).collect();
         found.sort_by_key(|p| p.metadata.creation_timestamp.clone().map(|t| t.0));
         found.pop()
     }
@@ -123,7 +130,12 @@ impl Manager {
     /// Takes a complete list of the API's pods: what is not in it is gone.
     async fn replace_all(self: &Arc<Self>, mut list: Vec<Pod>) {
         // Pods that run already count first when room is given out, then the older ones.
-        list.sort_by_key(|p| (spec::status(p).start_time.clone().map_or(i64::MAX, |t| t.0.timestamp_millis()), p.metadata.creation_timestamp.clone().map(|t| t.0)));
+        list.sort_by_key(|p| {
+            (
+                spec::status(p).start_time.clone().map_or(i64::MAX, |t| t.0.timestamp_millis()),
+                p.metadata.creation_timestamp.clone().map(|t| t.0),
+            )
+        });
         let present: HashSet<String> = list.iter().map(|p| spec::uid(p).to_owned()).collect();
         let gone: Vec<Arc<Pod>> = {
             let pods = self.pods.lock();
@@ -157,7 +169,8 @@ impl Manager {
             .collect();
         let fresh = !spec::is_terminal(&pod) && !spec::is_deleted(&pod);
         let node = self.agent.node.read().clone();
-        let verdict = if fresh { admit::admit(&pod, &others, &node, &self.agent.config.allowed_unsafe_sysctls) } else { Ok(()) };
+        let verdict =
+            if fresh { admit::admit(&pod, &others, &node, &self.agent.config.allowed_unsafe_sysctls) } else { Ok(()) };
         let refused = verdict.err().map(|r| {
             self.agent.events.warning(&pod, None, &r.reason, r.message.clone());
             Waiting { reason: r.reason, message: format!("Pod was rejected: {}", r.message) }
@@ -181,7 +194,8 @@ impl Manager {
 
     /// The API's picture of a static pod: its UID is where the status goes.
     fn apply_mirror(&self, mirror: &Pod) {
-        let hash = mirror.metadata.annotations.as_ref().and_then(|a| a.get(names::CONFIG_MIRROR)).cloned().unwrap_or_default();
+        let hash =
+            mirror.metadata.annotations.as_ref().and_then(|a| a.get(names::CONFIG_MIRROR)).cloned().unwrap_or_default();
         if let Some(entry) = self.pods.lock().get(&hash) {
             entry.mirror.send_replace(mirror.metadata.uid.clone());
         }
@@ -216,7 +230,12 @@ impl Manager {
         for sandbox in self.agent.cri.list_pod_sandboxes(None).await? {
             let label = |name: &str| sandbox.labels.get(name).cloned();
             let Some(uid) = label(names::POD_UID).filter(|uid| !known.contains(uid)) else { continue };
-            let metadata = ObjectMeta { name: label(names::POD_NAME), namespace: label(names::POD_NAMESPACE), uid: Some(uid.clone()), ..ObjectMeta::default() };
+            let metadata = ObjectMeta {
+                name: label(names::POD_NAME),
+                namespace: label(names::POD_NAMESPACE),
+                uid: Some(uid.clone()),
+                ..ObjectMeta::default()
+            };
             orphans.insert(uid, Pod { metadata, ..Pod::default() });
         }
         for (uid, pod) in orphans {
@@ -229,14 +248,17 @@ impl Manager {
         }
         for entry in std::fs::read_dir(self.agent.config.pods_dir()).into_iter().flatten().flatten() {
             let Ok(uid) = entry.file_name().into_string() else { continue };
-            if !known.contains(&uid) && !self.agent.cri.list_containers(Some(&uid)).await?.iter().any(|c| c.state == 1) {
-                if let Err(error) = crate::volumes::tear_down(&entry.path()) {
-                    tracing::warn!(%uid, %error, "directory of an orphaned pod not removed");
-                }
+            let running = k8s_cri::v1::ContainerState::ContainerRunning as i32;
+            let in_use = known.contains(&uid)
+                || self.agent.cri.list_containers(Some(&uid)).await?.iter().any(|c| c.state == running);
+            if !in_use && let Err(error) = crate::volumes::tear_down(&entry.path()) {
+                tracing::warn!(%uid, %error, "directory of an orphaned pod not removed");
             }
         }
         for (uid, cgroup) in self.agent.cgroups.pods() {
-            if !known.contains(&uid) && let Err(error) = self.agent.cgroups.remove_pod(&cgroup) {
+            if !known.contains(&uid)
+                && let Err(error) = self.agent.cgroups.remove_pod(&cgroup)
+            {
                 tracing::debug!(%uid, %error, "cgroup of an orphaned pod not removed yet");
             }
         }
@@ -262,11 +284,15 @@ impl Manager {
             }
             match self.agent.cri.events().await {
                 Ok(stream) => self.follow_events(stream, &mut last).await,
-                Err(error) if error.code == tonic::Code::Unimplemented => match Exits::subscribe(&self.agent.config.cri_socket).await {
-                    Ok(exits) => self.follow_exits(exits, &mut last).await,
-                    Err(status) if status.code() == tonic::Code::Unimplemented => return self.relist_for_ever(last).await,
-                    Err(status) => tracing::debug!(%status, "no events of containerd"),
-                },
+                Err(error) if error.code == tonic::Code::Unimplemented => {
+                    match Exits::subscribe(&self.agent.config.cri_socket).await {
+                        Ok(exits) => self.follow_exits(exits, &mut last).await,
+                        Err(status) if status.code() == tonic::Code::Unimplemented => {
+                            return self.relist_for_ever(last).await;
+                        }
+                        Err(status) => tracing::debug!(%status, "no events of containerd"),
+                    }
+                }
                 Err(error) => tracing::debug!(%error, "no events of the runtime"),
             }
             self.relist(&mut last).await;
@@ -274,7 +300,11 @@ impl Manager {
         }
     }
 
-    async fn follow_events(&self, mut stream: tonic::Streaming<k8s_cri::v1::ContainerEventResponse>, last: &mut States) {
+    async fn follow_events(
+        &self,
+        mut stream: tonic::Streaming<k8s_cri::v1::ContainerEventResponse>,
+        last: &mut States,
+    ) {
         self.relist(last).await;
         let mut rare = tokio::time::interval(RELIST_PERIOD_WITH_EVENTS);
         rare.reset();
@@ -346,7 +376,10 @@ impl Manager {
         let uid = |labels: &HashMap<String, String>| labels.get(names::POD_UID).cloned().unwrap_or_default();
         let sandboxes = sandboxes.into_iter().map(|s| (s.id, (uid(&s.labels), s.state + SANDBOX_STATES)));
         let now: States = sandboxes.chain(containers.into_iter().map(|c| (c.id, (uid(&c.labels), c.state)))).collect();
-        let changed = now.iter().filter(|(id, state)| last.get(*id) != Some(state)).chain(last.iter().filter(|(id, _)| !now.contains_key(*id)));
+        let changed = now
+            .iter()
+            .filter(|(id, state)| last.get(*id) != Some(state))
+            .chain(last.iter().filter(|(id, _)| !now.contains_key(*id)));
         let uids: HashSet<&String> = changed.map(|(_, (uid, _))| uid).collect();
         uids.into_iter().for_each(|uid| self.nudge(uid));
         *last = now;

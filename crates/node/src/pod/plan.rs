@@ -184,9 +184,16 @@ fn plan_init(inputs: &Inputs, sandbox: &str, plan: &mut Plan) -> Init {
             }
             Some((State::Running, _)) => false,
             Some((State::Exited { code: 0, .. }, _)) if !sidecar => true,
-            Some((State::Exited { .. } | State::Unknown, _)) if !sidecar && spec::restart_policy(pod) == "Never" => return Init::Failed,
+            Some((State::Exited { .. } | State::Unknown, _)) if !sidecar && spec::restart_policy(pod) == "Never" => {
+                return Init::Failed;
+            }
             Some((State::Unknown, n)) => {
-                plan.kill.push(Kill { id: n.id.clone(), name: n.name.clone(), message: format!("Init container {} is in unknown state", c.name), grace_seconds: None });
+                plan.kill.push(Kill {
+                    id: n.id.clone(),
+                    name: n.name.clone(),
+                    message: format!("Init container {} is in unknown state", c.name),
+                    grace_seconds: None,
+                });
                 start(inputs, Kind::Init, c, plan);
                 false
             }
@@ -274,7 +281,12 @@ fn start(inputs: &Inputs, kind: Kind, c: &Container, plan: &mut Plan) {
     let last_exit = view.containers.iter().filter(|v| v.name == c.name).find_map(finished_at);
     let waits = last_exit.and_then(|since| inputs.backoff.waiting(&backoff_key(pod, c), since, inputs.now));
     if let Some((until, wait)) = waits {
-        let message = format!("back-off {} restarting failed container={} pod={}", go_duration(wait), c.name, spec::full_name(pod));
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}",
+            go_duration(wait),
+            c.name,
+            spec::full_name(pod)
+        );
         plan.waiting.insert(c.name.clone(), Waiting { reason: "CrashLoopBackOff".into(), message });
         plan.wake_at = Some(plan.wake_at.map_or(until, |w| w.min(until)));
         return;

@@ -18,31 +18,56 @@ fn view(text: &str, pod: &Pod) -> PodView {
                     "running" => State::Running,
                     "created" => State::Created,
                     "unknown" => State::Unknown,
-                    exit => State::Exited { code: exit[4..].parse().unwrap(), finished_ns: 1_000_000_000, reason: String::new(), message: String::new() },
+                    exit => State::Exited {
+                        code: exit[4..].parse().unwrap(),
+                        finished_ns: 1_000_000_000,
+                        reason: String::new(),
+                        message: String::new(),
+                    },
                 };
                 let hash = spec::find_container(pod, name).map(|(_, c)| spec::container_hash(&c)).unwrap_or_default();
                 view.containers.push(view::Container {
-                    id: format!("id-{name}"), name: name.into(), sandbox: "s".into(), state, attempt: 0, hash, created_ns: 0, started_ns: 0,
-                    image: String::new(), image_ref: String::new(), log_path: String::new(), annotations: BTreeMap::new(), termination_log: None,
+                    id: format!("id-{name}"),
+                    name: name.into(),
+                    sandbox: "s".into(),
+                    state,
+                    attempt: 0,
+                    hash,
+                    created_ns: 0,
+                    started_ns: 0,
+                    image: String::new(),
+                    image_ref: String::new(),
+                    log_path: String::new(),
+                    annotations: BTreeMap::new(),
+                    termination_log: None,
                 });
             }
         }
     }
     if !text.starts_with(['-', '!']) {
-        view.sandboxes.push(Sandbox { id: "s".into(), ready: true, ips: vec!["10.0.0.1".into()], ..Sandbox::default() });
+        view.sandboxes.push(Sandbox {
+            id: "s".into(),
+            ready: true,
+            ips: vec!["10.0.0.1".into()],
+            ..Sandbox::default()
+        });
     }
     view
 }
 
 fn pod(policy: &str, init: &str, regular: &str) -> Pod {
     let list = |names: &str| -> Vec<serde_json::Value> {
-        names.split_whitespace().map(|n| match n.strip_suffix('+') {
-            Some(name) => serde_json::json!({"name": name, "image": "i", "restartPolicy": "Always"}),
-            None => serde_json::json!({"name": n, "image": "i"}),
-        }).collect()
+        names
+            .split_whitespace()
+            .map(|n| match n.strip_suffix('+') {
+                Some(name) => serde_json::json!({"name": name, "image": "i", "restartPolicy": "Always"}),
+                None => serde_json::json!({"name": n, "image": "i"}),
+            })
+            .collect()
     };
     serde_json::from_value(serde_json::json!({"metadata": {"name": "p", "uid": "u"},
-        "spec": {"restartPolicy": policy, "initContainers": list(init), "containers": list(regular)}})).unwrap()
+        "spec": {"restartPolicy": policy, "initContainers": list(init), "containers": list(regular)}}))
+    .unwrap()
 }
 
 fn render(plan: &Plan) -> String {
@@ -96,7 +121,13 @@ fn plans() {
         let pod = pod(policy, init, regular);
         let view = view(state, &pod);
         let backoff = Backoff::default();
-        let inputs = Inputs { pod: &pod, view: &view, health: &|_| health, backoff: &backoff, now: DateTime::from_timestamp(2, 0).unwrap() };
+        let inputs = Inputs {
+            pod: &pod,
+            view: &view,
+            health: &|_| health,
+            backoff: &backoff,
+            now: DateTime::from_timestamp(2, 0).unwrap(),
+        };
         assert_eq!(render(&plan(&inputs)), want, "{policy} init[{init}] containers[{regular}] in state [{state}]");
     }
 }
@@ -121,6 +152,12 @@ fn a_changed_image_restarts() {
     let mut view = view("a:running", &pod);
     view.containers[0].hash = "old".into();
     let backoff = Backoff::default();
-    let inputs = Inputs { pod: &pod, view: &view, health: &|_| HEALTHY, backoff: &backoff, now: DateTime::from_timestamp(2, 0).unwrap() };
+    let inputs = Inputs {
+        pod: &pod,
+        view: &view,
+        health: &|_| HEALTHY,
+        backoff: &backoff,
+        now: DateTime::from_timestamp(2, 0).unwrap(),
+    };
     assert_eq!(render(&plan(&inputs)), "kill:a start:a#1");
 }

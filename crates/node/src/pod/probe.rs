@@ -88,7 +88,11 @@ impl Results {
     /// Results for a container with these probes, before the first answer.
     pub fn new(c: &Container) -> Self {
         let counter = |p: &Option<Probe>| p.as_ref().map(|_| Counter::new());
-        Self { startup: counter(&c.startup_probe), liveness: counter(&c.liveness_probe), readiness: counter(&c.readiness_probe) }
+        Self {
+            startup: counter(&c.startup_probe),
+            liveness: counter(&c.liveness_probe),
+            readiness: counter(&c.readiness_probe),
+        }
     }
 
     /// Takes over that the container was started and ready before this agent was.
@@ -119,6 +123,9 @@ impl Results {
     }
 }
 
+/// What is told of every failed answer.
+pub type OnFailure = Box<dyn Fn(Purpose, &str) + Send + Sync>;
+
 /// Everything a probe's task needs.
 pub struct Prober {
     /// The runtime.
@@ -136,7 +143,7 @@ pub struct Prober {
     /// Called after a verdict changed.
     pub changed: Box<dyn Fn() + Send + Sync>,
     /// Called with every failed answer.
-    pub failed: Box<dyn Fn(Purpose, &str) + Send + Sync>,
+    pub failed: OnFailure,
 }
 
 impl Prober {
@@ -152,7 +159,8 @@ impl Prober {
     /// made its point: the container will be replaced.
     async fn repeat(&self, purpose: Purpose) {
         let Some(probe) = purpose.of(&self.container) else { return };
-        let seconds = |v: Option<i32>, default: i32| Duration::from_secs(u64::try_from(v.unwrap_or(default)).unwrap_or(0));
+        let seconds =
+            |v: Option<i32>, default: i32| Duration::from_secs(u64::try_from(v.unwrap_or(default)).unwrap_or(0));
         let first = self.started + seconds(probe.initial_delay_seconds, 0);
         tokio::time::sleep((first - Utc::now()).to_std().unwrap_or_default()).await;
         let mut ticks = tokio::time::interval(seconds(probe.period_seconds, 10).max(Duration::from_secs(1)));
@@ -240,7 +248,10 @@ pub fn port_number(port: &IntOrString, c: &Container) -> Result<u16, String> {
             named.or_else(|| name.parse().ok())
         }
     };
-    number.and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0).ok_or_else(|| format!("invalid port number: {port:?}"))
+    number
+        .and_then(|n| u16::try_from(n).ok())
+        .filter(|n| *n > 0)
+        .ok_or_else(|| format!("invalid port number: {port:?}"))
 }
 
 fn bracketed(host: &str) -> String {
@@ -306,7 +317,8 @@ async fn exchange<S>(stream: S, request: http::Request<Empty<Bytes>>) -> Result<
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let conversation = async {
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let code = response.status().as_u16();
@@ -346,7 +358,10 @@ async fn grpc_health(grpc: &GRPCAction, pod_ip: &str) -> Result<(), String> {
     let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let request = tonic::Request::new(HealthRequest { service: grpc.service.clone().unwrap_or_default() });
     let response = client.unary(request, path, codec).await.map_err(|s| match s.code() {
-        tonic::Code::Unimplemented => format!("error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}", s.message()),
+        tonic::Code::Unimplemented => format!(
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {}",
+            s.message()
+        ),
         _ => format!("error: health rpc failed: {}", s.message()),
     })?;
     match response.into_inner().status {
@@ -384,18 +399,30 @@ mod tests {
 
     #[test]
     fn alive_until_proven_dead_but_unready_until_proven_ready() {
-        let c: Container = serde_json::from_value(serde_json::json!({"name": "c", "livenessProbe": {}, "readinessProbe": {}, "startupProbe": {}})).unwrap();
-        assert_eq!(Results::new(&c).health(), Health { started: false, ready: false, startup_failed: false, liveness_failed: false });
+        let c: Container = serde_json::from_value(
+            serde_json::json!({"name": "c", "livenessProbe": {}, "readinessProbe": {}, "startupProbe": {}}),
+        )
+        .unwrap();
+        assert_eq!(
+            Results::new(&c).health(),
+            Health { started: false, ready: false, startup_failed: false, liveness_failed: false }
+        );
         let plain = Container::default();
-        assert_eq!(Results::new(&plain).health(), Health { started: true, ready: true, startup_failed: false, liveness_failed: false });
+        assert_eq!(
+            Results::new(&plain).health(),
+            Health { started: true, ready: true, startup_failed: false, liveness_failed: false }
+        );
     }
 
     #[test]
     fn urls() {
-        let c: Container = serde_json::from_value(serde_json::json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]})).unwrap();
+        let c: Container =
+            serde_json::from_value(serde_json::json!({"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}))
+                .unwrap();
         let get: HTTPGetAction = serde_json::from_value(serde_json::json!({"path": "ok?x=1", "port": "web"})).unwrap();
         assert_eq!(http_url(&get, &c, "10.0.0.1").unwrap(), "http://10.0.0.1:8080/ok?x=1");
-        let get: HTTPGetAction = serde_json::from_value(serde_json::json!({"scheme": "HTTPS", "port": 1, "host": "fd00::1"})).unwrap();
+        let get: HTTPGetAction =
+            serde_json::from_value(serde_json::json!({"scheme": "HTTPS", "port": 1, "host": "fd00::1"})).unwrap();
         assert_eq!(http_url(&get, &c, "10.0.0.1").unwrap(), "https://[fd00::1]:1/");
     }
 }

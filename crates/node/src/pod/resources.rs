@@ -72,8 +72,10 @@ pub fn pod_request(pod: &Pod, name: &str) -> i64 {
 
 fn pod_limit(pod: &Pod, name: &str) -> Option<i64> {
     let regular: Option<i64> = spec::containers(pod).iter().map(|c| limit(c, name)).sum();
-    let sidecars: Option<i64> = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).map(|c| limit(c, name)).sum();
-    let peak: Option<i64> = spec::init_containers(pod).iter().map(|c| limit(c, name)).try_fold(0, |a, l| Some(a.max(l?)));
+    let sidecars: Option<i64> =
+        spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).map(|c| limit(c, name)).sum();
+    let peak: Option<i64> =
+        spec::init_containers(pod).iter().map(|c| limit(c, name)).try_fold(0, |a, l| Some(a.max(l?)));
     let overhead = amount(spec::spec(pod).overhead.as_ref(), name).unwrap_or(0);
     Some((regular? + sidecars?).max(peak?) + overhead)
 }
@@ -146,14 +148,25 @@ mod tests {
                 "Guaranteed",
                 (512, 50_000, 64 << 20, -997),
             ),
-            (serde_json::json!([{"name": "a", "resources": {"requests": {"memory": "512Mi"}}}]), "Burstable", (2, 0, 0, 500)),
-            (serde_json::json!([{"name": "a", "resources": {"requests": {"cpu": "100m"}}}]), "Burstable", (102, 0, 0, 999)),
+            (
+                serde_json::json!([{"name": "a", "resources": {"requests": {"memory": "512Mi"}}}]),
+                "Burstable",
+                (2, 0, 0, 500),
+            ),
+            (
+                serde_json::json!([{"name": "a", "resources": {"requests": {"cpu": "100m"}}}]),
+                "Burstable",
+                (102, 0, 0, 999),
+            ),
         ];
         for (containers, class, (shares, quota, memory, oom)) in cases {
             let pod = pod(containers);
             assert_eq!(qos(&pod), class);
             let l = linux(&pod, &spec::containers(&pod)[0], gi);
-            assert_eq!((l.cpu_shares, l.cpu_quota, l.memory_limit_in_bytes, l.oom_score_adj), (shares, quota, memory, oom));
+            assert_eq!(
+                (l.cpu_shares, l.cpu_quota, l.memory_limit_in_bytes, l.oom_score_adj),
+                (shares, quota, memory, oom)
+            );
         }
     }
 

@@ -24,11 +24,13 @@ pub struct Inputs {
 /// Configuration of the pod's sandbox number `attempt`.
 pub fn config(pod: &Pod, attempt: u32, inputs: &Inputs) -> cri::PodSandboxConfig {
     let s = spec::spec(pod);
-    let mut labels: std::collections::HashMap<String, String> = pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
+    let mut labels: std::collections::HashMap<String, String> =
+        pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
     labels.insert(names::POD_NAME.into(), spec::name(pod).into());
     labels.insert(names::POD_NAMESPACE.into(), spec::namespace(pod).into());
     labels.insert(names::POD_UID.into(), spec::uid(pod).into());
-    let mut annotations: std::collections::HashMap<String, String> = pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
+    let mut annotations: std::collections::HashMap<String, String> =
+        pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
     annotations.entry(names::CONFIG_SOURCE.into()).or_insert_with(|| "api".into());
     annotations.entry(names::CONFIG_SEEN.into()).or_insert_with(|| inputs.seen.clone());
 
@@ -73,7 +75,10 @@ fn linux(pod: &Pod, inputs: &Inputs) -> cri::LinuxPodSandboxConfig {
             supplemental_groups: supplemental_groups(pod),
             privileged,
             // The pause program needs nothing that the runtime's profile forbids.
-            seccomp: Some(cri::SecurityProfile { profile_type: cri::security_profile::ProfileType::RuntimeDefault as i32, localhost_ref: String::new() }),
+            seccomp: Some(cri::SecurityProfile {
+                profile_type: cri::security_profile::ProfileType::RuntimeDefault as i32,
+                localhost_ref: String::new(),
+            }),
             ..Default::default()
         }),
         sysctls,

@@ -41,7 +41,10 @@ pub fn cgroup_parent(agent: &Agent, pod: &Pod) -> String {
 pub fn sandbox_config(agent: &Agent, pod: &Pod, attempt: u32) -> cri::PodSandboxConfig {
     let config = &agent.config;
     let inputs = sandbox::Inputs {
-        log_directory: config.pod_log_dir(spec::namespace(pod), spec::name(pod), spec::uid(pod)).to_string_lossy().into_owned(),
+        log_directory: config
+            .pod_log_dir(spec::namespace(pod), spec::name(pod), spec::uid(pod))
+            .to_string_lossy()
+            .into_owned(),
         dns: dns::config(pod, &agent.node_dns(), config.cluster_dns, &config.cluster_domain),
         domain: config.cluster_domain.clone(),
         cgroup_parent: cgroup_parent(agent, pod),
@@ -68,7 +71,8 @@ pub fn directories(agent: &Agent, pod: &Pod) -> std::io::Result<()> {
 /// The runtime's name for a RuntimeClass.
 async fn runtime_handler(agent: &Agent, class: &str) -> Result<String, String> {
     let api: kube::Api<RuntimeClass> = kube::Api::all(agent.client.clone());
-    let found = api.get(class).await.map_err(|e| format!("failed to get RuntimeClass \"{class}\": {}", api_error(e)))?;
+    let found =
+        api.get(class).await.map_err(|e| format!("failed to get RuntimeClass \"{class}\": {}", api_error(e)))?;
     Ok(found.handler)
 }
 
@@ -84,8 +88,16 @@ pub async fn sandbox(agent: &Agent, pod: &Pod, attempt: u32) -> Result<(), Strin
 
 impl Prepared<'_> {
     /// Makes and starts one container whose image is present, up to and including its postStart hook.
-    pub async fn container(&self, view: &PodView, start: &Start, c: &Container, image: crate::images::Present) -> Result<(), Waiting> {
-        let Some(sandbox) = view.sandbox() else { return Err(waiting("CreateContainerError", "the pod has no sandbox")) };
+    pub async fn container(
+        &self,
+        view: &PodView,
+        start: &Start,
+        c: &Container,
+        image: crate::images::Present,
+    ) -> Result<(), Waiting> {
+        let Some(sandbox) = view.sandbox() else {
+            return Err(waiting("CreateContainerError", "the pod has no sandbox"));
+        };
         let about = Some((start.kind, start.name.as_str()));
         let events = &self.agent.events;
         let config = self.config(view, start, c, image.reference, image.user).map_err(|error| {
@@ -125,7 +137,14 @@ impl Prepared<'_> {
         Err(waiting("PostStartHookError", error))
     }
 
-    fn config(&self, view: &PodView, start: &Start, c: &Container, image_ref: String, image_user: ImageUser) -> Result<cri::ContainerConfig, String> {
+    fn config(
+        &self,
+        view: &PodView,
+        start: &Start,
+        c: &Container,
+        image_ref: String,
+        image_user: ImageUser,
+    ) -> Result<cri::ContainerConfig, String> {
         let agent = self.agent;
         let own_ips = view.sandbox().map(|s| s.ips.clone()).unwrap_or_default();
         let ips = if spec::host_network(self.pod) { vec![agent.host_ip()] } else { own_ips };
@@ -133,7 +152,10 @@ impl Prepared<'_> {
         let services = agent.services.read().clone();
         let env = env::build(self.pod, c, &ips, &agent.host_ip(), &services, &lookup).map_err(|e| e.0)?;
         let mounts = self.mounts(c, &ips, &env)?;
-        let target = spec::ephemeral_containers(self.pod).iter().find(|e| e.name == c.name).and_then(|e| e.target_container_name.as_deref());
+        let target = spec::ephemeral_containers(self.pod)
+            .iter()
+            .find(|e| e.name == c.name)
+            .and_then(|e| e.target_container_name.as_deref());
         let inputs = container::Inputs {
             attempt: start.attempt,
             image_ref,
@@ -145,8 +167,12 @@ impl Prepared<'_> {
             seccomp_dir: agent.config.seccomp_dir().to_string_lossy().into_owned(),
             target_id: target.and_then(|name| view.newest(name)).map(|c| c.id.clone()),
         };
-        let log_dir = agent.config.pod_log_dir(spec::namespace(self.pod), spec::name(self.pod), spec::uid(self.pod)).join(&c.name);
-        std::fs::create_dir_all(&log_dir).map_err(|e| format!("create container log directory {}: {e}", log_dir.display()))?;
+        let log_dir = agent
+            .config
+            .pod_log_dir(spec::namespace(self.pod), spec::name(self.pod), spec::uid(self.pod))
+            .join(&c.name);
+        std::fs::create_dir_all(&log_dir)
+            .map_err(|e| format!("create container log directory {}: {e}", log_dir.display()))?;
         container::config(self.pod, c, &inputs).map_err(|e| e.0)
     }
 
@@ -164,12 +190,17 @@ impl Prepared<'_> {
             };
             let host_path = match sub {
                 Some(sub) => {
-                    let target = pod_dir.join("volume-subpaths").join(&mount.name).join(&c.name).join(index.to_string());
+                    let target =
+                        pod_dir.join("volume-subpaths").join(&mount.name).join(&c.name).join(index.to_string());
                     sub_path::bind(path, &sub, &target, &self.agent.config.adaptations)?
                 }
                 None => path.to_path_buf(),
             };
-            let absolute = if mount.mount_path.starts_with('/') { mount.mount_path.clone() } else { format!("/{}", mount.mount_path) };
+            let absolute = if mount.mount_path.starts_with('/') {
+                mount.mount_path.clone()
+            } else {
+                format!("/{}", mount.mount_path)
+            };
             let propagation = match mount.mount_propagation.as_deref() {
                 Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
                 Some("HostToContainer") => cri::MountPropagation::PropagationHostToContainer,
@@ -204,16 +235,27 @@ impl Prepared<'_> {
 
     fn hosts_file(&self, pod_dir: &Path, ips: &[String]) -> Result<cri::Mount, String> {
         let path = pod_dir.join("etc-hosts");
-        let node_hosts = if spec::host_network(self.pod) { std::fs::read_to_string("/etc/hosts").unwrap_or_default() } else { String::new() };
+        let node_hosts = if spec::host_network(self.pod) {
+            std::fs::read_to_string("/etc/hosts").unwrap_or_default()
+        } else {
+            String::new()
+        };
         let text = dns::hosts_file(self.pod, ips, &self.agent.config.cluster_domain, &node_hosts);
-        let written = std::fs::write(&path, text).and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)));
+        let written = std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)));
         written.map_err(|e| format!("write {}: {e}", path.display()))?;
-        Ok(cri::Mount { container_path: "/etc/hosts".into(), host_path: path.to_string_lossy().into_owned(), ..cri::Mount::default() })
+        Ok(cri::Mount {
+            container_path: "/etc/hosts".into(),
+            host_path: path.to_string_lossy().into_owned(),
+            ..cri::Mount::default()
+        })
     }
 
     /// A fresh file for the container's last words.
     fn termination_log(&self, pod_dir: &Path, c: &Container) -> Result<Option<cri::Mount>, String> {
-        let Some(container_path) = c.termination_message_path.clone().filter(|p| !p.is_empty()) else { return Ok(None) };
+        let Some(container_path) = c.termination_message_path.clone().filter(|p| !p.is_empty()) else {
+            return Ok(None);
+        };
         let dir = pod_dir.join("containers").join(&c.name);
         let path = dir.join(&uuid::Uuid::new_v4().simple().to_string()[..8]);
         let made = std::fs::create_dir_all(&dir)

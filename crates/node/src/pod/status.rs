@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, Pod,
-    PodCondition, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -42,11 +42,16 @@ pub struct Inputs<'a> {
 /// The pod's status.
 pub fn generate(i: &Inputs) -> PodStatus {
     let pod = i.pod;
-    let statuses = |list: &[Container], init: bool| -> Vec<ContainerStatus> { list.iter().map(|c| container_status(i, c, init)).collect() };
+    let statuses = |list: &[Container], init: bool| -> Vec<ContainerStatus> {
+        list.iter().map(|c| container_status(i, c, init)).collect()
+    };
     let init = statuses(spec::init_containers(pod), true);
     let mut regular = statuses(spec::containers(pod), false);
-    let ephemeral: Vec<Container> =
-        spec::all_containers(pod).into_iter().filter(|(kind, _)| *kind == spec::Kind::Ephemeral).map(|(_, c)| c).collect();
+    let ephemeral: Vec<Container> = spec::all_containers(pod)
+        .into_iter()
+        .filter(|(kind, _)| *kind == spec::Kind::Ephemeral)
+        .map(|(_, c)| c)
+        .collect();
     let ephemeral = statuses(&ephemeral, false);
     let phase = phase(i, &init, &regular);
     let initialized = initialized(pod, &init, &regular);
@@ -125,7 +130,11 @@ fn container_status(i: &Inputs, c: &Container, init: bool) -> ContainerStatus {
     ContainerStatus {
         name: c.name.clone(),
         state: Some(state),
-        last_state: Some(last.map(|l| runtime_state(l, id(l))).or_else(|| old.and_then(|o| o.last_state.clone())).unwrap_or_default()),
+        last_state: Some(
+            last.map(|l| runtime_state(l, id(l)))
+                .or_else(|| old.and_then(|o| o.last_state.clone()))
+                .unwrap_or_default(),
+        ),
         ready: if is_plain_init { succeeded } else { running && health.started && health.ready },
         started: Some(running && (is_plain_init || health.started)),
         restart_count: i32::try_from(newest.attempt).unwrap_or(i32::MAX),
@@ -181,19 +190,26 @@ fn forgotten(i: &Inputs, c: &Container, old: Option<&ContainerStatus>, init: boo
 }
 
 fn creating(i: &Inputs, init: bool) -> Waiting {
-    let reason = if !init && !spec::init_containers(i.pod).is_empty() { "PodInitializing" } else { "ContainerCreating" };
+    let reason =
+        if !init && !spec::init_containers(i.pod).is_empty() { "PodInitializing" } else { "ContainerCreating" };
     let reason = if init && !spec::init_containers(i.pod).is_empty() { "PodInitializing" } else { reason };
     Waiting { reason: reason.into(), message: String::new() }
 }
 
 fn waiting_state(w: &Waiting) -> ContainerState {
     let message = Some(w.message.clone()).filter(|m| !m.is_empty());
-    ContainerState { waiting: Some(ContainerStateWaiting { reason: Some(w.reason.clone()), message }), ..ContainerState::default() }
+    ContainerState {
+        waiting: Some(ContainerStateWaiting { reason: Some(w.reason.clone()), message }),
+        ..ContainerState::default()
+    }
 }
 
 fn runtime_state(c: &view::Container, id: String) -> ContainerState {
     match &c.state {
-        State::Running => ContainerState { running: Some(ContainerStateRunning { started_at: time(c.started_ns) }), ..ContainerState::default() },
+        State::Running => ContainerState {
+            running: Some(ContainerStateRunning { started_at: time(c.started_ns) }),
+            ..ContainerState::default()
+        },
         State::Exited { code, finished_ns, reason, message } => {
             let fallback = if *code == 0 { "Completed" } else { "Error" };
             let terminated = ContainerStateTerminated {
@@ -271,7 +287,13 @@ fn phase_of_containers(i: &Inputs, init: &[ContainerStatus], regular: &[Containe
     match () {
         () if waiting > 0 && !i.ended => "Pending",
         () if running > 0 => "Running",
-        () if stopped > 0 && i.ended => if stopped == succeeded && waiting == 0 { "Succeeded" } else { "Failed" },
+        () if stopped > 0 && i.ended => {
+            if stopped == succeeded && waiting == 0 {
+                "Succeeded"
+            } else {
+                "Failed"
+            }
+        }
         () if stopped > 0 && policy == "Always" => "Running",
         () if stopped > 0 && stopped == succeeded => "Succeeded",
         () if stopped > 0 && policy == "Never" => "Failed",
@@ -284,14 +306,21 @@ fn initialized(pod: &Pod, init: &[ContainerStatus], regular: &[ContainerStatus])
     if regular.iter().any(|s| is_running(s) || s.container_id.is_some()) {
         return true;
     }
-    spec::init_containers(pod).iter().zip(init).all(|(c, s)| {
-        if spec::is_sidecar(c) { s.started == Some(true) } else { exit_code(s) == Some(0) }
-    })
+    spec::init_containers(pod)
+        .iter()
+        .zip(init)
+        .all(|(c, s)| if spec::is_sidecar(c) { s.started == Some(true) } else { exit_code(s) == Some(0) })
 }
 
 type Verdict = (bool, Option<String>, Option<String>);
 
-fn conditions(i: &Inputs, phase: &str, initialized: bool, init: &[ContainerStatus], regular: &[ContainerStatus]) -> Vec<PodCondition> {
+fn conditions(
+    i: &Inputs,
+    phase: &str,
+    initialized: bool,
+    init: &[ContainerStatus],
+    regular: &[ContainerStatus],
+) -> Vec<PodCondition> {
     let sandbox_ready = i.view.sandbox().is_some_and(|s| s.ready && (spec::host_network(i.pod) || !s.ips.is_empty()));
     let incomplete: Vec<&str> = spec::init_containers(i.pod)
         .iter()
@@ -302,7 +331,11 @@ fn conditions(i: &Inputs, phase: &str, initialized: bool, init: &[ContainerStatu
     let initialized: Verdict = match phase {
         "Succeeded" => (true, Some("PodCompleted".into()), None),
         _ if initialized => (true, None, None),
-        _ => (false, Some("ContainersNotInitialized".into()), Some(format!("containers with incomplete status: [{}]", incomplete.join(" ")))),
+        _ => (
+            false,
+            Some("ContainersNotInitialized".into()),
+            Some(format!("containers with incomplete status: [{}]", incomplete.join(" "))),
+        ),
     };
     let sidecars = spec::init_containers(i.pod).iter().zip(init).filter(|(c, _)| spec::is_sidecar(c)).map(|(_, s)| s);
     let unready: Vec<&str> = sidecars.chain(regular).filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
@@ -310,7 +343,11 @@ fn conditions(i: &Inputs, phase: &str, initialized: bool, init: &[ContainerStatu
         "Succeeded" => (false, Some("PodCompleted".into()), None),
         "Failed" => (false, Some("PodFailed".into()), None),
         _ if unready.is_empty() => (true, None, None),
-        _ => (false, Some("ContainersNotReady".into()), Some(format!("containers with unready status: [{}]", unready.join(" ")))),
+        _ => (
+            false,
+            Some("ContainersNotReady".into()),
+            Some(format!("containers with unready status: [{}]", unready.join(" "))),
+        ),
     };
     let ready = pod_ready(i, &containers_ready);
     let all: [(&str, Verdict); 5] = [
@@ -347,14 +384,21 @@ fn pod_ready(i: &Inputs, containers_ready: &Verdict) -> Verdict {
     let closed: Vec<String> = gates
         .iter()
         .filter_map(|g| match conditions.iter().find(|c| c.type_ == g.condition_type) {
-            None => Some(format!("corresponding condition of pod readiness gate \"{}\" does not exist.", g.condition_type)),
-            Some(c) if c.status != "True" => {
-                Some(format!("the status of pod readiness gate \"{}\" is not \"True\", but {}", g.condition_type, c.status))
+            None => {
+                Some(format!("corresponding condition of pod readiness gate \"{}\" does not exist.", g.condition_type))
             }
+            Some(c) if c.status != "True" => Some(format!(
+                "the status of pod readiness gate \"{}\" is not \"True\", but {}",
+                g.condition_type, c.status
+            )),
             Some(_) => None,
         })
         .collect();
-    if closed.is_empty() { (true, None, None) } else { (false, Some("ReadinessGatesNotReady".into()), Some(closed.join(", "))) }
+    if closed.is_empty() {
+        (true, None, None)
+    } else {
+        (false, Some("ReadinessGatesNotReady".into()), Some(closed.join(", ")))
+    }
 }
 
 #[cfg(test)]

@@ -6,32 +6,69 @@ use crate::pod::view::Sandbox;
 const HEALTHY: Health = Health { started: true, ready: true, startup_failed: false, liveness_failed: false };
 
 fn pod(policy: &str, init: &[&str], regular: &[&str]) -> Pod {
-    let list = |names: &[&str]| -> Vec<serde_json::Value> { names.iter().map(|n| serde_json::json!({"name": n, "image": "i"})).collect() };
+    let list = |names: &[&str]| -> Vec<serde_json::Value> {
+        names.iter().map(|n| serde_json::json!({"name": n, "image": "i"})).collect()
+    };
     serde_json::from_value(serde_json::json!({"metadata": {"name": "p", "uid": "u"},
-        "spec": {"restartPolicy": policy, "initContainers": list(init), "containers": list(regular)}})).unwrap()
+        "spec": {"restartPolicy": policy, "initContainers": list(init), "containers": list(regular)}}))
+    .unwrap()
 }
 
 fn view(text: &str) -> PodView {
-    let containers = text.split_whitespace().map(|word| {
-        let (name, state) = word.split_once(':').unwrap();
-        let state = match state.strip_prefix("exit") {
-            Some(code) => State::Exited { code: code.parse().unwrap(), finished_ns: 2_000_000_000, reason: String::new(), message: String::new() },
-            None => State::Running,
-        };
-        view::Container {
-            id: format!("id-{name}"), name: name.into(), sandbox: "s".into(), state, attempt: 0, hash: String::new(), created_ns: 0, started_ns: 1_000_000_000,
-            image: "i".into(), image_ref: "sha256:1".into(), log_path: String::new(), annotations: BTreeMap::new(), termination_log: None,
-        }
-    }).collect();
-    PodView { sandboxes: vec![Sandbox { id: "s".into(), ready: true, ips: vec!["10.0.0.1".into()], ..Sandbox::default() }], containers }
+    let containers = text
+        .split_whitespace()
+        .map(|word| {
+            let (name, state) = word.split_once(':').unwrap();
+            let state = match state.strip_prefix("exit") {
+                Some(code) => State::Exited {
+                    code: code.parse().unwrap(),
+                    finished_ns: 2_000_000_000,
+                    reason: String::new(),
+                    message: String::new(),
+                },
+                None => State::Running,
+            };
+            view::Container {
+                id: format!("id-{name}"),
+                name: name.into(),
+                sandbox: "s".into(),
+                state,
+                attempt: 0,
+                hash: String::new(),
+                created_ns: 0,
+                started_ns: 1_000_000_000,
+                image: "i".into(),
+                image_ref: "sha256:1".into(),
+                log_path: String::new(),
+                annotations: BTreeMap::new(),
+                termination_log: None,
+            }
+        })
+        .collect();
+    PodView {
+        sandboxes: vec![Sandbox { id: "s".into(), ready: true, ips: vec!["10.0.0.1".into()], ..Sandbox::default() }],
+        containers,
+    }
 }
 
 fn status(pod: &Pod, view: &PodView, health: Health, ended: bool, waiting: &[&str]) -> PodStatus {
-    let waiting = waiting.iter().map(|n| ((*n).to_owned(), Waiting { reason: "CrashLoopBackOff".into(), message: String::new() })).collect();
+    let waiting = waiting
+        .iter()
+        .map(|n| ((*n).to_owned(), Waiting { reason: "CrashLoopBackOff".into(), message: String::new() }))
+        .collect();
     let now = DateTime::from_timestamp(10, 0).unwrap();
     generate(&Inputs {
-        pod, view, health: &|_| health, waiting: &waiting, old: &PodStatus::default(), host_ip: "1.2.3.4", start_time: now, ended,
-        failed: None, runtime_name: "containerd", now,
+        pod,
+        view,
+        health: &|_| health,
+        waiting: &waiting,
+        old: &PodStatus::default(),
+        host_ip: "1.2.3.4",
+        start_time: now,
+        ended,
+        failed: None,
+        runtime_name: "containerd",
+        now,
     })
 }
 

@@ -108,7 +108,8 @@ impl PodView {
 
     /// Reads the pod from the runtime.
     pub async fn read(cri: &Cri, uid: &str) -> Result<Self, CriError> {
-        let (sandboxes, containers) = tokio::try_join!(cri.list_pod_sandboxes(Some(uid)), cri.list_containers(Some(uid)))?;
+        let (sandboxes, containers) =
+            tokio::try_join!(cri.list_pod_sandboxes(Some(uid)), cri.list_containers(Some(uid)))?;
         let mut view = Self::default();
         for sandbox in sandboxes {
             let ready = sandbox.state == cri::PodSandboxState::SandboxReady as i32;
@@ -153,8 +154,9 @@ fn from_status(status: cri::ContainerStatus, sandbox: String) -> Container {
         _ => State::Unknown,
     };
     let termination_path = status.annotations.get(names::TERMINATION_PATH);
-    let termination_log =
-        termination_path.and_then(|path| status.mounts.iter().find(|m| &m.container_path == path)).map(|m| m.host_path.clone());
+    let termination_log = termination_path
+        .and_then(|path| status.mounts.iter().find(|m| &m.container_path == path))
+        .map(|m| m.host_path.clone());
     let mut container = Container {
         id: status.id,
         name: status.labels.get(names::CONTAINER_NAME).cloned().unwrap_or_default(),

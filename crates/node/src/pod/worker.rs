@@ -71,7 +71,12 @@ type Wake = Option<DateTime<Utc>>;
 
 impl Worker {
     /// A worker for a pod that was just seen.
-    pub fn new(agent: Arc<Agent>, desired: watch::Receiver<Desired>, nudge: Arc<Notify>, status: watch::Sender<Option<write::Wanted>>) -> Self {
+    pub fn new(
+        agent: Arc<Agent>,
+        desired: watch::Receiver<Desired>,
+        nudge: Arc<Notify>,
+        status: watch::Sender<Option<write::Wanted>>,
+    ) -> Self {
         let last_status = spec::status(&desired.borrow().pod).clone();
         let start_time = last_status.start_time.as_ref().map_or_else(Utc::now, |t| t.0);
         Self {
@@ -224,7 +229,12 @@ impl Worker {
         }
         if let Some(attempt) = plan.create_sandbox {
             if let Err(error) = start::sandbox(&agent, pod, attempt).await {
-                agent.events.warning(pod, None, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+                agent.events.warning(
+                    pod,
+                    None,
+                    "FailedCreatePodSandBox",
+                    format!("Failed to create pod sandbox: {error}"),
+                );
                 return self.later(pod, &error);
             }
             self.retries = 0;
@@ -235,7 +245,9 @@ impl Worker {
         let pod_ip = probe::pod_address(pod, &ips, &agent.host_ip());
         for kill in &plan.kill {
             let Some(container) = view.containers.iter().find(|c| c.id == kill.id) else { continue };
-            if let Err(error) = kill::container(&agent, pod, container, &pod_ip, &kill.message, kill.grace_seconds).await {
+            if let Err(error) =
+                kill::container(&agent, pod, container, &pod_ip, &kill.message, kill.grace_seconds).await
+            {
                 return self.later(pod, &error);
             }
         }
@@ -268,7 +280,12 @@ impl Worker {
     }
 
     /// Starts one container; `None` if the pod is to end meanwhile, an error with the time of the next try.
-    async fn start(&mut self, pod: &Arc<Pod>, view: &PodView, start: &Start) -> Option<Result<(), (Waiting, DateTime<Utc>)>> {
+    async fn start(
+        &mut self,
+        pod: &Arc<Pod>,
+        view: &PodView,
+        start: &Start,
+    ) -> Option<Result<(), (Waiting, DateTime<Utc>)>> {
         let agent = self.agent.clone();
         let (_, c) = spec::find_container(pod, &start.name)?;
         let key = plan::backoff_key(pod, &c);
@@ -297,7 +314,8 @@ impl Worker {
                 if waiting.reason != "CreateContainerConfigError" && last_exit.is_none() {
                     self.backoff.next(&key, now, now);
                 }
-                let wait = (RETRY_MIN * 2_u32.saturating_pow(self.retries.min(16))).clamp(Duration::from_secs(1), RETRY_MAX);
+                let wait =
+                    (RETRY_MIN * 2_u32.saturating_pow(self.retries.min(16))).clamp(Duration::from_secs(1), RETRY_MAX);
                 self.retries += 1;
                 Some(Err((waiting, now + wait)))
             }
@@ -306,7 +324,8 @@ impl Worker {
 
     /// After a failed pull the container shows ErrImagePull first and ImagePullBackOff from the next look on.
     fn soon_for_backoff_event(&self, _pod: &Pod, name: &str, retry_at: DateTime<Utc>) -> DateTime<Utc> {
-        let showed_error = self.waiting.get(name).is_some_and(|w| w.reason == "ErrImagePull" || w.reason == "ImagePullBackOff");
+        let showed_error =
+            self.waiting.get(name).is_some_and(|w| w.reason == "ErrImagePull" || w.reason == "ImagePullBackOff");
         let soon = Utc::now() + Duration::from_secs(1);
         if showed_error { retry_at } else { soon.min(retry_at) }
     }
@@ -316,7 +335,13 @@ impl Worker {
         let (_, refs) = self.refs.as_ref()?;
         let lookup = PodLookup { agent: &agent, refs };
         let (host_ip, pod_dir) = (agent.host_ip(), agent.config.pod_dir(spec::uid(pod)));
-        let cx = volumes::Context { client: &agent.client, host_ip: &host_ip, lookup: &lookup, adaptations: &agent.config.adaptations, pod_dir: &pod_dir };
+        let cx = volumes::Context {
+            client: &agent.client,
+            host_ip: &host_ip,
+            lookup: &lookup,
+            adaptations: &agent.config.adaptations,
+            pod_dir: &pod_dir,
+        };
         let work = async {
             // Environment variables may refer to objects too; know them before containers are made.
             if let Err(cause) = refs.known().await {
@@ -375,7 +400,8 @@ impl Worker {
             if self.was_ready(&running.id) {
                 results.lock().assume_ready();
             }
-            let (nudge, agent, about_pod, name) = (self.nudge.clone(), self.agent.clone(), pod.clone(), container.name.clone());
+            let (nudge, agent, about_pod, name) =
+                (self.nudge.clone(), self.agent.clone(), pod.clone(), container.name.clone());
             let prober = Prober {
                 cri: self.agent.cri.clone(),
                 container,
@@ -506,7 +532,13 @@ impl Worker {
             newer < 2 || matches!(c.state, State::Running | State::Unknown)
         };
         for container in view.containers.iter().filter(|c| !keep(c)) {
-            let link = start::log_link(&self.agent.config.container_links_dir(), spec::namespace(pod), spec::name(pod), &container.name, &container.id);
+            let link = start::log_link(
+                &self.agent.config.container_links_dir(),
+                spec::namespace(pod),
+                spec::name(pod),
+                &container.name,
+                &container.id,
+            );
             if let Err(error) = self.agent.cri.remove_container(&container.id).await {
                 tracing::debug!(%error, container = %container.id, "dead container not removed yet");
                 continue;

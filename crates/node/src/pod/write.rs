@@ -40,7 +40,12 @@ pub struct Wanted {
 }
 
 /// Runs until the sender is dropped and the last status is written. `uid` is that of the API object, once there is one.
-pub async fn run(client: kube::Client, pod: std::sync::Arc<Pod>, mut uid: watch::Receiver<Option<String>>, mut wanted: watch::Receiver<Option<Wanted>>) {
+pub async fn run(
+    client: kube::Client,
+    pod: std::sync::Arc<Pod>,
+    mut uid: watch::Receiver<Option<String>>,
+    mut wanted: watch::Receiver<Option<Wanted>>,
+) {
     let api: Api<Pod> = Api::namespaced(client, spec::namespace(&pod));
     // What the API has; an agent that starts anew writes only what differs.
     let mut written = normal(spec::status(&pod));
@@ -73,7 +78,14 @@ pub async fn run(client: kube::Client, pod: std::sync::Arc<Pod>, mut uid: watch:
     }
 }
 
-async fn step(api: &Api<Pod>, pod: &Pod, uid: &str, wanted: &Wanted, written: &mut Value, deleted: &mut bool) -> Result<(), kube::Error> {
+async fn step(
+    api: &Api<Pod>,
+    pod: &Pod,
+    uid: &str,
+    wanted: &Wanted,
+    written: &mut Value,
+    deleted: &mut bool,
+) -> Result<(), kube::Error> {
     let status = normal(&wanted.status);
     if status != *written {
         let patch = patch(&status, written, uid);
@@ -135,7 +147,13 @@ fn patch(new: &Value, old: &Value, uid: &str) -> Value {
         condition["lastProbeTime"] = Value::Null;
     }
     for (field, key) in [("podIPs", "ip"), ("hostIPs", "ip")] {
-        let gone: Vec<Value> = old[field].as_array().into_iter().flatten().filter(|o| !new[field].as_array().is_some_and(|n| n.contains(o))).cloned().collect();
+        let gone: Vec<Value> = old[field]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|o| !new[field].as_array().is_some_and(|n| n.contains(o)))
+            .cloned()
+            .collect();
         if let Some(list) = status.get_mut(field).and_then(Value::as_array_mut).filter(|_| field == "podIPs") {
             list.extend(gone.into_iter().map(|o| json!({"$patch": "delete", key: o[key]})));
         }
@@ -152,9 +170,14 @@ mod tests {
         let status = |v: Value| normal(&serde_json::from_value::<PodStatus>(v).unwrap());
         let old = status(json!({"phase": "Pending", "message": "m", "podIPs": [{"ip": "1"}], "hostIP": "h",
             "conditions": [{"type": "Ready", "status": "False", "reason": "r"}, {"type": "Foreign", "status": "True"}]}));
-        let new = status(json!({"phase": "Running", "podIPs": [{"ip": "2"}], "hostIP": "h", "conditions": [{"type": "Ready", "status": "True"}]}));
-        assert_eq!(patch(&new, &old, "u"), json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "message": null,
+        let new = status(
+            json!({"phase": "Running", "podIPs": [{"ip": "2"}], "hostIP": "h", "conditions": [{"type": "Ready", "status": "True"}]}),
+        );
+        assert_eq!(
+            patch(&new, &old, "u"),
+            json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "message": null,
             "podIPs": [{"ip": "2"}, {"$patch": "delete", "ip": "1"}],
-            "conditions": [{"type": "Ready", "status": "True", "reason": null, "message": null, "lastProbeTime": null}]}}));
+            "conditions": [{"type": "Ready", "status": "True", "reason": null, "message": null, "lastProbeTime": null}]}})
+        );
     }
 }

@@ -53,7 +53,13 @@ pub async fn check(agent: &Agent, certificate: Option<Caller>, request: &Parts) 
         return Ok(());
     }
     let node = &agent.config.node_name;
-    Err((StatusCode::FORBIDDEN, format!("Forbidden (user={}, verb={verb}, resource=nodes, subresource={subresource}, name={node})", caller.name)))
+    Err((
+        StatusCode::FORBIDDEN,
+        format!(
+            "Forbidden (user={}, verb={verb}, resource=nodes, subresource={subresource}, name={node})",
+            caller.name
+        ),
+    ))
 }
 
 /// Verb and subresource of the node that a request stands for.
@@ -80,9 +86,11 @@ fn unavailable(error: &kube::Error) -> Refusal {
 }
 
 async fn review_token(agent: &Agent, token: &str) -> Result<Option<Caller>, Refusal> {
-    let review = TokenReview { spec: TokenReviewSpec { token: Some(token.into()), audiences: None }, ..TokenReview::default() };
+    let review =
+        TokenReview { spec: TokenReviewSpec { token: Some(token.into()), audiences: None }, ..TokenReview::default() };
     let api: Api<TokenReview> = Api::all(agent.client.clone());
-    let status = api.create(&PostParams::default(), &review).await.map_err(|e| unavailable(&e))?.status.unwrap_or_default();
+    let status =
+        api.create(&PostParams::default(), &review).await.map_err(|e| unavailable(&e))?.status.unwrap_or_default();
     if status.authenticated != Some(true) {
         return Ok(None);
     }

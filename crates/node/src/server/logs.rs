@@ -41,10 +41,17 @@ struct Options {
 
 fn options(query: &Query, now: DateTime<Utc>) -> Result<Options, String> {
     let number = |name: &str| -> Result<Option<i64>, String> {
-        query.get(name).filter(|v| !v.is_empty()).map(|v| v.parse::<i64>().map_err(|_| format!("invalid {name}: {v}"))).transpose()
+        query
+            .get(name)
+            .filter(|v| !v.is_empty())
+            .map(|v| v.parse::<i64>().map_err(|_| format!("invalid {name}: {v}")))
+            .transpose()
     };
     let since_seconds = number("sinceSeconds")?.map(|s| now - chrono::Duration::seconds(s));
-    let since_time = query.get("sinceTime").filter(|v| !v.is_empty()).map(|v| DateTime::parse_from_rfc3339(v).map(|t| t.to_utc()).map_err(|e| e.to_string()));
+    let since_time = query
+        .get("sinceTime")
+        .filter(|v| !v.is_empty())
+        .map(|v| DateTime::parse_from_rfc3339(v).map(|t| t.to_utc()).map_err(|e| e.to_string()));
     Ok(Options {
         follow: query.flag("follow"),
         timestamps: query.flag("timestamps"),
@@ -56,7 +63,13 @@ fn options(query: &Query, now: DateTime<Utc>) -> Result<Options, String> {
 }
 
 /// Answers a request for a container's log.
-pub async fn answer(kubelet: &Arc<Kubelet>, namespace: &str, name: &str, container: &str, query: &Query) -> Response<Body> {
+pub async fn answer(
+    kubelet: &Arc<Kubelet>,
+    namespace: &str,
+    name: &str,
+    container: &str,
+    query: &Query,
+) -> Response<Body> {
     let pod = match route::find_container(kubelet, namespace, name, container) {
         Ok(pod) => pod,
         Err(answer) => return *answer,
@@ -74,20 +87,34 @@ pub async fn answer(kubelet: &Arc<Kubelet>, namespace: &str, name: &str, contain
         Err(message) => return text(StatusCode::BAD_REQUEST, message),
     };
     let (tx, rx) = mpsc::channel(CHUNKS_MAX);
-    let reader = Reader { kubelet: kubelet.clone(), uid: spec::uid(&pod).into(), container: chosen, options, out: tx, buffer: Vec::new(), sent: 0 };
+    let reader = Reader {
+        kubelet: kubelet.clone(),
+        uid: spec::uid(&pod).into(),
+        container: chosen,
+        options,
+        out: tx,
+        buffer: Vec::new(),
+        sent: 0,
+    };
     tokio::spawn(async move {
         if let Err(error) = reader.run().await {
             tracing::debug!(%error, "log not read to its end");
         }
     });
-    let frames = futures::StreamExt::map(ReceiverStream::new(rx), |chunk: std::io::Result<Bytes>| chunk.map(Frame::data));
+    let frames =
+        futures::StreamExt::map(ReceiverStream::new(rx), |chunk: std::io::Result<Bytes>| chunk.map(Frame::data));
     let mut response = Response::new(StreamBody::new(frames).boxed());
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
     response
 }
 
 /// The container whose log is meant: the newest one that ran, or the one before it.
-fn choose<'v>(view: &'v PodView, pod: &k8s_openapi::api::core::v1::Pod, container: &str, previous: bool) -> Result<&'v view::Container, String> {
+fn choose<'v>(
+    view: &'v PodView,
+    pod: &k8s_openapi::api::core::v1::Pod,
+    container: &str,
+    previous: bool,
+) -> Result<&'v view::Container, String> {
     let name = spec::name(pod);
     let mut ran = view.containers.iter().filter(|c| c.name == container && c.state != State::Created);
     if previous {
@@ -95,13 +122,16 @@ fn choose<'v>(view: &'v PodView, pod: &k8s_openapi::api::core::v1::Pod, containe
         let waiting = display_reason(pod, container).is_some();
         // A container that waits for its restart is itself the previous one.
         let found = if newest_exited && waiting { ran.next() } else { ran.nth(1) };
-        return found.ok_or_else(|| format!("previous terminated container \"{container}\" in pod \"{name}\" not found"));
+        return found
+            .ok_or_else(|| format!("previous terminated container \"{container}\" in pod \"{name}\" not found"));
     }
     ran.next().ok_or_else(|| {
         let reason = display_reason(pod, container).unwrap_or_else(|| "ContainerCreating".into());
         match reason.as_str() {
             "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError" => {
-                format!("container \"{container}\" in pod \"{name}\" is waiting to start: trying and failing to pull image")
+                format!(
+                    "container \"{container}\" in pod \"{name}\" is waiting to start: trying and failing to pull image"
+                )
             }
             _ => format!("container \"{container}\" in pod \"{name}\" is waiting to start: {reason}"),
         }
@@ -296,8 +326,17 @@ mod tests {
     #[test]
     fn parameters() {
         let now = DateTime::from_timestamp(1000, 0).unwrap();
-        let parsed = options(&Query::parse(Some("follow=true&tailLines=5&sinceSeconds=10&limitBytes=7&timestamps=true")), now).unwrap();
-        let want = Options { follow: true, timestamps: true, previous: false, tail: Some(5), limit_bytes: Some(7), since: DateTime::from_timestamp(990, 0) };
+        let parsed =
+            options(&Query::parse(Some("follow=true&tailLines=5&sinceSeconds=10&limitBytes=7&timestamps=true")), now)
+                .unwrap();
+        let want = Options {
+            follow: true,
+            timestamps: true,
+            previous: false,
+            tail: Some(5),
+            limit_bytes: Some(7),
+            since: DateTime::from_timestamp(990, 0),
+        };
         assert_eq!(parsed, want);
         assert!(options(&Query::parse(Some("tailLines=x")), now).is_err());
     }

@@ -51,29 +51,44 @@ pub fn own(kubelet: &Kubelet) -> String {
     let pods = kubelet.manager.pods();
     out.family("kubelet_node_name", "gauge", "Name of this node, as a label.");
     out.sample("kubelet_node_name", &[("node", &kubelet.agent.config.node_name)], 1.0, None);
-    let phase = |wanted: &str| pods.iter().filter(|p| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(wanted)).count() as f64;
+    let phase = |wanted: &str| {
+        pods.iter().filter(|p| p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(wanted)).count() as f64
+    };
     out.one("kubelet_desired_pods", "gauge", "Pods that this node should run.", pods.len() as f64);
     out.one("kubelet_running_pods", "gauge", "Pods of this node that run.", phase("Running"));
     out.family("kubelet_running_containers", "gauge", "Containers of this node by state.");
-    let statuses: Vec<_> = pods.iter().filter_map(|p| p.status.as_ref()?.container_statuses.as_ref()).flatten().filter_map(|s| s.state.as_ref()).collect();
+    let statuses: Vec<_> = pods
+        .iter()
+        .filter_map(|p| p.status.as_ref()?.container_statuses.as_ref())
+        .flatten()
+        .filter_map(|s| s.state.as_ref())
+        .collect();
     let running = statuses.iter().filter(|s| s.running.is_some()).count() as f64;
     let exited = statuses.iter().filter(|s| s.terminated.is_some()).count() as f64;
     out.sample("kubelet_running_containers", &[("container_state", "running")], running, None);
     out.sample("kubelet_running_containers", &[("container_state", "exited")], exited, None);
     out.family("kubernetes_build_info", "gauge", "The version of Kubernetes, as labels.");
-    out.sample("kubernetes_build_info", &[("git_version", KUBELET_VERSION), ("major", "1"), ("minor", "30"), ("platform", "linux")], 1.0, None);
+    out.sample(
+        "kubernetes_build_info",
+        &[("git_version", KUBELET_VERSION), ("major", "1"), ("minor", "30"), ("platform", "linux")],
+        1.0,
+        None,
+    );
     process(&mut out);
     out.0
 }
 
 fn process(out: &mut Text) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = |key: &str| status.lines().find_map(|l| l.strip_prefix(key)).and_then(|v| v.split_whitespace().next()?.parse::<f64>().ok());
+    let kib = |key: &str| {
+        status.lines().find_map(|l| l.strip_prefix(key)).and_then(|v| v.split_whitespace().next()?.parse::<f64>().ok())
+    };
     if let Some(rss) = kib("VmRSS:") {
         out.one("process_resident_memory_bytes", "gauge", "Resident memory of this process.", rss * 1024.0);
     }
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
     let field = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok());
     // Ticks are 10 ms on every Linux we run on.
     if let (Some(user), Some(system)) = (field(11), field(12)) {
@@ -97,7 +112,12 @@ pub async fn resource(kubelet: &Kubelet) -> String {
     let measured = measured.unwrap_or(empty);
     resource_of_containers(&mut out, &measured.containers);
     out.one("node_cpu_usage_seconds_total", "counter", "CPU time of the node.", machine::cpu_nanos() as f64 / 1e9);
-    out.one("node_memory_working_set_bytes", "gauge", "Memory of the node that is not easily given back.", machine::memory().working_set_bytes as f64);
+    out.one(
+        "node_memory_working_set_bytes",
+        "gauge",
+        "Memory of the node that is not easily given back.",
+        machine::memory().working_set_bytes as f64,
+    );
     out.family("pod_cpu_usage_seconds_total", "counter", "CPU time of a pod.");
     for (labels, linux) in sandboxes(&measured) {
         let cpu = linux.cpu.as_ref();
@@ -128,13 +148,23 @@ fn resource_of_containers(out: &mut Text, containers: &[cri::ContainerStats]) {
     out.family("container_cpu_usage_seconds_total", "counter", "CPU time of a container.");
     for (labels, c) in labelled() {
         if let Some(value) = as_f64(c.cpu.as_ref().and_then(|c| c.usage_core_nano_seconds.as_ref())) {
-            out.sample("container_cpu_usage_seconds_total", &labels, value / 1e9, c.cpu.as_ref().map(|c| c.timestamp / 1_000_000));
+            out.sample(
+                "container_cpu_usage_seconds_total",
+                &labels,
+                value / 1e9,
+                c.cpu.as_ref().map(|c| c.timestamp / 1_000_000),
+            );
         }
     }
     out.family("container_memory_working_set_bytes", "gauge", "Memory of a container that is not easily given back.");
     for (labels, c) in labelled() {
         if let Some(value) = as_f64(c.memory.as_ref().and_then(|m| m.working_set_bytes.as_ref())) {
-            out.sample("container_memory_working_set_bytes", &labels, value, c.memory.as_ref().map(|m| m.timestamp / 1_000_000));
+            out.sample(
+                "container_memory_working_set_bytes",
+                &labels,
+                value,
+                c.memory.as_ref().map(|m| m.timestamp / 1_000_000),
+            );
         }
     }
 }
@@ -159,11 +189,21 @@ pub async fn cadvisor(kubelet: &Kubelet) -> String {
     };
     type Value = fn(&cri::ContainerStats) -> Option<f64>;
     let families: [(&str, &str, &str, Value); 5] = [
-        ("container_cpu_usage_seconds_total", "counter", "CPU time of a container.", |c| as_f64(c.cpu.as_ref()?.usage_core_nano_seconds.as_ref()).map(|v| v / 1e9)),
-        ("container_memory_usage_bytes", "gauge", "Memory of a container, cache included.", |c| as_f64(c.memory.as_ref()?.usage_bytes.as_ref())),
-        ("container_memory_working_set_bytes", "gauge", "Memory of a container that is not easily given back.", |c| as_f64(c.memory.as_ref()?.working_set_bytes.as_ref())),
-        ("container_memory_rss", "gauge", "Anonymous memory of a container.", |c| as_f64(c.memory.as_ref()?.rss_bytes.as_ref())),
-        ("container_fs_usage_bytes", "gauge", "Bytes that a container wrote to its own layer.", |c| as_f64(c.writable_layer.as_ref()?.used_bytes.as_ref())),
+        ("container_cpu_usage_seconds_total", "counter", "CPU time of a container.", |c| {
+            as_f64(c.cpu.as_ref()?.usage_core_nano_seconds.as_ref()).map(|v| v / 1e9)
+        }),
+        ("container_memory_usage_bytes", "gauge", "Memory of a container, cache included.", |c| {
+            as_f64(c.memory.as_ref()?.usage_bytes.as_ref())
+        }),
+        ("container_memory_working_set_bytes", "gauge", "Memory of a container that is not easily given back.", |c| {
+            as_f64(c.memory.as_ref()?.working_set_bytes.as_ref())
+        }),
+        ("container_memory_rss", "gauge", "Anonymous memory of a container.", |c| {
+            as_f64(c.memory.as_ref()?.rss_bytes.as_ref())
+        }),
+        ("container_fs_usage_bytes", "gauge", "Bytes that a container wrote to its own layer.", |c| {
+            as_f64(c.writable_layer.as_ref()?.used_bytes.as_ref())
+        }),
     ];
     for (name, kind, help, value) in families {
         out.family(name, kind, help);
@@ -172,7 +212,18 @@ pub async fn cadvisor(kubelet: &Kubelet) -> String {
             let [pod, namespace, uid, container] = identity(&attributes.labels);
             let id = format!("{}/pod{uid}/{}", kubelet.agent.cgroups.root(), attributes.id);
             if let Some(value) = value(c) {
-                out.sample(name, &[("container", container), ("id", &id), ("name", &attributes.id), ("namespace", namespace), ("pod", pod)], value, None);
+                out.sample(
+                    name,
+                    &[
+                        ("container", container),
+                        ("id", &id),
+                        ("name", &attributes.id),
+                        ("namespace", namespace),
+                        ("pod", pod),
+                    ],
+                    value,
+                    None,
+                );
             }
         }
     }

@@ -108,12 +108,16 @@ pub async fn serve(bound: Option<Bound>, agent: Arc<Agent>, manager: Arc<Manager
 }
 
 async fn connection(kubelet: Arc<Kubelet>, tls: tokio_rustls::server::TlsStream<tokio::net::TcpStream>) {
-    let certificate = tls.get_ref().1.peer_certificates().and_then(|c| c.first()).and_then(|c| auth::from_certificate(c));
+    let certificate =
+        tls.get_ref().1.peer_certificates().and_then(|c| c.first()).and_then(|c| auth::from_certificate(c));
     let service = service_fn(move |request| {
         let (kubelet, certificate) = (kubelet.clone(), certificate.clone());
         async move { Ok::<_, Infallible>(route::answer(&kubelet, certificate, request).await) }
     });
-    let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).serve_connection(TokioIo::new(tls), service);
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(tls), service);
     if let Err(error) = served.with_upgrades().await {
         tracing::debug!(%error, "connection of the kubelet API broke off");
     }

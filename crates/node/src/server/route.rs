@@ -75,11 +75,17 @@ pub async fn answer(kubelet: &Arc<Kubelet>, certificate: Option<Caller>, request
         ["pods"] if get => pods(kubelet),
         ["runningpods"] if get => running(kubelet).await,
         ["configz"] if get => config(kubelet),
-        ["containerLogs", namespace, pod, container] if get => logs::answer(kubelet, namespace, pod, container, &query).await,
+        ["containerLogs", namespace, pod, container] if get => {
+            logs::answer(kubelet, namespace, pod, container, &query).await
+        }
         ["stats", "summary"] if get => stats::answer(kubelet, query.flag("only_cpu_and_memory")).await,
         ["metrics"] if get => typed(StatusCode::OK, metrics::CONTENT_TYPE, metrics::own(kubelet)),
-        ["metrics", "resource"] if get => typed(StatusCode::OK, metrics::CONTENT_TYPE, metrics::resource(kubelet).await),
-        ["metrics", "cadvisor"] if get => typed(StatusCode::OK, metrics::CONTENT_TYPE, metrics::cadvisor(kubelet).await),
+        ["metrics", "resource"] if get => {
+            typed(StatusCode::OK, metrics::CONTENT_TYPE, metrics::resource(kubelet).await)
+        }
+        ["metrics", "cadvisor"] if get => {
+            typed(StatusCode::OK, metrics::CONTENT_TYPE, metrics::cadvisor(kubelet).await)
+        }
         ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] => {
             let target = (*namespace, *pod, *container);
             stream::exec(kubelet, target, &query, request).await
@@ -97,7 +103,8 @@ pub async fn answer(kubelet: &Arc<Kubelet>, certificate: Option<Caller>, request
 }
 
 fn pods(kubelet: &Kubelet) -> Response<Body> {
-    let items: Vec<serde_json::Value> = kubelet.manager.pods().iter().filter_map(|p| serde_json::to_value(&**p).ok()).collect();
+    let items: Vec<serde_json::Value> =
+        kubelet.manager.pods().iter().filter_map(|p| serde_json::to_value(&**p).ok()).collect();
     json_answer(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
 }
 
@@ -148,7 +155,12 @@ pub fn find(kubelet: &Kubelet, namespace: &str, name: &str) -> Result<Arc<Pod>, 
 }
 
 /// Like [`find`], and the pod has such a container.
-pub fn find_container(kubelet: &Kubelet, namespace: &str, name: &str, container: &str) -> Result<Arc<Pod>, Box<Response<Body>>> {
+pub fn find_container(
+    kubelet: &Kubelet,
+    namespace: &str,
+    name: &str,
+    container: &str,
+) -> Result<Arc<Pod>, Box<Response<Body>>> {
     let pod = find(kubelet, namespace, name)?;
     if spec::find_container(&pod, container).is_none() {
         let message = format!("container \"{container}\" not found in pod \"{name}\"");

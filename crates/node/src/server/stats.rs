@@ -73,7 +73,8 @@ impl Measured {
 
 /// Name, namespace and UID of the pod, and name of the container, in labels.
 pub fn identity(labels: &HashMap<String, String>) -> [&str; 4] {
-    [names::POD_NAME, names::POD_NAMESPACE, names::POD_UID, names::CONTAINER_NAME].map(|n| labels.get(n).map_or("", String::as_str))
+    [names::POD_NAME, names::POD_NAMESPACE, names::POD_UID, names::CONTAINER_NAME]
+        .map(|n| labels.get(n).map_or("", String::as_str))
 }
 
 /// Answers `/stats/summary`.
@@ -95,7 +96,15 @@ async fn summary(kubelet: &Kubelet, measured: &Measured, short: bool) -> Value {
         insert(&mut pod, "memory", linux.memory.as_ref().map(memory));
         if !short {
             insert(&mut pod, "network", linux.network.as_ref().map(network));
-            insert(&mut pod, "process_stats", linux.process.as_ref().and_then(|p| p.process_count.as_ref()).map(|n| json!({"process_count": n.value})));
+            insert(
+                &mut pod,
+                "process_stats",
+                linux
+                    .process
+                    .as_ref()
+                    .and_then(|p| p.process_count.as_ref())
+                    .map(|n| json!({"process_count": n.value})),
+            );
         }
         pods.insert(uid.into(), pod);
     }
@@ -121,7 +130,8 @@ async fn summary(kubelet: &Kubelet, measured: &Measured, short: bool) -> Value {
             insert(entry, "startTime", started);
         }
     }
-    let mut seen: Vec<String> = measured.containers.iter().filter_map(|c| c.attributes.as_ref()).map(|a| a.id.clone()).collect();
+    let mut seen: Vec<String> =
+        measured.containers.iter().filter_map(|c| c.attributes.as_ref()).map(|a| a.id.clone()).collect();
     seen.extend(measured.sandboxes.iter().filter_map(|s| s.attributes.as_ref()).map(|a| a.id.clone()));
     seen.push(NODE.into());
     kubelet.usage.keep(&seen);
@@ -136,9 +146,14 @@ async fn node(kubelet: &Kubelet, short: bool) -> Value {
     let at = Utc::now();
     let memory = machine::memory();
     let cpu_ns = machine::cpu_nanos();
-    let boot = DateTime::from_timestamp(machine::boot_time_seconds(), 0).map(|t| t.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let boot =
+        DateTime::from_timestamp(machine::boot_time_seconds(), 0).map(|t| t.to_rfc3339_opts(SecondsFormat::Secs, true));
     let mut cpu = json!({"time": now(), "usageCoreNanoSeconds": cpu_ns});
-    insert(&mut cpu, "usageNanoCores", kubelet.usage.rate(NODE, at.timestamp_nanos_opt().unwrap_or_default(), cpu_ns).map(|r| json!(r)));
+    insert(
+        &mut cpu,
+        "usageNanoCores",
+        kubelet.usage.rate(NODE, at.timestamp_nanos_opt().unwrap_or_default(), cpu_ns).map(|r| json!(r)),
+    );
     let mut node = json!({
         "nodeName": agent.config.node_name, "startTime": boot, "cpu": cpu,
         "memory": {"time": now(), "availableBytes": memory.available_bytes, "usageBytes": memory.used_bytes,
@@ -214,7 +229,9 @@ fn memory(m: &cri::MemoryUsage) -> Value {
 
 fn interface(i: &cri::NetworkInterfaceUsage) -> Value {
     let mut value = json!({"name": i.name});
-    for (key, field) in [("rxBytes", &i.rx_bytes), ("rxErrors", &i.rx_errors), ("txBytes", &i.tx_bytes), ("txErrors", &i.tx_errors)] {
+    for (key, field) in
+        [("rxBytes", &i.rx_bytes), ("rxErrors", &i.rx_errors), ("txBytes", &i.tx_bytes), ("txErrors", &i.tx_errors)]
+    {
         insert(&mut value, key, field.as_ref().map(|v| json!(v.value)));
     }
     value

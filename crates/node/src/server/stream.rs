@@ -24,18 +24,29 @@ fn refuse(message: impl Into<String>) -> Box<Response<Body>> {
 }
 
 /// Runs a command in a container.
-pub async fn exec(kubelet: &Arc<Kubelet>, target: (&str, &str, &str), query: &Query, request: Request<Incoming>) -> Response<Body> {
+pub async fn exec(
+    kubelet: &Arc<Kubelet>,
+    target: (&str, &str, &str),
+    query: &Query,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let url = async {
         let container_id = running_container(kubelet, target).await?;
         let (stdin, stdout, stderr, tty) = streams(query);
-        let ask = cri::ExecRequest { container_id, cmd: query.all("command"), tty, stdin, stdout, stderr: stderr && !tty };
+        let ask =
+            cri::ExecRequest { container_id, cmd: query.all("command"), tty, stdin, stdout, stderr: stderr && !tty };
         kubelet.agent.cri.exec(ask).await.map_err(|e| refuse(e.to_string()))
     };
     pass_on(url.await, request).await
 }
 
 /// Attaches to a container's main process.
-pub async fn attach(kubelet: &Arc<Kubelet>, target: (&str, &str, &str), query: &Query, request: Request<Incoming>) -> Response<Body> {
+pub async fn attach(
+    kubelet: &Arc<Kubelet>,
+    target: (&str, &str, &str),
+    query: &Query,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let url = async {
         let container_id = running_container(kubelet, target).await?;
         let (stdin, stdout, stderr, _) = streams(query);
@@ -48,13 +59,26 @@ pub async fn attach(kubelet: &Arc<Kubelet>, target: (&str, &str, &str), query: &
 }
 
 /// Forwards ports of a pod.
-pub async fn port_forward(kubelet: &Arc<Kubelet>, namespace: &str, name: &str, query: &Query, request: Request<Incoming>) -> Response<Body> {
+pub async fn port_forward(
+    kubelet: &Arc<Kubelet>,
+    namespace: &str,
+    name: &str,
+    query: &Query,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let url = async {
         let pod = route::find(kubelet, namespace, name)?;
-        let sandboxes = kubelet.agent.cri.list_pod_sandboxes(Some(spec::uid(&pod))).await.map_err(|e| refuse(e.to_string()))?;
+        let sandboxes =
+            kubelet.agent.cri.list_pod_sandboxes(Some(spec::uid(&pod))).await.map_err(|e| refuse(e.to_string()))?;
         let ready = sandboxes.into_iter().find(|s| s.state == cri::PodSandboxState::SandboxReady as i32);
         let Some(sandbox) = ready else { return Err(refuse(format!("sandbox of pod \"{name}\" is not running"))) };
-        let ports = query.all("port").iter().chain(&query.all("ports")).flat_map(|p| p.split(',')).filter_map(|p| p.parse().ok()).collect();
+        let ports = query
+            .all("port")
+            .iter()
+            .chain(&query.all("ports"))
+            .flat_map(|p| p.split(','))
+            .filter_map(|p| p.parse().ok())
+            .collect();
         kubelet.agent.cri.port_forward(&sandbox.id, ports).await.map_err(|e| refuse(e.to_string()))
     };
     pass_on(url.await, request).await
@@ -66,7 +90,10 @@ fn streams(query: &Query) -> (bool, bool, bool, bool) {
     (either("input", "stdin"), either("output", "stdout"), either("error", "stderr"), query.flag("tty"))
 }
 
-async fn running_container(kubelet: &Kubelet, (namespace, name, container): (&str, &str, &str)) -> Result<String, Box<Response<Body>>> {
+async fn running_container(
+    kubelet: &Kubelet,
+    (namespace, name, container): (&str, &str, &str),
+) -> Result<String, Box<Response<Body>>> {
     let pod = route::find_container(kubelet, namespace, name, container)?;
     let view = PodView::read(&kubelet.agent.cri, spec::uid(&pod)).await.map_err(|e| refuse(e.to_string()))?;
     match view.newest(container) {
@@ -94,7 +121,8 @@ async fn forward(url: &str, mut request: Request<Incoming>) -> Result<Response<B
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "streams may lag");
     }
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to the streaming server broke off");
@@ -117,7 +145,9 @@ async fn forward(url: &str, mut request: Request<Incoming>) -> Result<Response<B
             Err(error) => return tracing::debug!(%error, "stream not upgraded"),
         };
         let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-        if let Err(error) = tokio::io::copy_bidirectional_with_sizes(&mut ours, &mut theirs, BUFFER_BYTES, BUFFER_BYTES).await {
+        if let Err(error) =
+            tokio::io::copy_bidirectional_with_sizes(&mut ours, &mut theirs, BUFFER_BYTES, BUFFER_BYTES).await
+        {
             tracing::debug!(%error, "stream broke off");
         }
     });

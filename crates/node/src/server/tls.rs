@@ -32,17 +32,22 @@ fn provider() -> Arc<CryptoProvider> {
 /// An acceptor that asks for client certificates of the cluster's CA but also lets callers in without one, who then
 /// need a token.
 pub fn acceptor(tls: &crate::Tls, client_ca_pem: &str) -> Result<TlsAcceptor, Error> {
-    let certs = |pem: &str, what| CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(|e| Error::Pem(what, e));
+    let certs = |pem: &str, what| {
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(|e| Error::Pem(what, e))
+    };
     let key = PrivateKeyDer::from_pem_slice(tls.key_pem.as_bytes()).map_err(|e| Error::Pem("key", e))?;
     let mut roots = RootCertStore::empty();
     for ca in certs(client_ca_pem, "client CA")? {
         roots.add(ca).map_err(Error::Certificate)?;
     }
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(Error::Certificate)?;
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Certificate)?;
     let builder = if roots.is_empty() {
         builder.with_no_client_auth()
     } else {
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated().build();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated().build();
         builder.with_client_cert_verifier(verifier.map_err(Error::ClientCa)?)
     };
     let mut config = builder.with_single_cert(certs(&tls.cert_pem, "certificate")?, key).map_err(Error::Certificate)?;
@@ -54,7 +59,9 @@ pub fn acceptor(tls: &crate::Tls, client_ca_pem: &str) -> Result<TlsAcceptor, Er
 /// TLS to a container that is probed, whatever its certificate.
 pub async fn connect_unverified(stream: TcpStream, host: &str) -> std::io::Result<client::TlsStream<TcpStream>> {
     let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(std::io::Error::other)?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?;
     let config = builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate)).with_no_client_auth();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
@@ -75,11 +82,21 @@ impl ServerCertVerifier for AnyCertificate {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
     }
 

@@ -34,7 +34,8 @@ pub fn write(dir: &Path, payload: &Payload, group: Option<u32>) -> io::Result<bo
         return Ok(false);
     }
     let old = std::fs::read_link(dir.join(DATA)).ok();
-    let dated = format!("..{}.{}", Utc::now().format("%Y_%m_%d_%H_%M_%S"), &uuid::Uuid::new_v4().simple().to_string()[..9]);
+    let dated =
+        format!("..{}.{}", Utc::now().format("%Y_%m_%d_%H_%M_%S"), &uuid::Uuid::new_v4().simple().to_string()[..9]);
     let fresh = dir.join(&dated);
     std::fs::create_dir(&fresh)?;
     std::fs::set_permissions(&fresh, PermissionsExt::from_mode(0o755))?;
@@ -67,8 +68,13 @@ pub fn write(dir: &Path, payload: &Payload, group: Option<u32>) -> io::Result<bo
 
 /// Paths stay inside the volume and do not clash with our own names.
 fn check(path: &str) -> io::Result<()> {
-    let bad = path.is_empty() || path.starts_with('/') || path.starts_with("..") || path.split('/').any(|part| part == "..");
-    if bad { Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path in volume: {path:?}"))) } else { Ok(()) }
+    let bad =
+        path.is_empty() || path.starts_with('/') || path.starts_with("..") || path.split('/').any(|part| part == "..");
+    if bad {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path in volume: {path:?}")))
+    } else {
+        Ok(())
+    }
 }
 
 fn top(path: &str) -> &str {
@@ -123,7 +129,10 @@ mod tests {
     use super::*;
 
     fn payload(files: &[(&str, &str)]) -> Payload {
-        files.iter().map(|(p, d)| ((*p).into(), File { data: d.as_bytes().to_vec(), mode: 0o640, owner: None })).collect()
+        files
+            .iter()
+            .map(|(p, d)| ((*p).into(), File { data: d.as_bytes().to_vec(), mode: 0o640, owner: None }))
+            .collect()
     }
 
     #[test]

@@ -28,12 +28,14 @@ pub fn check(path: &Path, type_: &str) -> Result<(), String> {
 }
 
 fn make_dir(path: &Path) -> Result<(), String> {
-    let made = std::fs::create_dir_all(path).and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)));
+    let made =
+        std::fs::create_dir_all(path).and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)));
     made.map_err(|e| format!("mkdir {}: {e}", path.display()))
 }
 
 fn make_file(path: &Path) -> Result<(), String> {
-    let made = std::fs::File::create(path).and_then(|_| std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)));
+    let made =
+        std::fs::File::create(path).and_then(|_| std::fs::set_permissions(path, PermissionsExt::from_mode(0o644)));
     made.map_err(|e| format!("open {}: {e}", path.display()))
 }
 

@@ -14,7 +14,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, ProjectedVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, PersistentVolume, PersistentVolumeClaim, Pod, ProjectedVolumeSource, Volume,
+};
 use kube::api::Api;
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -78,7 +80,13 @@ impl Volumes {
         self.tokens.refresh_at()
     }
 
-    async fn set_up_one(&mut self, cx: &Context<'_>, pod: &Pod, v: &Volume, refs: &References) -> Result<PathBuf, String> {
+    async fn set_up_one(
+        &mut self,
+        cx: &Context<'_>,
+        pod: &Pod,
+        v: &Volume,
+        refs: &References,
+    ) -> Result<PathBuf, String> {
         let dir = |plugin: &str| cx.pod_dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(&v.name);
         if let Some(host) = &v.host_path {
             let path = PathBuf::from(&host.path);
@@ -105,7 +113,13 @@ impl Volumes {
     }
 
     /// Files of the volumes that are made of files, and the name of their plugin's directory.
-    async fn payload(&mut self, cx: &Context<'_>, pod: &Pod, v: &Volume, refs: &References) -> Result<(&'static str, Payload), String> {
+    async fn payload(
+        &mut self,
+        cx: &Context<'_>,
+        pod: &Pod,
+        v: &Volume,
+        refs: &References,
+    ) -> Result<(&'static str, Payload), String> {
         if let Some(c) = &v.config_map {
             let optional = c.optional == Some(true);
             let map = payload::required(refs.config_map(&c.name).await?, optional, "configmap", &c.name)?;
@@ -122,7 +136,8 @@ impl Volumes {
         }
         if let Some(d) = &v.downward_api {
             let mode = d.default_mode.unwrap_or(DEFAULT_MODE);
-            let files = payload::downward(pod, d.items.as_deref().unwrap_or_default(), mode, &[], cx.host_ip, cx.lookup)?;
+            let files =
+                payload::downward(pod, d.items.as_deref().unwrap_or_default(), mode, &[], cx.host_ip, cx.lookup)?;
             return Ok(("downward-api", files));
         }
         match &v.projected {
@@ -131,7 +146,13 @@ impl Volumes {
         }
     }
 
-    async fn projected(&mut self, cx: &Context<'_>, pod: &Pod, p: &ProjectedVolumeSource, refs: &References) -> Result<Payload, String> {
+    async fn projected(
+        &mut self,
+        cx: &Context<'_>,
+        pod: &Pod,
+        p: &ProjectedVolumeSource,
+        refs: &References,
+    ) -> Result<Payload, String> {
         let mode = p.default_mode.unwrap_or(DEFAULT_MODE);
         let mut files = Payload::new();
         for source in p.sources.iter().flatten() {
@@ -148,12 +169,23 @@ impl Volumes {
                 }
             }
             if let Some(d) = &source.downward_api {
-                files.extend(payload::downward(pod, d.items.as_deref().unwrap_or_default(), mode, &[], cx.host_ip, cx.lookup)?);
+                files.extend(payload::downward(
+                    pod,
+                    d.items.as_deref().unwrap_or_default(),
+                    mode,
+                    &[],
+                    cx.host_ip,
+                    cx.lookup,
+                )?);
             }
             if let Some(t) = &source.service_account_token {
                 let token = self.tokens.get(cx.client, pod, t).await?;
                 let owner = if fs_group(pod).is_none() { only_user(pod) } else { None };
-                let mode = if owner.is_some() || fs_group(pod).is_some() { 0o600 } else { u32::try_from(mode).unwrap_or(0o644) & 0o777 };
+                let mode = if owner.is_some() || fs_group(pod).is_some() {
+                    0o600
+                } else {
+                    u32::try_from(mode).unwrap_or(0o644) & 0o777
+                };
                 files.insert(t.path.clone(), atomic::File { data: token.into_bytes(), mode, owner });
             }
         }
@@ -197,7 +229,8 @@ fn empty_dir(cx: &Context<'_>, pod: &Pod, source: &EmptyDirVolumeSource, dir: &P
 /// The host path behind a claim whose volume is a directory of this node.
 async fn claimed(client: &kube::Client, namespace: &str, name: &str) -> Result<PathBuf, String> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let claim = claims.get(name).await.map_err(|e| format!("failed to get PVC {namespace}/{name}: {}", api_error(e)))?;
+    let claim =
+        claims.get(name).await.map_err(|e| format!("failed to get PVC {namespace}/{name}: {}", api_error(e)))?;
     let volume = claim.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|v| !v.is_empty());
     let bound = claim.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
     let Some(volume) = volume.filter(|_| bound) else { return Err(format!("PVC {namespace}/{name} is not bound")) };

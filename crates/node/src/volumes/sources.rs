@@ -61,7 +61,13 @@ pub struct Watched<K> {
 
 impl<K> Watched<K>
 where
-    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     fn new(client: kube::Client, namespace: &str, name: &str) -> Self {
         let (tx, state) = watch::channel(State::Unknown(None));
@@ -111,8 +117,12 @@ where
     }
 }
 
-async fn follow<K>(api: Api<K>, config: watcher::Config, tx: watch::Sender<State<K>>, nudges: Arc<Mutex<Vec<Weak<Notify>>>>)
-where
+async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    tx: watch::Sender<State<K>>,
+    nudges: Arc<Mutex<Vec<Weak<Notify>>>>,
+) where
     K: kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     use kube::runtime::WatchStreamExt;
@@ -146,7 +156,9 @@ where
 fn watch_error(error: watcher::Error) -> String {
     match error {
         watcher::Error::WatchError(status) => status.message,
-        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => super::api_error(e),
+        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
+            super::api_error(e)
+        }
         other => other.to_string(),
     }
 }
@@ -179,7 +191,13 @@ impl Sources {
 
 fn lookup<K>(table: &Table<K>, client: &kube::Client, namespace: &str, name: &str) -> Arc<Watched<K>>
 where
-    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let mut table = table.lock();
     let key = (namespace.to_owned(), name.to_owned());
@@ -206,7 +224,8 @@ impl References {
     pub fn of(sources: &Sources, pod: &k8s_openapi::api::core::v1::Pod, nudge: &Arc<Notify>) -> Self {
         let namespace = crate::pod::spec::namespace(pod);
         let (maps, secrets) = names(pod);
-        let config_maps: HashMap<_, _> = maps.into_iter().map(|n| (n.clone(), sources.config_map(namespace, &n))).collect();
+        let config_maps: HashMap<_, _> =
+            maps.into_iter().map(|n| (n.clone(), sources.config_map(namespace, &n))).collect();
         let secrets: HashMap<_, _> = secrets.into_iter().map(|n| (n.clone(), sources.secret(namespace, &n))).collect();
         config_maps.values().for_each(|w| w.nudge(nudge));
         secrets.values().for_each(|w| w.nudge(nudge));

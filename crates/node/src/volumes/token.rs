@@ -30,7 +30,12 @@ pub struct Tokens(HashMap<(String, i64), Kept>);
 
 impl Tokens {
     /// A token for a projection; an old one serves as long as it lives if no new one can be had.
-    pub async fn get(&mut self, client: &kube::Client, pod: &Pod, projection: &ServiceAccountTokenProjection) -> Result<String, String> {
+    pub async fn get(
+        &mut self,
+        client: &kube::Client,
+        pod: &Pod,
+        projection: &ServiceAccountTokenProjection,
+    ) -> Result<String, String> {
         let audience = projection.audience.clone().unwrap_or_default();
         let life = projection.expiration_seconds.unwrap_or(DEFAULT_LIFE_S);
         let key = (audience.clone(), life);
@@ -61,7 +66,12 @@ impl Tokens {
     }
 }
 
-async fn request(client: &kube::Client, pod: &Pod, audience: String, life: i64) -> Result<(String, DateTime<Utc>), String> {
+async fn request(
+    client: &kube::Client,
+    pod: &Pod,
+    audience: String,
+    life: i64,
+) -> Result<(String, DateTime<Utc>), String> {
     let account = spec::spec(pod).service_account_name.as_deref().filter(|a| !a.is_empty()).unwrap_or("default");
     let body = TokenRequest {
         spec: TokenRequestSpec {
@@ -80,7 +90,10 @@ async fn request(client: &kube::Client, pod: &Pod, audience: String, life: i64) 
     let body = serde_json::to_vec(&body).map_err(|e| e.to_string())?;
     let mut wait = FORBIDDEN_RETRY_MIN;
     loop {
-        let request = http::Request::post(&path).header("Content-Type", "application/json").body(body.clone()).map_err(|e| e.to_string())?;
+        let request = http::Request::post(&path)
+            .header("Content-Type", "application/json")
+            .body(body.clone())
+            .map_err(|e| e.to_string())?;
         match client.request::<TokenRequest>(request).await {
             Ok(answer) => {
                 let status = answer.status.ok_or("the server gave no token")?;

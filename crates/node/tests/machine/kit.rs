@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use apiserver::authn::UserInfo;
 use apiserver::{Config as ServerConfig, Server};
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
-use kube::api::{Api, DeleteParams, PostParams};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use kube::api::{Api, DeleteParams, PostParams};
 use kube::runtime::wait::await_condition;
 use node::{Tls, containerd, image};
 use rustls::pki_types::pem::PemObject;
@@ -35,7 +35,9 @@ pub fn isolated(name: &str, test: impl FnOnce()) {
     }
     let root = rustix::process::geteuid().is_root();
     let busybox = std::path::Path::new("/bin/busybox").exists();
-    let found = |program: &str| std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join(program).exists());
+    let found = |program: &str| {
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join(program).exists())
+    };
     if !root || !busybox || !found("containerd") || !found("unshare") {
         eprintln!("skipped: needs root, containerd, unshare and a static busybox");
         return;
@@ -92,7 +94,11 @@ pub struct Machine {
 impl Machine {
     /// Starts everything but the agent.
     pub async fn start() -> Self {
-        if let Err(error) = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).try_init() {
+        if let Err(error) = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .try_init()
+        {
             eprintln!("{error}");
         }
         run("ip", &["link", "set", "lo", "up"]);
@@ -100,12 +106,19 @@ impl Machine {
         let dir = PathBuf::from(std::env::var_os(INNER).expect("namespaces"));
         let options = containerd::Options::new(&dir);
         std::fs::create_dir_all(&options.cni_conf_dir).expect("CNI directory");
-        std::fs::write(options.cni_conf_dir.join("10-test.conflist"), cni(&dir).to_string()).expect("CNI configuration");
+        std::fs::write(options.cni_conf_dir.join("10-test.conflist"), cni(&dir).to_string())
+            .expect("CNI configuration");
         let containerd = containerd::start(options.clone()).await.expect("containerd starts");
         containerd.import_pause().await.expect("pause image");
         let program = std::fs::read("/bin/busybox").expect("busybox");
-        let applets = ["sh", "cat", "sleep", "echo", "httpd", "nc", "id", "ls", "stat", "wget", "hostname", "touch", "kill", "true", "false", "env", "ps", "test", "wc"];
-        containerd.import(BUSYBOX, &image::archive(&image::busybox(BUSYBOX, program, &applets))).await.expect("busybox image");
+        let applets = [
+            "sh", "cat", "sleep", "echo", "httpd", "nc", "id", "ls", "stat", "wget", "hostname", "touch", "kill",
+            "true", "false", "env", "ps", "test", "wc",
+        ];
+        containerd
+            .import(BUSYBOX, &image::archive(&image::busybox(BUSYBOX, program, &applets)))
+            .await
+            .expect("busybox image");
 
         let now = chrono::Utc::now().timestamp();
         let cluster = pki::Cluster::load_or_create(&pki::ClusterSpec {
@@ -204,7 +217,9 @@ impl Machine {
         if spec["initContainers"].is_null() {
             spec.as_object_mut().expect("object").remove("initContainers");
         }
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})).expect("pod");
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec}))
+                .expect("pod");
         self.pods().create(&PostParams::default(), &pod).await.unwrap_or_else(|e| panic!("create {name}: {e}"));
     }
 
@@ -216,7 +231,10 @@ impl Machine {
             other => {
                 let now = self.pods().get_opt(name).await.expect("get");
                 let now = serde_json::to_string_pretty(&now.map(|p| p.status)).expect("JSON");
-                panic!("{name} is never {what}: {other:?}\nit is {now}\nevents:\n{}", self.events(name).await.join("\n"));
+                panic!(
+                    "{name} is never {what}: {other:?}\nit is {now}\nevents:\n{}",
+                    self.events(name).await.join("\n")
+                );
             }
         }
     }
@@ -244,9 +262,16 @@ impl Machine {
     pub async fn node_ready(&self) -> Node {
         let api: Api<Node> = Api::all(self.admin.clone());
         let ready = |n: Option<&Node>| {
-            n.and_then(|n| n.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready").map(|c| c.status == "True")).unwrap_or(false)
+            n.and_then(|n| {
+                n.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready").map(|c| c.status == "True")
+            })
+            .unwrap_or(false)
         };
-        tokio::time::timeout(PATIENCE, await_condition(api, NODE, ready)).await.expect("in time").expect("watch").expect("a node")
+        tokio::time::timeout(PATIENCE, await_condition(api, NODE, ready))
+            .await
+            .expect("in time")
+            .expect("watch")
+            .expect("a node")
     }
 
     /// A container's log so far, without the runtime's prefixes.
@@ -262,12 +287,15 @@ impl Machine {
     pub async fn serve_api(&self) {
         let server = self.server.service();
         let (cert, key) = (&self.cluster.apiserver.cert_pem, &self.cluster.apiserver.key_pem);
-        let certs = CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<Vec<_>, _>>().expect("certificate");
+        let certs =
+            CertificateDer::pem_slice_iter(cert.as_bytes()).collect::<Result<Vec<_>, _>>().expect("certificate");
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("key");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.cluster.ca.cert_pem.as_bytes()).expect("CA")).expect("CA");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).allow_unauthenticated().build();
+        let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build();
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("TLS versions")
@@ -281,7 +309,8 @@ impl Machine {
                 let (acceptor, server) = (acceptor.clone(), server.clone());
                 tokio::spawn(async move {
                     let Ok(tls) = acceptor.accept(stream).await else { return };
-                    let chain: Vec<Vec<u8>> = tls.get_ref().1.peer_certificates().unwrap_or_default().iter().map(der).collect();
+                    let chain: Vec<Vec<u8>> =
+                        tls.get_ref().1.peer_certificates().unwrap_or_default().iter().map(der).collect();
                     let chain = Arc::new(chain);
                     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                         let mut request: http::Request<apiserver::Body> = request.map(boxed);
@@ -291,7 +320,8 @@ impl Machine {
                         request.extensions_mut().insert(apiserver::RemoteAddr(remote));
                         ask(server.clone(), request)
                     });
-                    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
+                    let connection =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tls), service);
                     if let Err(error) = connection.with_upgrades().await {
                         tracing::debug!(%error, "connection");
                     }
@@ -315,8 +345,14 @@ impl Machine {
             .stdin(input)
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(PATIENCE, output).await.unwrap_or_else(|_| panic!("kubectl {args:?} hangs")).expect("kubectl runs");
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+        let output = tokio::time::timeout(PATIENCE, output)
+            .await
+            .unwrap_or_else(|_| panic!("kubectl {args:?} hangs"))
+            .expect("kubectl runs");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        )
     }
 
     /// Gets a path of the kubelet API as the API server does: status and body.
@@ -337,7 +373,14 @@ impl Machine {
         let pki = self.root().join("etc/kubernetes/pki");
         let file = |name: &str| pki.join(name).to_string_lossy().into_owned();
         let (cert, key) = (file("apiserver-kubelet-client.crt"), file("apiserver-kubelet-client.key"));
-        let headers = ["-H", "Connection: Upgrade", "-H", "Upgrade: SPDY/3.1", "-H", "X-Stream-Protocol-Version: v4.channel.k8s.io"];
+        let headers = [
+            "-H",
+            "Connection: Upgrade",
+            "-H",
+            "Upgrade: SPDY/3.1",
+            "-H",
+            "X-Stream-Protocol-Version: v4.channel.k8s.io",
+        ];
         let url = format!("https://127.0.0.1:10250{path}");
         let mut args = vec!["--max-time", "3", "-X", "POST", "--cert", &cert, "--key", &key, "--cacert"];
         let ca = file("ca.crt");
@@ -395,7 +438,10 @@ fn boxed(body: hyper::body::Incoming) -> apiserver::Body {
 
 type Answer = Result<http::Response<apiserver::Body>, std::convert::Infallible>;
 
-fn ask(mut server: apiserver::Service, request: http::Request<apiserver::Body>) -> futures::future::BoxFuture<'static, Answer> {
+fn ask(
+    mut server: apiserver::Service,
+    request: http::Request<apiserver::Body>,
+) -> futures::future::BoxFuture<'static, Answer> {
     let answer = tower::Service::call(&mut server, request);
     Box::pin(answer)
 }
@@ -410,7 +456,11 @@ pub fn kubectl() -> Option<PathBuf> {
 
 /// Runs curl; status and body.
 pub fn curl(args: &[&str]) -> (u16, String) {
-    let output = std::process::Command::new("curl").args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}"]).args(args).output().expect("curl");
+    let output = std::process::Command::new("curl")
+        .args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}"])
+        .args(args)
+        .output()
+        .expect("curl");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (body, code) = text.rsplit_once('\n').unwrap_or_default();
     (code.parse().unwrap_or(0), body.to_owned())
