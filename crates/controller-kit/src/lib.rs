@@ -14,6 +14,7 @@ pub mod events;
 mod expectations;
 pub mod leader;
 pub mod owner;
+pub mod placement;
 mod queue;
 mod writer;
 

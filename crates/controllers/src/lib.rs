@@ -8,8 +8,11 @@
 
 mod adopt;
 mod batch;
+mod cron_job;
+mod daemon_set;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod garbage;
@@ -21,11 +24,13 @@ mod node_lifecycle;
 mod pod_gc;
 mod pods;
 mod replica_set;
+mod revisions;
 mod role_aggregation;
 mod root_ca;
 mod run;
 mod service;
 mod service_account;
+mod stateful_set;
 mod ttl;
 
 pub use run::{Accounts, Config, RunError, graph, run};

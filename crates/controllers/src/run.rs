@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    deployment, endpoint_slice, endpoints, garbage, job, namespace, node_ipam, node_lifecycle, pod_gc, replica_set,
-    role_aggregation, root_ca, service_account, ttl,
+    cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage, job, namespace, node_ipam,
+    node_lifecycle, pod_gc, replica_set, role_aggregation, root_ca, service_account, stateful_set, ttl,
 };
 
 /// What the controllers need to know beyond the API.
@@ -62,6 +62,10 @@ static ALL: &[(&Row, Start)] = &[
     (&job::ROW, |context, _| Box::pin(job::start(context))),
     (&ttl::ROW, |context, _| Box::pin(ttl::start(context))),
     (&role_aggregation::ROW, |context, _| Box::pin(role_aggregation::start(context))),
+    (&daemon_set::ROW, |context, _| Box::pin(daemon_set::start(context))),
+    (&stateful_set::ROW, |context, _| Box::pin(stateful_set::start(context))),
+    (&cron_job::ROW, |context, _| Box::pin(cron_job::start(context))),
+    (&disruption::ROW, |context, _| Box::pin(disruption::start(context))),
 ];
 
 /// The controllers with their inputs and outputs, one line each.

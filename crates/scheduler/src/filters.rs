@@ -2,9 +2,10 @@
 //!
 //! Rules that look at other nodes' pods are in `topology`.
 
-use std::collections::BTreeMap;
+use controller_kit::placement;
+use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorTerm, Taint};
 
-use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration};
+pub use controller_kit::placement::is_tolerated;
 
 use crate::needs::Needs;
 use crate::resources::Resources;
@@ -148,49 +149,12 @@ fn lacking(needs: &Needs, have: &Resources, used: &Resources) -> Vec<Reason> {
     reasons
 }
 
-/// Whether one of `tolerations` bears `taint`.
-pub fn is_tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| {
-        let key = toleration.key.as_deref().unwrap_or_default();
-        let effect = toleration.effect.as_deref().unwrap_or_default();
-        let exists = toleration.operator.as_deref() == Some("Exists");
-        let same_value = toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
-        (effect.is_empty() || effect == taint.effect)
-            && ((key.is_empty() && exists) || key == taint.key)
-            && (exists || same_value)
-    })
-}
-
 /// Whether one of the selector's terms chooses the node; a term without content chooses none.
 pub fn selects(selector: &NodeSelector, node: &NodeInfo) -> bool {
-    selector.node_selector_terms.iter().any(|term| term_selects(term, node))
+    placement::selects(selector, &node.name, &node.labels)
 }
 
 /// Whether the term has content, and all of it holds for the node.
 pub fn term_selects(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let named = BTreeMap::from([("metadata.name".to_owned(), node.name.clone())]);
-    expressions.iter().all(|one| holds(one, &node.labels)) && fields.iter().all(|one| holds(one, &named))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let have = labels.get(&requirement.key);
-    let number = |text: &String| text.parse::<i64>().ok();
-    let compare = |holds: fn(i64, i64) -> bool| {
-        have.and_then(number).zip(values.first().and_then(number)).is_some_and(|(have, want)| holds(have, want))
-    };
-    match requirement.operator.as_str() {
-        "In" => have.is_some_and(|have| values.contains(have)),
-        "NotIn" => have.is_none_or(|have| !values.contains(have)),
-        "Exists" => have.is_some(),
-        "DoesNotExist" => have.is_none(),
-        "Gt" => compare(|have, want| have > want),
-        "Lt" => compare(|have, want| have < want),
-        _ => false,
-    }
+    placement::term_selects(term, &node.name, &node.labels)
 }

@@ -18,6 +18,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::pods;
 
+pub(crate) use view::resolve;
+
 pub(crate) static ROW: Row = Row {
     name: "deployment",
     account: "deployment-controller",

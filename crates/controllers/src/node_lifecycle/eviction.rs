@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use controller_kit::{Context, Controller, Error, Handle, Key, Next, Remove, Row, Runner, Writer};
+use controller_kit::{Context, Controller, Error, Handle, Key, Next, Remove, Row, Runner, Writer, placement};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -82,7 +82,7 @@ fn bears(pod: &Pod, taints: &[Taint], now: DateTime<Utc>) -> Bears {
     let tolerations = pods::spec(pod).and_then(|spec| spec.tolerations.clone()).unwrap_or_default();
     let mut shortest: Option<TimeDelta> = None;
     for taint in taints {
-        let matching: Vec<&Toleration> = tolerations.iter().filter(|one| tolerates(one, taint)).collect();
+        let matching: Vec<&Toleration> = tolerations.iter().filter(|one| placement::tolerates(one, taint)).collect();
         if matching.is_empty() {
             return Bears::For(TimeDelta::zero());
         }
@@ -93,16 +93,6 @@ fn bears(pod: &Pod, taints: &[Taint], now: DateTime<Utc>) -> Bears {
         shortest = Some(shortest.map_or(left, |shortest| shortest.min(left)));
     }
     shortest.map_or(Bears::Always, Bears::For)
-}
-
-/// Whether the toleration matches the taint.
-pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (key, effect) = (text(&toleration.key), text(&toleration.effect));
-    let exists = toleration.operator.as_deref() == Some("Exists");
-    (effect.is_empty() || effect == taint.effect)
-        && ((key.is_empty() && exists) || key == taint.key)
-        && (exists || text(&toleration.value) == text(&taint.value))
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 mod world;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -125,6 +126,56 @@ async fn jobs_succeed_fail_and_go_away() {
     for pod in world.in_default::<Pod>().list(&of_good).await.unwrap().items {
         world.until(&world.in_default::<Pod>(), &pod.metadata.name.unwrap(), |pod| pod.is_none()).await;
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn daemons_stateful_pods_and_budgets() {
+    let world = World::start(2).await;
+    let template = |name: &str| {
+        json!({"metadata": {"labels": {"app": name}},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "v1"}]}})
+    };
+    let daemon = json!({"metadata": {"name": "agent", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "agent"}}, "template": template("agent")}});
+    world.create::<DaemonSet>(daemon).await;
+    let everywhere = |set: Option<&DaemonSet>| {
+        let status = set.and_then(|set| set.status.clone()).unwrap_or_default();
+        status.number_available == Some(2) && status.updated_number_scheduled == Some(2)
+    };
+    let daemons = world.in_default::<DaemonSet>();
+    world.until(&daemons, "agent", everywhere).await;
+    let stateful = json!({"metadata": {"name": "db", "namespace": "default"}, "spec": {"replicas": 2, "serviceName": "db",
+        "selector": {"matchLabels": {"app": "db"}}, "template": template("db")}});
+    world.create::<StatefulSet>(stateful).await;
+    let rolled = |wanted: i32| {
+        move |set: Option<&StatefulSet>| {
+            let Some((set, status)) = set.and_then(|set| Some((set, set.status.as_ref()?))) else { return false };
+            status.updated_replicas == Some(wanted)
+                && status.available_replicas == Some(wanted)
+                && status.current_revision == status.update_revision
+                && status.observed_generation == set.metadata.generation
+        }
+    };
+    let sets = world.in_default::<StatefulSet>();
+    world.until(&sets, "db", rolled(2)).await;
+    let budget = json!({"metadata": {"name": "db", "namespace": "default"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "db"}}}});
+    world.create::<PodDisruptionBudget>(budget).await;
+    let allows = |budget: Option<&PodDisruptionBudget>| {
+        budget.and_then(|budget| budget.status.as_ref()).is_some_and(|status| status.disruptions_allowed == 1)
+    };
+    world.until(&world.in_default::<PodDisruptionBudget>(), "db", allows).await;
+    let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "v2"}]}}}});
+    sets.patch("db", &PatchParams::default(), &Patch::Strategic(&image)).await.unwrap();
+    daemons.patch("agent", &PatchParams::default(), &Patch::Strategic(&image)).await.unwrap();
+    world.until(&sets, "db", rolled(2)).await;
+    let second = |set: Option<&DaemonSet>| {
+        set.is_some_and(|set| set.status.as_ref().unwrap().observed_generation == Some(2)) && everywhere(set)
+    };
+    world.until(&daemons, "agent", second).await;
+    let pod = world.in_default::<Pod>().get("db-0").await.unwrap();
+    assert_eq!(pod.spec.unwrap().containers[0].image.as_deref(), Some("v2"));
     world.stop().await;
 }
 
