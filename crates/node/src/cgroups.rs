@@ -66,6 +66,13 @@ impl Cgroups {
         cgroups
     }
 
+    /// Removes the cgroup of all pods, and everything below it, from every hierarchy.
+    pub fn remove(root: &str) -> io::Result<()> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let cgroups = Self { root: root.trim_end_matches('/').into(), hierarchies: parse_mounts(&mounts) };
+        cgroups.remove_pod(&cgroups.root)
+    }
+
     /// The cgroup parent to give the runtime for a pod of a QoS class.
     pub fn pod_parent(&self, qos: &str, uid: &str) -> String {
         match qos {

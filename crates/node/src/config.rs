@@ -107,7 +107,9 @@ impl Default for Limits {
 impl Config {
     /// A configuration with kubeadm's defaults, for a node of this name and address with its files below `root_dir`.
     pub fn new(node_name: impl Into<String>, node_ip: IpAddr, root_dir: impl Into<PathBuf>) -> Self {
+        // The runtime mounts what lies below it, and needs absolute paths.
         let root_dir = root_dir.into();
+        let root_dir = std::path::absolute(&root_dir).unwrap_or(root_dir);
         Self {
             node_name: node_name.into(),
             node_ip,

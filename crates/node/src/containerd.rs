@@ -117,7 +117,9 @@ pub struct Options {
 impl Options {
     /// An instance below `root_dir`, laid out as the distribution's containerd is below `/`.
     pub fn new(root_dir: impl Into<PathBuf>) -> Self {
+        // The runtime resolves relative paths elsewhere than we do.
         let root_dir = root_dir.into();
+        let root_dir = std::path::absolute(&root_dir).unwrap_or(root_dir);
         Self {
             program: "containerd".into(),
             cni_bin_dir: ["/opt/cni/bin", "/usr/lib/cni"]
@@ -223,7 +225,31 @@ async fn spawn(options: Options, config: &Path) -> Result<Containerd, Error> {
     Ok(running)
 }
 
+/// The instance that runs below the options' root directory, if there is one; starts nothing.
+pub async fn find(options: Options) -> Result<Option<Containerd>, Error> {
+    let Some(pid) = running_pid(&options) else { return Ok(None) };
+    let running = Containerd { options, pid, child: None };
+    running.wait_until_it_answers().await?;
+    Ok(Some(running))
+}
+
 impl Containerd {
+    /// Stops and removes every pod of the instance, so that nothing of it is left running when it stops.
+    pub async fn remove_pods(&self) -> Result<(), Error> {
+        let cri = Cri::connect(&self.socket());
+        let all = async {
+            let remove = cri.list_pod_sandboxes(None).await?.into_iter().map(|sandbox| {
+                let cri = cri.clone();
+                async move {
+                    cri.stop_pod_sandbox(&sandbox.id).await?;
+                    cri.remove_pod_sandbox(&sandbox.id).await
+                }
+            });
+            futures::future::try_join_all(remove).await
+        };
+        all.await.map(drop).map_err(|e| Error::Failed { program: "remove pods".into(), stderr: e.to_string() })
+    }
+
     /// Path of the socket that serves the CRI.
     pub fn socket(&self) -> PathBuf {
         self.options.socket()

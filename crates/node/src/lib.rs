@@ -32,4 +32,4 @@ mod watchfile;
 pub use adapt::{Adaptation, Adaptations};
 pub use config::{Config, Limits, Tls};
 pub use purge::{PurgeError, purge};
-pub use run::{Error, run};
+pub use run::{Error, release, run};

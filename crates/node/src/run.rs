@@ -109,6 +109,16 @@ pub async fn run(config: Config, client: kube::Client, token: CancellationToken)
     Ok(())
 }
 
+/// Releases what a node's pods hold outside of the runtime once they are removed: mounts, their directories, cgroups.
+/// For taking a node down for good; an agent must not run on it.
+///
+/// # Errors
+/// If something is still in use.
+pub fn release(config: &Config) -> std::io::Result<()> {
+    crate::volumes::tear_down(&config.pods_dir())?;
+    Cgroups::remove(&config.pod_cgroup_root)
+}
+
 /// Keeps the services that pods learn of by environment variables; only what those need is kept.
 async fn follow_services(agent: &Agent, known: watch::Sender<bool>) {
     let api: Api<Service> = Api::all(agent.client.clone());

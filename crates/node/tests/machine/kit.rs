@@ -402,6 +402,8 @@ impl Machine {
     pub async fn stop(mut self) {
         self.stop_agent().await;
         if let Some(containerd) = self.containerd.take() {
+            containerd.remove_pods().await.expect("pods are removed");
+            node::release(&self.config).expect("nothing is held");
             containerd.stop().await.expect("containerd stops");
         }
         drop(self.server);
