@@ -206,13 +206,6 @@ impl<'v, 'p> Node<'v, 'p> {
         }
     }
 
-    /// Greater than zero; absence is zero.
-    pub fn positive(&self, e: &mut Errors) {
-        if self.int_or_zero() <= 0 {
-            e.invalid(&self.path, self.int_or_zero(), POSITIVE);
-        }
-    }
-
     pub fn in_range(&self, min: i64, max: i64, e: &mut Errors) {
         for why in names::is_in_range(self.int_or_zero(), min, max) {
             e.invalid(&self.path, self.int_or_zero(), &why);
