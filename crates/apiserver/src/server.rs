@@ -93,7 +93,6 @@ impl ApiRequest {
     }
 
     /// The request as it came, for an upgrade or a proxy.
-    #[allow(dead_code, reason = "for connections that are upgraded")]
     pub(crate) fn into_http(self) -> Request<Body> {
         Request::from_parts(self.parts, self.body)
     }
@@ -185,7 +184,6 @@ impl tower::Service<Request<Body>> for Service {
 
 impl Inner {
     /// A request of the server to itself, as `user`; JSON in, JSON out. An answer of 400 and more becomes an error.
-    #[allow(dead_code, reason = "for bootstrap and reviews")]
     pub(crate) async fn call(
         self: &Arc<Self>,
         user: &UserInfo,

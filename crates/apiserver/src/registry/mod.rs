@@ -226,11 +226,6 @@ impl Registry {
         self.any_version(group, resource)?.cache.clone()
     }
 
-    /// The row of a kind.
-    pub(crate) fn by_kind(&self, kind: &Gvk) -> Option<Arc<Served>> {
-        self.table.load().rows.iter().find(|s| s.row.kind == *kind).cloned()
-    }
-
     /// The stored resource with a subresource that takes POSTs of this kind, and the subresource's name.
     pub(crate) fn taker_of(&self, kind: &Gvk) -> Option<(Arc<Served>, String)> {
         let table = self.table.load();
