@@ -161,6 +161,9 @@ pub struct Server {
     /// Kubeconfig of the cluster, for a server without the api role.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// File that a line for each request is appended to (audit.k8s.io/v1 events, level Metadata); none by default.
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
     /// Which log lines to write, such as `info` or `info,apiserver=debug`.
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,

@@ -75,6 +75,8 @@ pub struct ServerConfig {
     pub kubelet_port: u16,
     /// Cluster to join, for a server without the api role.
     pub kubeconfig: Option<PathBuf>,
+    /// Where audit events are written.
+    pub audit_log: Option<PathBuf>,
     /// Log filter.
     pub log: String,
     /// JSON log lines.
@@ -101,6 +103,7 @@ struct File {
     node_name: Option<String>,
     kubelet_port: Option<u16>,
     kubeconfig: Option<PathBuf>,
+    audit_log_path: Option<PathBuf>,
     log: Option<String>,
     log_format: Option<String>,
 }
@@ -144,6 +147,7 @@ impl ServerConfig {
             },
             kubelet_port: flags.kubelet_port.or(file.kubelet_port).unwrap_or(10250),
             kubeconfig: flags.kubeconfig.clone().or(file.kubeconfig),
+            audit_log: flags.audit_log_path.clone().or(file.audit_log_path),
             log: flags.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
             log_json,
         };

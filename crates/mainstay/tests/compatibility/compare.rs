@@ -57,7 +57,7 @@ const OWN_UUID: &str = "0b7e7b52";
 pub fn blank(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(map.into_iter().map(|(k, v)| blank_field(k, v)).collect::<Map<_, _>>()),
-        Value::Array(list) => list.into_iter().map(blank).collect(),
+        Value::Array(list) => list.into_iter().filter(|item| !is_distributions_own(item)).map(blank).collect(),
         Value::String(text) => {
             let text = UUID.replace_all(&text, |found: &regex::Captures<'_>| {
                 if found[0].starts_with(OWN_UUID) { found[0].to_owned() } else { "<uuid>".to_owned() }
@@ -67,6 +67,12 @@ pub fn blank(value: Value) -> Value {
         }
         other => other,
     }
+}
+
+/// The recorded server belongs to a distribution that adds a CA of its own to every pod's token volume; upstream's has
+/// no such source.
+fn is_distributions_own(item: &Value) -> bool {
+    item["configMap"]["name"] == "openshift-service-ca.crt"
 }
 
 fn blank_field(key: String, value: Value) -> (String, Value) {

@@ -164,3 +164,7 @@ pub fn for_udp(message: &Message) -> Option<Vec<u8>> {
     short.queries.clone_from(&message.queries);
     short.to_vec().ok()
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;
