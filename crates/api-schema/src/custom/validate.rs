@@ -68,10 +68,10 @@ fn check_text(schema: &Structural, text: &str, path: &Path<'_>, errors: &mut Err
     if let Some(min) = schema.length.0.filter(|min| length < *min) {
         errors.invalid(path, text, &format!("{path} in body should be at least {min} chars long"));
     }
-    if let Some((pattern, regex)) = &schema.pattern {
-        if !regex.is_match(text) {
-            errors.invalid(path, text, &format!("{path} in body should match '{pattern}'"));
-        }
+    if let Some((pattern, regex)) = &schema.pattern
+        && !regex.is_match(text)
+    {
+        errors.invalid(path, text, &format!("{path} in body should match '{pattern}'"));
     }
 }
 
