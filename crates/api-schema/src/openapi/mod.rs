@@ -4,9 +4,11 @@
 
 mod operations;
 mod paths;
+mod protobuf;
 mod v2;
 
 pub use paths::{Api, group_names, paths, reference};
+pub use protobuf::protobuf;
 pub use v2::{definition_v2, document_v2};
 
 use bytes::Bytes;
@@ -57,7 +59,7 @@ impl Parameter {
 /// A document ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Document {
-    /// Compact JSON.
+    /// Compact JSON, or protobuf.
     pub bytes: Bytes,
     /// Hash of the bytes: the `ETag` (to be quoted) and the `hash` parameter of the v3 index.
     pub hash: String,
@@ -69,7 +71,11 @@ impl Document {
     /// # Panics
     /// Never: a `Value` has nothing that JSON cannot write.
     pub fn new(value: &Value) -> Self {
-        let bytes = serde_json::to_vec(value).expect("a JSON value can be written to memory");
+        Self::of(serde_json::to_vec(value).expect("a JSON value can be written to memory"))
+    }
+
+    /// The document that is these bytes.
+    pub fn of(bytes: Vec<u8>) -> Self {
         let hash = Sha512::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
         Self { bytes: bytes.into(), hash }
     }
