@@ -24,6 +24,7 @@ pub struct Kubectl {
     kubeconfig: PathBuf,
     namespace: Option<PathBuf>,
     home: PathBuf,
+    flags: Vec<String>,
 }
 
 impl Kubectl {
@@ -33,7 +34,15 @@ impl Kubectl {
     /// If no `kubectl` is installed.
     pub fn new(kubeconfig: &Path, home: &Path, namespace: Option<PathBuf>) -> Result<Self> {
         let program = find().context("kubectl is not installed; `make test` installs it where a package has it")?;
-        Ok(Self { program, kubeconfig: kubeconfig.into(), namespace, home: home.into() })
+        Ok(Self { program, kubeconfig: kubeconfig.into(), namespace, home: home.into(), flags: Vec::new() })
+    }
+
+    /// The same with `flags` before every command, such as `--namespace=x`.
+    #[must_use]
+    pub fn with_flags(&self, flags: &[&str]) -> Self {
+        let mut changed = self.clone();
+        changed.flags.extend(flags.iter().map(ToString::to_string));
+        changed
     }
 
     /// A command that runs `program` where this `kubectl` runs.
@@ -63,7 +72,7 @@ impl Kubectl {
     /// # Panics
     /// If it cannot be started.
     pub fn run_args(&self, arguments: &[&str], input: &str) -> Answer {
-        run(self.command(&self.program).args(arguments), input).expect("kubectl runs")
+        run(self.kubectl().args(arguments), input).expect("kubectl runs")
     }
 
     /// Standard output of a `kubectl` that must succeed.
@@ -118,15 +127,32 @@ impl Kubectl {
             if answer.code == 0 && wanted(&answer.stdout) {
                 return answer.stdout;
             }
-            assert!(Instant::now() < deadline, "kubectl {arguments} never said it; last: {}{}", answer.stdout, answer.stderr);
+            assert!(
+                Instant::now() < deadline,
+                "kubectl {arguments} never said it; last: {}{}",
+                answer.stdout,
+                answer.stderr
+            );
             std::thread::sleep(PAUSE);
         }
     }
 
     /// A `kubectl` in the background.
     pub fn background(&self, arguments: &str) -> Command {
-        let mut command = self.command(&self.program);
+        let mut command = self.kubectl();
         command.args(arguments.split_whitespace());
+        command
+    }
+
+    /// `kubectl` as a line for a shell, without its arguments; the environment is that of [`Kubectl::command`].
+    pub fn shell_line(&self) -> String {
+        let program = std::iter::once(self.program.display().to_string());
+        program.chain(self.flags.iter().cloned()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn kubectl(&self) -> Command {
+        let mut command = self.command(&self.program);
+        command.args(&self.flags);
         command
     }
 }

@@ -150,7 +150,7 @@ fn deployment() -> serde_json::Value {
                         "imagePullPolicy": "IfNotPresent",
                         "command": ["/bin/sh", "-c", script],
                         "ports": [{"name": "http", "containerPort": PORT}],
-                        "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 5},
+                        "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
                         "resources": {"requests": {"cpu": "10m", "memory": "8Mi"}},
                         "securityContext": {
                             "runAsNonRoot": true,
