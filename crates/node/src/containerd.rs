@@ -206,6 +206,8 @@ async fn spawn(options: Options, config: &Path) -> Result<Containerd, Error> {
     let mut command = std::process::Command::new(&options.program);
     // A process group of its own: what ends us from the terminal does not end the containers' runtime.
     command.arg("--config").arg(config).stdin(Stdio::null()).stdout(log).stderr(log_err).process_group(0);
+    // It would tell our own supervisor that we are ready as soon as it is.
+    command.env_remove("NOTIFY_SOCKET");
     let child = tokio::process::Command::from(command)
         .spawn()
         .map_err(|source| Error::Run { program: options.program.display().to_string(), source })?;
