@@ -216,12 +216,17 @@ async fn spawn(options: Options, config: &Path) -> Result<Containerd, Error> {
     std::fs::write(&pidfile, pid.to_string()).map_err(file("write", &pidfile))?;
     let mut running = Containerd { options, pid, child: Some(child) };
     let Some(mut child) = running.child.take() else { return Ok(running) };
-    tokio::select! {
-        answer = running.wait_until_it_answers() => answer?,
+    let answer = tokio::select! {
+        answer = running.wait_until_it_answers() => answer,
         status = child.wait() => {
             let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
-            return Err(Error::Ended { status, log: log_path });
+            Err(Error::Ended { status, log: log_path })
         }
+    };
+    if let Err(error) = answer {
+        child.kill().await.map_err(|source| Error::Signal { pid, source })?;
+        std::fs::remove_file(&pidfile).map_err(file("remove", &pidfile))?;
+        return Err(error);
     }
     running.child = Some(child);
     Ok(running)
@@ -322,6 +327,12 @@ impl Containerd {
         }
         let pidfile = self.options.pidfile();
         std::fs::remove_file(&pidfile).map_err(file("remove", &pidfile))
+    }
+
+    /// Starts the instance again after it has [ended](Self::ended); containers have gone on meanwhile.
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        *self = start(self.options.clone()).await?;
+        Ok(())
     }
 
     /// Returns when the process has ended.

@@ -21,7 +21,7 @@ pub enum Error {
         what: String,
     },
     /// A file could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}")]
     File {
         /// `read` or `write`.
         action: &'static str,

@@ -18,6 +18,8 @@ pub struct ServerOptions {
     pub flags: Vec<String>,
     /// Roles; `api` if empty.
     pub roles: String,
+    /// Directory that gets the root; that of temporary files if none is given.
+    pub parent: Option<PathBuf>,
 }
 
 /// A running API server with a root of its own.
@@ -35,7 +37,10 @@ impl ApiServer {
     /// # Errors
     /// If it does not become ready; its log is in the error.
     pub fn start(binary: &str, options: ServerOptions) -> Result<Self> {
-        let root = tempfile::tempdir()?;
+        let root = match &options.parent {
+            Some(parent) => tempfile::tempdir_in(parent)?,
+            None => tempfile::tempdir()?,
+        };
         let mut server = Self { binary: binary.into(), root, options, running: None };
         server.restart()?;
         Ok(server)

@@ -3,9 +3,21 @@
 use crate::kubectl::Kubectl;
 use crate::namespace::Namespace;
 use crate::process::{Ended, run};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use tempfile::TempDir;
+
+/// A process that containerd runs: a container or the pause process of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Task {
+    /// Id of the container.
+    pub id: String,
+    /// Process id on the machine.
+    pub pid: u32,
+    /// `RUNNING` and so on.
+    pub state: String,
+}
 
 /// A running cluster; taken down when dropped.
 #[derive(Debug)]
@@ -17,13 +29,27 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Makes a namespace and a place for a root, and starts nothing.
+    ///
+    /// # Errors
+    /// If they cannot be made.
+    pub fn prepare(binary: &str) -> Result<Self> {
+        let root = tempfile::Builder::new().prefix("ms").tempdir()?;
+        Ok(Self { binary: binary.into(), root, namespace: Namespace::new()?, down: true })
+    }
+
+    /// Takes the cluster down when dropped, although [`Cluster::up`] did not start it.
+    pub fn take_down_later(&mut self) {
+        self.down = false;
+    }
+
     /// Makes a namespace and runs `mainstay up` in it.
     ///
     /// # Errors
     /// If `up` fails, with what it said.
     pub fn up(binary: &str, flags: &[&str]) -> Result<Self> {
-        let root = tempfile::Builder::new().prefix("ms").tempdir()?;
-        let mut cluster = Self { binary: binary.into(), root, namespace: Namespace::new()?, down: false };
+        let mut cluster = Self::prepare(binary)?;
+        cluster.down = false;
         let up = cluster.mainstay("up", flags)?;
         if up.code != 0 {
             let log = std::fs::read_to_string(cluster.root().join("var/log/mainstay/server.log")).unwrap_or_default();
@@ -39,6 +65,62 @@ impl Cluster {
     /// If the binary cannot be started.
     pub fn mainstay(&self, command: &str, flags: &[&str]) -> Result<Ended> {
         run(self.namespace.command(&self.binary).arg(command).arg("--root").arg(self.root()).args(flags), "")
+    }
+
+    /// Process id of the server that `up` started.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn server_pid(&self) -> Result<u32> {
+        let state = std::fs::read(self.root().join("run/mainstay/up.json"))?;
+        let state: serde_json::Value = serde_json::from_slice(&state)?;
+        let pid = state["server"]["pid"].as_u64().context("up.json has no process id")?;
+        Ok(u32::try_from(pid)?)
+    }
+
+    /// Process id of the cluster's containerd.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn containerd_pid(&self) -> Result<u32> {
+        Ok(std::fs::read_to_string(self.root().join("run/containerd/containerd.pid"))?.trim().parse()?)
+    }
+
+    /// What containerd runs, sorted.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn tasks(&self) -> Result<Vec<Task>> {
+        let socket = self.root().join("run/containerd/containerd.sock");
+        let list = run(Command::new("ctr").arg("-a").arg(socket).args(["-n", "k8s.io", "tasks", "ls"]), "")?;
+        if list.code != 0 {
+            bail!("ctr tasks ls: {}", list.stderr);
+        }
+        let mut tasks = Vec::new();
+        for line in list.stdout.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if let [id, pid, state] = fields[..] {
+                tasks.push(Task { id: id.into(), pid: pid.parse()?, state: state.into() });
+            }
+        }
+        tasks.sort();
+        Ok(tasks)
+    }
+
+    /// Kills a process without warning and returns when it is gone.
+    ///
+    /// # Errors
+    /// If it cannot be signalled or does not go.
+    pub fn kill(&self, pid: u32) -> Result<()> {
+        let killed = run(Command::new("kill").args(["-9", &pid.to_string()]), "")?;
+        if killed.code != 0 {
+            bail!("kill -9 {pid}: {}", killed.stderr);
+        }
+        let gone = run(Command::new("timeout").args(["10", "tail", "--pid", &pid.to_string(), "-s", "0.01", "-f", "/dev/null"]), "")?;
+        if gone.code != 0 {
+            bail!("process {pid} does not go");
+        }
+        Ok(())
     }
 
     /// Its root, below the test's own directory.

@@ -11,10 +11,12 @@ mod etcd;
 mod kubectl;
 mod namespace;
 mod process;
+mod traces;
 
 pub use api::{ApiServer, ServerOptions};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Task};
 pub use etcd::Etcd;
 pub use kubectl::{Answer, Kubectl};
 pub use namespace::Namespace;
 pub use process::{Ended, Running, free_port, run};
+pub use traces::Traces;

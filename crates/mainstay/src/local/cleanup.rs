@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Kernel settings that a node changes; `down` puts them back.
 const SYSCTLS: &[&str] = &["net/ipv4/ip_forward", "net/ipv4/conf/all/route_localnet"];
+/// How long a server may take to drain.
+const SERVER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a left-over process may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A cgroup whose last process is just ending is busy for a moment; so often its removal is tried.
@@ -42,24 +44,62 @@ fn sysctl_path(name: &str) -> PathBuf {
     Path::new("/proc/sys").join(name)
 }
 
+/// Servers with this root, whoever started them.
+fn servers_of(root: &Path) -> Vec<Process> {
+    processes(|words| is_server(words, root))
+}
+
+/// Ends servers with this root, whoever started them.
+///
+/// # Errors
+/// If one may not be signalled.
+pub async fn stop_servers(root: &Path) -> Result<()> {
+    for server in servers_of(root) {
+        if !server.stop(SERVER_PATIENCE).await? {
+            eprintln!("The server did not end in {} s and was killed.", SERVER_PATIENCE.as_secs());
+        }
+    }
+    Ok(())
+}
+
 /// Processes that were started with a path under `root` on their command line: the container runtime and its shims.
 pub fn processes_of(root: &Path) -> Vec<Process> {
+    processes(|words| is_runtime(words, root))
+}
+
+/// Processes other than this one whose command line is as `wanted`.
+fn processes(wanted: impl Fn(&[&str]) -> bool) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let own = std::process::id();
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != own && mentions(*pid, root))
+        .filter(|pid| *pid != own && command_line(*pid).is_some_and(|line| wanted(&words(&line))))
         .filter_map(|pid| Process::of(i32::try_from(pid).ok()?))
         .collect()
 }
 
+fn command_line(pid: u32) -> Option<String> {
+    String::from_utf8(fs::read(format!("/proc/{pid}/cmdline")).ok()?).ok()
+}
+
+fn words(command_line: &str) -> Vec<&str> {
+    command_line.split('\0').collect()
+}
+
+fn program<'a>(words: &[&'a str]) -> &'a str {
+    words.first().and_then(|path| path.rsplit('/').next()).unwrap_or("")
+}
+
 /// Whether it is a container runtime or a shim of one that lives under `root`.
-fn mentions(pid: u32, root: &Path) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let mut words = line.split(|b| *b == 0).map(|word| Path::new(std::str::from_utf8(word).unwrap_or("")));
-    let program = words.next().and_then(|p| p.file_name()).and_then(|n| n.to_str()).unwrap_or("");
-    program.starts_with("containerd") && words.any(|word| word.starts_with(root))
+fn is_runtime(words: &[&str], root: &Path) -> bool {
+    program(words).starts_with("containerd") && words.iter().skip(1).any(|word| Path::new(word).starts_with(root))
+}
+
+/// Whether it is `mainstay server --root ROOT`, as `up` starts it.
+fn is_server(words: &[&str], root: &Path) -> bool {
+    let with_root = words.windows(2).any(|pair| pair[0] == "--root" && Path::new(pair[1]) == root);
+    program(words) == "mainstay" && words.get(1) == Some(&"server") && with_root
 }
 
 /// Ends what is left of the container runtime. Returns how many processes there were.
@@ -168,7 +208,11 @@ mod tests {
 
     #[test]
     fn other_programs_are_not_taken_for_the_runtime() {
+        let root = Path::new("/r");
+        assert!(is_runtime(&["/usr/bin/containerd", "--config", "/r/run/config.toml"], root));
+        assert!(!is_runtime(&["vi", "/r/run/config.toml"], root) && !is_runtime(&["containerd", "-c", "/rr/x"], root));
+        assert!(is_server(&["/bin/mainstay", "server", "--root", "/r"], root));
+        assert!(!is_server(&["mainstay", "server", "--root", "/rr"], root) && !is_server(&["mainstay", "up", "--root", "/r"], root));
         assert!(processes_of(Path::new("/nowhere/at/all")).is_empty());
-        assert!(!mentions(std::process::id(), Path::new("/")));
     }
 }

@@ -3,6 +3,7 @@
 use super::process::Process;
 use super::progress::Progress;
 use super::state::{Paths, State};
+use super::down::undo_up;
 use super::{cleanup, demo, preflight, status};
 use crate::cli::Up;
 use crate::config::host_name;
@@ -49,18 +50,52 @@ pub async fn up(args: &Up) -> Result<()> {
         None => host_name()?,
     };
     let progress = Progress::new();
+    let first = known.is_none() && !paths.root.join("var/lib/mainstay").exists();
     let sysctls_before = known.map_or_else(cleanup::sysctls, |state| Ok(state.sysctls_before))?;
-    let server = start_server(args, &paths, &node_name, &progress).await?;
-    State { server, secure_port: args.secure_port, node_name: node_name.clone(), sysctls_before }.save(&paths)?;
-    let client = client::from_kubeconfig(&paths.kubeconfig()).await?;
-    progress.step("waiting for the node");
-    wait_for_node(&client, &node_name).await?;
+    let client = match bring_up(args, &paths, &node_name, &sysctls_before, &progress).await {
+        Ok(client) => client,
+        Err(error) => return Err(give_up(&paths, first, sysctls_before, &progress, error).await),
+    };
     if !args.no_demo {
+        // The cluster runs; if its demo does not, it is there to be looked at.
         demo::deploy(&paths, &client, &progress).await?;
     }
     let took = progress.done();
     println!("Mainstay is up ({:.1} s).", took.as_secs_f64());
     status::print_summary(&paths, &client, args.no_demo).await
+}
+
+/// Starts the server and returns when its node is ready.
+async fn bring_up(
+    args: &Up,
+    paths: &Paths,
+    node_name: &str,
+    sysctls_before: &[(String, String)],
+    progress: &Progress,
+) -> Result<Client> {
+    let server = start_server(args, paths, node_name, progress).await?;
+    let sysctls_before = sysctls_before.to_vec();
+    State { server, secure_port: args.secure_port, node_name: node_name.into(), sysctls_before }.save(paths)?;
+    let client = client::from_kubeconfig(&paths.kubeconfig()).await?;
+    progress.step("waiting for the node");
+    wait_for_node(&client, node_name).await?;
+    Ok(client)
+}
+
+/// Leaves nothing half-started: a first start is undone, a later one stops its server and leaves containers alone.
+async fn give_up(
+    paths: &Paths,
+    first: bool,
+    sysctls_before: Vec<(String, String)>,
+    progress: &Progress,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let undone =
+        if first { undo_up(paths, sysctls_before, progress).await } else { cleanup::stop_servers(&paths.root).await };
+    match undone {
+        Ok(()) => error,
+        Err(second) => error.context(format!("what was started cannot be stopped ({second:#}) after a failure")),
+    }
 }
 
 /// Starts `mainstay server` in a session of its own and follows its notifications until it is ready.

@@ -56,17 +56,16 @@ pub async fn dns_service(client: &Client, service_ip: Ipv4Addr, node: Ipv4Addr, 
     ensure(&slices, &slice_name, &slice).await
 }
 
-/// Creates `object`, or merges it into the one that is there.
+/// Merges `object` into the one that is there, or creates it. Looked up first: creating a Service that is there fails
+/// for its address, which is taken by itself.
 async fn ensure<K>(api: &Api<K>, name: &str, object: &Value) -> Result<()>
 where
     K: Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
 {
-    match api.create(&PostParams::default(), &serde_json::from_value(object.clone())?).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(e)) if e.code == 409 => {
-            api.patch(name, &PatchParams::default(), &Patch::Merge(object)).await?;
-            Ok(())
-        }
-        Err(e) => Err(e.into()),
+    if api.get_opt(name).await?.is_some() {
+        api.patch(name, &PatchParams::default(), &Patch::Merge(object)).await?;
+    } else {
+        api.create(&PostParams::default(), &serde_json::from_value(object.clone())?).await?;
     }
+    Ok(())
 }

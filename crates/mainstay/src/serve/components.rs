@@ -186,6 +186,8 @@ impl Starting<'_> {
         super::notify::status("starting the node agent");
         let user = format!("system:node:{name}");
         let client = self.clients.client(&user, &["system:nodes"], "kubelet");
+        let kept = machine::keep_running(runtime, self.stop.clone());
+        self.tasks.spawn(async move { ("containerd", kept.await) });
         let stop = self.stop.clone();
         self.tasks
             .spawn(async move { ("the node agent", node::run(node_config, client, stop).await.map_err(Into::into)) });

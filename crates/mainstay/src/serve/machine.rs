@@ -8,10 +8,17 @@ use node::containerd::{Containerd, Options};
 use node::{Adaptations, image};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The static busybox of the distribution, which the demo image is made of.
 const BUSYBOX: &str = "/bin/busybox";
+/// Pause before containerd is started again: it doubles each time up to the longest, and starts over once an instance
+/// has run for [`STABLE`].
+const RESTART_PAUSE_MIN: Duration = Duration::from_millis(50);
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+const STABLE: Duration = Duration::from_secs(60);
 /// What the demo image can run.
 const APPLETS: &[&str] = &[
     "sh", "cat", "cp", "echo", "env", "grep", "head", "hostname", "httpd", "id", "ls", "mkdir", "nc", "nslookup",
@@ -36,6 +43,30 @@ pub async fn runtime(root: &Path, adaptations: &Adaptations) -> Result<Container
         }
     }
     Ok(runtime)
+}
+
+/// Starts containerd again whenever it ends, until `stop` is cancelled; it outlives us.
+///
+/// # Errors
+/// If the process cannot be watched.
+pub async fn keep_running(mut runtime: Containerd, stop: CancellationToken) -> Result<()> {
+    let mut pause = RESTART_PAUSE_MIN;
+    loop {
+        let since = Instant::now();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            ended = runtime.ended() => ended.context("cannot watch containerd")?,
+        }
+        pause = if since.elapsed() > STABLE { RESTART_PAUSE_MIN } else { (pause * 2).min(RESTART_PAUSE_MAX) };
+        tracing::warn!(pid = runtime.pid(), pause_ms = pause.as_millis(), "containerd has ended; starting it again");
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        if let Err(error) = runtime.restart().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "containerd does not start");
+        }
+    }
 }
 
 /// Writes down how the node had to adapt, for `mainstay status`.

@@ -1,0 +1,236 @@
+//! What goes wrong at the command line: one sentence, exit code 1, nothing half-started.
+
+use anyhow::{Context as _, Result, ensure};
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use testbed::{ApiServer, Cluster, Ended, ServerOptions, Traces, run};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_mainstay");
+const API: &[&str] = &["server", "--roles", "api", "--bind-address", "127.0.0.1"];
+
+/// Exit code 1 and one line on standard error that begins with our name and contains all of `words`.
+fn one_sentence(ended: &Ended, words: &[&str]) -> Result<()> {
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    let sentences = ended.stderr.lines().filter(|line| line.starts_with("mainstay: ")).count();
+    ensure!(ended.code == 1, "exit code {}: {}{}", ended.code, ended.stdout, ended.stderr);
+    ensure!(last.starts_with("mainstay: ") && sentences == 1, "not one sentence: {}", ended.stderr);
+    // Besides it there may be steps of the progress display and log lines, but no traces of a panic.
+    ensure!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    for word in words {
+        ensure!(last.contains(word), "{last:?} lacks {word:?}");
+    }
+    Ok(())
+}
+
+fn mainstay(arguments: &[&str]) -> Result<Ended> {
+    run(Command::new(BINARY).args(arguments), "")
+}
+
+fn server(root: &Path, more: &[&str]) -> Result<Ended> {
+    run(Command::new(BINARY).args(API).arg("--root").arg(root).args(["--secure-port", "0"]).args(more), "")
+}
+
+/// A server that has run and was ended, with its store.
+fn stopped_server() -> Result<(ApiServer, std::path::PathBuf)> {
+    let mut server = ApiServer::start(BINARY, ServerOptions::default())?;
+    server.process().terminate()?;
+    let store = server.root().join("var/lib/mainstay/store.redb");
+    Ok((server, store))
+}
+
+#[test]
+fn mistakes_on_the_command_line() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let broken = dir.path().join("broken.yaml");
+    fs::write(&broken, "securePort: [")?;
+    let broken = broken.to_string_lossy().into_owned();
+    for (arguments, words) in [
+        (&["server", "--roles", "apis"][..], &["no role \"apis\""][..]),
+        (&["server", "--config", &broken], &["broken.yaml", "not valid"]),
+        (&["server", "--config", "/nowhere.yaml"], &["/nowhere.yaml"]),
+        (&["server", "--service-cidr", "x"], &["--service-cidr"]),
+        (&["up", "--root", "/"], &["--root"]),
+        (&["status", "--root", "/nowhere"], &["no cluster", "/nowhere"]),
+        (&["kubeconfig", "--root", "/nowhere"], &["no cluster", "/nowhere"]),
+        (&["server", "--roles", "node", "--kubeconfig", "/nowhere.conf"], &["/nowhere.conf"]),
+    ] {
+        one_sentence(&mainstay(arguments)?, words).with_context(|| arguments.join(" "))?;
+    }
+    assert_eq!(mainstay(&["server", "--nonsense"])?.code, 2);
+    let down = mainstay(&["down", "--root", "/nowhere"])?;
+    assert_eq!((down.code, down.stdout.trim()), (0, "No cluster runs at /nowhere."));
+    assert!(!Path::new("/nowhere").exists());
+    Ok(())
+}
+
+#[test]
+fn a_taken_port_is_found_before_anything_is_made() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port().to_string();
+    let root = dir.path().join("root");
+    let ended = run(Command::new(BINARY).args(API).arg("--root").arg(&root).args(["--secure-port", &port]), "")?;
+    one_sentence(&ended, &[&port, "already in use"])?;
+    assert!(!root.exists());
+    Ok(())
+}
+
+#[test]
+fn others_than_root_are_refused() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    // Where others may look the program up, but not write.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    let program = dir.path().join("mainstay");
+    fs::copy(BINARY, &program)?;
+    let nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(arguments);
+        run(&mut command, "")
+    };
+    let root = dir.path().join("root");
+    let root = root.to_string_lossy();
+    one_sentence(&nobody(&["up", "--root", &root])?, &["root", "sudo mainstay up"])?;
+    one_sentence(&nobody(&["down", "--root", &root])?, &["root", "sudo mainstay down"])?;
+    one_sentence(&nobody(&["server", "--roles", "api", "--secure-port", "0", "--root", &root])?, &["Permission denied"])?;
+    assert!(!Path::new(&*root).exists());
+    Ok(())
+}
+
+#[test]
+fn roots_that_cannot_be_written() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("file");
+    fs::write(&file, "")?;
+    one_sentence(&server(&file.join("root"), &[])?, &["file/root", "Not a directory"])?;
+    let half = dir.path().join("half");
+    fs::create_dir_all(half.join("etc/kubernetes/pki"))?;
+    fs::write(half.join("etc/kubernetes/pki/ca.crt"), "x")?;
+    one_sentence(&server(&half, &[])?, &["ca.crt exists", "ca.key does not"])?;
+    assert_eq!(fs::read_dir(half.join("etc/kubernetes/pki"))?.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn stores_that_are_refused() -> Result<()> {
+    let mut first = ApiServer::start(BINARY, ServerOptions::default())?;
+    one_sentence(&server(first.root(), &[])?, &["store.redb", "in use by another process"])?;
+    first.process().terminate()?;
+
+    let (newer, path) = stopped_server()?;
+    let database = redb::Database::open(&path)?;
+    let write = database.begin_write()?;
+    write.open_table(redb::TableDefinition::<&str, i64>::new("facts"))?.insert("format", 1000)?;
+    write.commit()?;
+    drop(database);
+    one_sentence(&server(newer.root(), &[])?, &["store.redb", "format version 1000"])?;
+
+    let (damaged, path) = stopped_server()?;
+    let mut file = File::options().read(true).write(true).open(&path)?;
+    // An object's bytes in the middle of the file, not a page that is free.
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    let object = b"\"kind\":\"ClusterRole\"";
+    let places: Vec<usize> = content.windows(object.len()).enumerate().filter(|(_, w)| w == object).map(|(i, _)| i).collect();
+    ensure!(!places.is_empty(), "no object in the store");
+    for place in places {
+        file.seek(SeekFrom::Start(u64::try_from(place)?))?;
+        file.write_all(b"\"kind\":\"Clusterrole\"")?;
+    }
+    drop(file);
+    one_sentence(&server(damaged.root(), &[])?, &["store.redb", "offset", "corrupt"])?;
+    Ok(())
+}
+
+#[test]
+fn up_leaves_nothing_when_it_fails() -> Result<()> {
+    let cluster = Cluster::prepare(BINARY)?;
+    let traces = Traces::before(&cluster)?;
+    let root = cluster.root();
+    let up = |path: &str, flags: &[&str]| {
+        let mut command = cluster.namespace().command("env");
+        command.arg(format!("PATH={path}")).arg(BINARY).args(["up", "--root"]).arg(&root).args(flags);
+        run(&mut command, "")
+    };
+    let path = std::env::var("PATH")?;
+    one_sentence(&up("/nowhere", &[])?, &["containerd is not installed", "apt-get install containerd"])?;
+
+    let fake = |name: &str, script: &str| -> Result<String> {
+        let dir = cluster.scratch().join(name);
+        fs::create_dir(&dir)?;
+        fs::write(dir.join("containerd"), format!("#!/bin/sh\n{script}\n"))?;
+        fs::set_permissions(dir.join("containerd"), fs::Permissions::from_mode(0o755))?;
+        Ok(format!("{}:{path}", dir.display()))
+    };
+    let ending = fake("ending", "echo broken; exit 3")?;
+    one_sentence(&up(&ending, &[])?, &["containerd ended while starting", "exit status: 3", "containerd.log"])?;
+    ensure!(!root.join("run").exists() && !root.join("etc").exists(), "up has left files");
+    let silent = fake("silent", "exec sleep 1000")?;
+    one_sentence(&up(&silent, &[])?, &["containerd did not answer", "containerd.log"])?;
+    ensure!(!root.join("run").exists() && !root.join("etc").exists(), "up has left files");
+
+    let taken = cluster.namespace().command("busybox").args(["nc", "-l", "-p", "6443"]).spawn();
+    if let Ok(mut taken) = taken {
+        let ended = up(&path, &[])?;
+        taken.kill()?;
+        taken.wait()?;
+        one_sentence(&ended, &["6443", "already in use"])?;
+    }
+    cluster.namespace().shell("ip link del up0")?;
+    one_sentence(&up(&path, &[])?, &["address"])?;
+    fs::remove_dir_all(cluster.root())?;
+    let left: Vec<String> = traces.left(&cluster, true)?.into_iter().filter(|l| !l.starts_with("network: ")).collect();
+    ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+    Ok(())
+}
+
+/// A file system in memory; unmounted when dropped.
+struct Tmpfs {
+    dir: tempfile::TempDir,
+}
+
+impl Tmpfs {
+    fn new(size: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let size = format!("size={size}");
+        let ended = run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(dir.path()), "")?;
+        ensure!(ended.code == 0, "mount: {}", ended.stderr);
+        Ok(Self { dir })
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        match run(Command::new("umount").arg("-l").arg(self.dir.path()), "") {
+            Ok(ended) if ended.code == 0 => {}
+            other => eprintln!("cannot unmount {}: {other:?}", self.dir.path().display()),
+        }
+    }
+}
+
+#[test]
+fn no_space_to_start() -> Result<()> {
+    let small = Tmpfs::new("400k")?;
+    one_sentence(&server(small.dir.path(), &[])?, &["o space left"])
+}
+
+#[test]
+fn no_space_any_more() -> Result<()> {
+    let disk = Tmpfs::new("160m")?;
+    let options = ServerOptions { parent: Some(disk.dir.path().into()), ..ServerOptions::default() };
+    let server = ApiServer::start(BINARY, options)?;
+    let kubectl = server.kubectl()?;
+    kubectl.ok("create configmap before");
+    let filler = disk.dir.path().join("filler");
+    let filled = run(Command::new("dd").arg("if=/dev/zero").arg(format!("of={}", filler.display())).arg("bs=64k"), "")?;
+    ensure!(filled.code != 0, "the disk has no end");
+    kubectl.fails("create configmap refused");
+    kubectl.ok("get configmap before");
+    ensure!(kubectl.fails("get configmap refused").contains("not found"));
+    fs::remove_file(&filler)?;
+    kubectl.ok("create configmap after");
+    Ok(())
+}
