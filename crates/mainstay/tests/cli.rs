@@ -147,7 +147,8 @@ fn stores_that_are_refused() -> Result<()> {
 
 #[test]
 fn up_leaves_nothing_when_it_fails() -> Result<()> {
-    let cluster = Cluster::prepare(BINARY)?;
+    let mut cluster = Cluster::prepare(BINARY)?;
+    cluster.take_down_later();
     let traces = Traces::before(&cluster)?;
     let root = cluster.root();
     let up = |path: &str, flags: &[&str]| {
@@ -172,13 +173,12 @@ fn up_leaves_nothing_when_it_fails() -> Result<()> {
     one_sentence(&up(&silent, &[])?, &["containerd did not answer", "containerd.log"])?;
     ensure!(!root.join("run").exists() && !root.join("etc").exists(), "up has left files");
 
-    let taken = cluster.namespace().command("busybox").args(["nc", "-l", "-p", "6443"]).spawn();
-    if let Ok(mut taken) = taken {
-        let ended = up(&path, &[])?;
-        taken.kill()?;
-        taken.wait()?;
-        one_sentence(&ended, &["6443", "already in use"])?;
-    }
+    let mut taken = cluster.namespace().command("busybox").args(["nc", "-l", "-p", "6443"]).spawn()?;
+    cluster.namespace().shell("until ss -ltn | grep -q :6443; do sleep 0.02; done")?;
+    let ended = up(&path, &[])?;
+    taken.kill()?;
+    taken.wait()?;
+    one_sentence(&ended, &["6443", "already in use"])?;
     cluster.namespace().shell("ip link del up0")?;
     one_sentence(&up(&path, &[])?, &["address"])?;
     fs::remove_dir_all(cluster.root())?;

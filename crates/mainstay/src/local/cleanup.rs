@@ -3,6 +3,7 @@
 use super::process::Process;
 use anyhow::{Context as _, Result};
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -163,13 +164,14 @@ pub fn cgroup_dirs(name: &str) -> Vec<PathBuf> {
     dirs
 }
 
-/// Removes the cgroup `name` and all below it.
+/// Removes the cgroup `name` and all below it, and kills what is still in it: containers that containerd has lost.
 ///
 /// # Errors
-/// If a process is still in it.
+/// If a process in it does not end.
 pub async fn remove_cgroups(name: &str) -> Result<()> {
     for dir in cgroup_dirs(name) {
         let mut tries = 0;
+        kill_members(&dir)?;
         while let Err(error) = remove_tree(&dir) {
             tries += 1;
             if tries == CGROUP_TRIES {
@@ -177,6 +179,20 @@ pub async fn remove_cgroups(name: &str) -> Result<()> {
             }
             tokio::time::sleep(CGROUP_PAUSE).await;
         }
+    }
+    Ok(())
+}
+
+fn kill_members(dir: &Path) -> Result<()> {
+    let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
+        match kill_process(pid, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(e) => return Err(e).with_context(|| format!("cannot kill process {pid:?}")),
+        }
+    }
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        kill_members(&entry.path())?;
     }
     Ok(())
 }

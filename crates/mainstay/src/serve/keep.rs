@@ -1,7 +1,7 @@
 //! The store of a server: opened, or refused in one sentence.
 
 use crate::config::{ServerConfig, StoreConfig};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,11 @@ pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>> {
             if let Some(dir) = path.parent() {
                 fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
             }
-            let embedded = Embedded::open(&path, Limits::default())
+            let limits = Limits::default();
+            if let Some(dir) = path.parent().filter(|_| !path.exists()) {
+                room_for_new(dir, limits.free_bytes_min)?;
+            }
+            let embedded = Embedded::open(&path, limits)
                 .with_context(|| format!("cannot open the store {}", path.display()))?;
             Ok(Arc::new(embedded))
         }
@@ -42,4 +46,19 @@ pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>> {
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Refuses to begin a store where it could not take its first objects.
+fn room_for_new(dir: &Path, free_bytes_min: u64) -> Result<()> {
+    let disk = rustix::fs::statvfs(dir).with_context(|| format!("cannot look at the disk of {}", dir.display()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free < free_bytes_min {
+        bail!(
+            "no space left for a store in {}: {} MB are free, and it needs at least {} MB",
+            dir.display(),
+            free / 1_000_000,
+            free_bytes_min.div_ceil(1_000_000)
+        );
+    }
+    Ok(())
 }
