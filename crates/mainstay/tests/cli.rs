@@ -95,7 +95,10 @@ fn others_than_root_are_refused() -> Result<()> {
     let root = root.to_string_lossy();
     one_sentence(&nobody(&["up", "--root", &root])?, &["root", "sudo mainstay up"])?;
     one_sentence(&nobody(&["down", "--root", &root])?, &["root", "sudo mainstay down"])?;
-    one_sentence(&nobody(&["server", "--roles", "api", "--secure-port", "0", "--root", &root])?, &["Permission denied"])?;
+    one_sentence(
+        &nobody(&["server", "--roles", "api", "--secure-port", "0", "--root", &root])?,
+        &["Permission denied"],
+    )?;
     assert!(!Path::new(&*root).exists());
     Ok(())
 }
@@ -134,7 +137,8 @@ fn stores_that_are_refused() -> Result<()> {
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     let object = b"\"kind\":\"ClusterRole\"";
-    let places: Vec<usize> = content.windows(object.len()).enumerate().filter(|(_, w)| w == object).map(|(i, _)| i).collect();
+    let places: Vec<usize> =
+        content.windows(object.len()).enumerate().filter(|(_, w)| w == object).map(|(i, _)| i).collect();
     ensure!(!places.is_empty(), "no object in the store");
     for place in places {
         file.seek(SeekFrom::Start(u64::try_from(place)?))?;

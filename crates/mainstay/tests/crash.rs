@@ -46,7 +46,11 @@ async fn connect(server: &ApiServer) -> Result<Api<ConfigMap>> {
 
 fn config_map(name: &str, content: &str) -> ConfigMap {
     let data = Some([("content".to_owned(), content.to_owned())].into());
-    ConfigMap { metadata: kube::api::ObjectMeta { name: Some(name.into()), ..Default::default() }, data, ..Default::default() }
+    ConfigMap {
+        metadata: kube::api::ObjectMeta { name: Some(name.into()), ..Default::default() },
+        data,
+        ..Default::default()
+    }
 }
 
 fn value(object: &ConfigMap) -> Result<(String, u64)> {
@@ -111,8 +115,11 @@ async fn verify(api: &Api<ConfigMap>, known: &Objects) -> Result<(Objects, u64)>
 async fn watch(api: &Api<ConfigMap>, since: u64, writes: &[Write]) -> Result<()> {
     let marker = format!("marker-{:016x}", rand::rng().random::<u64>());
     api.create(&PostParams::default(), &config_map(&marker, "")).await?;
-    let mut missing: BTreeMap<u64, (&str, &str)> =
-        writes.iter().filter(|w| w.2 > since).map(|(name, content, revision)| (*revision, (&**name, &**content))).collect();
+    let mut missing: BTreeMap<u64, (&str, &str)> = writes
+        .iter()
+        .filter(|w| w.2 > since)
+        .map(|(name, content, revision)| (*revision, (&**name, &**content)))
+        .collect();
     let mut events = pin!(api.watch(&WatchParams::default(), &since.to_string()).await?.boxed());
     let mut last = since;
     while let Some(event) = events.try_next().await? {
@@ -131,7 +138,10 @@ async fn watch(api: &Api<ConfigMap>, since: u64, writes: &[Write]) -> Result<()>
         ensure!(revision > last, "the watch from {since} goes back from {last} to {revision}");
         last = revision;
         if let Some((name, wanted)) = missing.remove(&revision) {
-            ensure!(object.metadata.name.as_deref() == Some(name) && content == wanted, "{name} at {revision}: {content}");
+            ensure!(
+                object.metadata.name.as_deref() == Some(name) && content == wanted,
+                "{name} at {revision}: {content}"
+            );
         }
     }
     bail!("the watch from {since} ended")
@@ -183,7 +193,10 @@ async fn crash_often(server: &mut ApiServer, rounds: usize) -> Result<()> {
         ensure!(revision >= newest, "crash {round}: the revision went back from {newest} to {revision}");
         if since > 0 {
             let watched = tokio::time::timeout(Duration::from_secs(20), watch(&api, since, &writes)).await;
-            watched.context("the watch brings nothing").and_then(|w| w).with_context(|| format!("after crash {round}"))?;
+            watched
+                .context("the watch brings nothing")
+                .and_then(|w| w)
+                .with_context(|| format!("after crash {round}"))?;
         }
         (since, writes) = (revision, Vec::new());
         objects = crash(server, now, &mut writes).await?;

@@ -116,7 +116,10 @@ impl Cluster {
         if killed.code != 0 {
             bail!("kill -9 {pid}: {}", killed.stderr);
         }
-        let gone = run(Command::new("timeout").args(["10", "tail", "--pid", &pid.to_string(), "-s", "0.01", "-f", "/dev/null"]), "")?;
+        let gone = run(
+            Command::new("timeout").args(["10", "tail", "--pid", &pid.to_string(), "-s", "0.01", "-f", "/dev/null"]),
+            "",
+        )?;
         if gone.code != 0 {
             bail!("process {pid} does not go");
         }

@@ -31,7 +31,8 @@ impl Traces {
     /// If containerd does not answer.
     pub fn note_pods(&mut self, cluster: &Cluster) -> Result<()> {
         let tasks = cluster.tasks()?;
-        let inodes: BTreeSet<u64> = tasks.iter().filter_map(|task| inode(&format!("/proc/{}/ns/net", task.pid))).collect();
+        let inodes: BTreeSet<u64> =
+            tasks.iter().filter_map(|task| inode(&format!("/proc/{}/ns/net", task.pid))).collect();
         for entry in fs::read_dir("/run/netns")? {
             let path = entry?.path();
             let cni = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cni-"));
@@ -93,7 +94,9 @@ fn processes(root: &Path) -> Vec<String> {
 fn cgroups(scratch: &Path) -> Result<Vec<String>> {
     let unique = scratch.file_name().context("the scratch directory has no name")?.to_string_lossy().into_owned();
     let found = run(
-        Command::new("find").args(["/sys/fs/cgroup", "-maxdepth", "2", "-type", "d", "-name"]).arg(format!("*{unique}*")),
+        Command::new("find")
+            .args(["/sys/fs/cgroup", "-maxdepth", "2", "-type", "d", "-name"])
+            .arg(format!("*{unique}*")),
         "",
     )?;
     Ok(found.stdout.lines().map(|line| format!("cgroup {line}")).collect())

@@ -228,7 +228,10 @@ mod tests {
         assert!(is_runtime(&["/usr/bin/containerd", "--config", "/r/run/config.toml"], root));
         assert!(!is_runtime(&["vi", "/r/run/config.toml"], root) && !is_runtime(&["containerd", "-c", "/rr/x"], root));
         assert!(is_server(&["/bin/mainstay", "server", "--root", "/r"], root));
-        assert!(!is_server(&["mainstay", "server", "--root", "/rr"], root) && !is_server(&["mainstay", "up", "--root", "/r"], root));
+        assert!(
+            !is_server(&["mainstay", "server", "--root", "/rr"], root)
+                && !is_server(&["mainstay", "up", "--root", "/r"], root)
+        );
         assert!(processes_of(Path::new("/nowhere/at/all")).is_empty());
     }
 }

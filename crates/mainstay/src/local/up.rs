@@ -1,9 +1,9 @@
 //! `mainstay up`: check the machine, start the server as a process of its own, wait until the cluster is usable.
 
+use super::down::undo_up;
 use super::process::Process;
 use super::progress::Progress;
 use super::state::{Paths, State};
-use super::down::undo_up;
 use super::{cleanup, demo, preflight, status};
 use crate::cli::Up;
 use crate::config::host_name;

@@ -24,8 +24,8 @@ pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>> {
             if let Some(dir) = path.parent().filter(|_| !path.exists()) {
                 room_for_new(dir, limits.free_bytes_min)?;
             }
-            let embedded = Embedded::open(&path, limits)
-                .with_context(|| format!("cannot open the store {}", path.display()))?;
+            let embedded =
+                Embedded::open(&path, limits).with_context(|| format!("cannot open the store {}", path.display()))?;
             Ok(Arc::new(embedded))
         }
         StoreConfig::Etcd { endpoints, ca, client } => {
