@@ -19,8 +19,7 @@ const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 /// The same as older clients ask for it.
 const PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-static V2_PROTOBUF: LazyLock<Document> =
-    LazyLock::new(|| Document::of(protobuf(&api_kinds::openapi::v2_value())));
+static V2_PROTOBUF: LazyLock<Document> = LazyLock::new(|| Document::of(protobuf(&api_kinds::openapi::v2_value())));
 
 static INDEX: LazyLock<Document> = LazyLock::new(|| {
     let paths: Map<String, Value> = api_kinds::openapi::v3_index()

@@ -70,7 +70,8 @@ async fn replay(client: &kube::Client, scenario: &Scenario) -> Verdict {
         if step.ignore {
             continue;
         }
-        let mut verdict = compare::verdict(step.code, &compare::blank(step.answer.clone()), code, &compare::blank(answer));
+        let mut verdict =
+            compare::verdict(step.code, &compare::blank(step.answer.clone()), code, &compare::blank(answer));
         if verdict == Verdict::Same && warnings != step.warnings {
             verdict = Verdict::Differs(format!("warnings {warnings:?}, not {:?}", step.warnings));
         }
