@@ -76,12 +76,10 @@ impl RequestInfo {
     }
 
     fn set_names(&mut self, mut parts: Vec<String>) {
-        if parts[0] == "namespaces" {
-            if parts.len() > 1 {
-                self.namespace = parts[1].clone();
-                if parts.len() > 2 && !matches!(parts[2].as_str(), "status" | "finalize") {
-                    parts.drain(..2);
-                }
+        if parts[0] == "namespaces" && parts.len() > 1 {
+            self.namespace = parts[1].clone();
+            if parts.len() > 2 && !matches!(parts[2].as_str(), "status" | "finalize") {
+                parts.drain(..2);
             }
         }
         self.resource = parts[0].clone();
@@ -104,10 +102,10 @@ impl RequestInfo {
             "delete" => self.verb = "deletecollection".into(),
             _ => {}
         }
-        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection") {
-            if let Some(name) = name_of_field_selector(query.get("fieldSelector")) {
-                self.name = name.to_owned();
-            }
+        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
+            && let Some(name) = name_of_field_selector(query.get("fieldSelector"))
+        {
+            self.name = name.to_owned();
         }
     }
 

@@ -186,16 +186,16 @@ fn check_preconditions(row: &Row, name: &str, current: &Current, options: &Delet
 }
 
 fn plan(row: &Row, value: &Value, options: &DeleteOptions, now_unix_s: i64) -> Plan {
-    if row.hooks.has_spec_finalizers {
-        if let Some(plan) = plan_by_spec_finalizers(value, now_unix_s) {
-            return plan;
-        }
+    if row.hooks.has_spec_finalizers
+        && let Some(plan) = plan_by_spec_finalizers(value, now_unix_s)
+    {
+        return plan;
     }
     let mut marked = value.clone();
     set_propagation(row, &mut marked, options);
     let has_finalizers = !marked.finalizers().is_empty();
     match grace(row, value, options) {
-        Grace::Pending => return Plan::Nothing,
+        Grace::Pending => Plan::Nothing,
         Grace::For(seconds) => {
             mark(&mut marked, now_unix_s, seconds);
             if has_finalizers || seconds > 0 { Plan::Mark(marked.into()) } else { Plan::MarkAndRemove(marked.into()) }

@@ -240,10 +240,10 @@ impl Registry {
         if !row.hooks.expires {
             return Ok(0);
         }
-        if let Some((lease, since)) = *self.lease.lock() {
-            if since.elapsed() < LEASE_SHARED_FOR {
-                return Ok(lease);
-            }
+        if let Some((lease, since)) = *self.lease.lock()
+            && since.elapsed() < LEASE_SHARED_FOR
+        {
+            return Ok(lease);
         }
         let shared_s = i64::try_from(LEASE_SHARED_FOR.as_secs()).unwrap_or(60);
         let lease = self.store.lease_grant(self.event_ttl_s + shared_s).await.map_err(|e| txn::failed(&e))?;
