@@ -218,7 +218,7 @@ fn errors(place: &Place) {
     assert!(
         place
             .fails("create configmap twice")
-            .contains("Error from server (AlreadyExists): configmaps \"twice\" already exists")
+            .contains("configmaps \"twice\" already exists")
     );
     assert!(place.fails("create configmap x -n absent").contains("namespaces \"absent\" not found"));
     let dry = place.ok("create deployment dry --image=x --dry-run=server -o yaml");
