@@ -3,8 +3,8 @@
 # Only what is missing is installed, so that a second call needs no network.
 set -euo pipefail
 
-needed=(build-essential ca-certificates protobuf-compiler containerd runc containernetworking-plugins nftables iproute2
-        conntrack busybox-static kmod procps)
+needed=(build-essential ca-certificates protobuf-compiler libprotobuf-dev containerd runc containernetworking-plugins
+        nftables iproute2 conntrack busybox-static kmod procps)
 [ "${1:-run}" = test ] && needed+=(etcd-server etcd-client python3 util-linux curl)
 
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }

@@ -8,6 +8,7 @@ pub mod field;
 pub mod gvk;
 pub mod meta;
 pub mod names;
+pub mod project;
 pub mod quantity;
 pub mod selector;
 pub mod status;

@@ -27,6 +27,32 @@ pub fn for_kind(group: &str, kind: &str) -> Option<Fields> {
     })
 }
 
+/// Paths of all that a kind's function reads.
+pub fn paths(group: &str, kind: &str) -> &'static [&'static str] {
+    match (group, kind) {
+        ("", "Pod") => &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ],
+        ("", "Node") => &["spec.unschedulable"],
+        ("", "Namespace") => &["status.phase"],
+        ("", "Secret") => &["type"],
+        ("" | "events.k8s.io", "Event") => {
+            &["involvedObject", "reason", "reportingComponent", "source.component", "type"]
+        }
+        ("", "ReplicationController") | ("apps", "ReplicaSet") => &["status.replicas"],
+        ("batch", "Job") => &["status.succeeded"],
+        ("certificates.k8s.io", "CertificateSigningRequest") => &["spec.signerName"],
+        _ => &[],
+    }
+}
+
 fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(object, |value, field| value.get(field))
 }
@@ -107,7 +133,53 @@ fn event_of_its_group(o: &Value) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api_core::project::Projection;
     use serde_json::json;
+
+    /// An object in which each path of a kind has a value of its own.
+    fn full(paths: &[&str], value: &Value) -> Value {
+        let mut object = json!({});
+        for path in paths {
+            let place = path.split('.').fold(&mut object, |place, field| &mut place[field]);
+            *place = value.clone();
+        }
+        object
+    }
+
+    #[test]
+    fn the_paths_name_all_that_is_read() {
+        let mut kinds = 0;
+        for row in crate::rows().iter() {
+            let (Some(fields), paths) = (row.hooks.selectable_fields, row.hooks.selectable_paths) else { continue };
+            kinds += 1;
+            assert!(!paths.is_empty(), "{:?}", row.gvr);
+            // Whatever the type, each name but the two that never have a value must get one from these paths alone.
+            let values = [
+                json!("v"),
+                json!(true),
+                json!(3),
+                json!([{"ip": "v"}]),
+                json!(
+                    FIELDS_OF_A_REFERENCE.map(|f| (f, "v")).into_iter().collect::<std::collections::BTreeMap<_, _>>()
+                ),
+            ];
+            let empty = fields(&Value::Null);
+            let mut seen: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
+            for value in &values {
+                let object = full(paths, value);
+                assert_eq!(Projection::new(paths.iter().copied()).of(&object), object);
+                let found = fields(&object);
+                seen.extend(found.iter().zip(&empty).filter(|(a, b)| a != b).map(|(a, _)| a.0));
+            }
+            let silent: Vec<_> =
+                empty.iter().map(|(n, _)| *n).filter(|n| !seen.contains(n) && *n != "status.podIPs").collect();
+            assert!(silent.is_empty(), "{:?}: no path leads to {silent:?}", row.gvr);
+        }
+        assert!(kinds >= 9, "only {kinds} kinds have fields");
+    }
+
+    const FIELDS_OF_A_REFERENCE: [&str; 7] =
+        ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
 
     #[test]
     fn fields_have_the_values_that_upstream_selects_by() {

@@ -125,8 +125,12 @@ pub struct Hooks {
     pub warnings: Option<fn(&Value, Option<&Value>) -> Vec<String>>,
     /// Fields that a field selector may name beside `metadata.name` and `metadata.namespace`, with their values.
     pub selectable_fields: Option<fn(&Value) -> Vec<(&'static str, String)>>,
+    /// Paths of all that `selectable_fields` reads; without any, it is given the whole object.
+    pub selectable_paths: &'static [&'static str],
     /// Cells of its row in a Table, one for each column: `(object, now_unix_s)`.
     pub table_cells: Option<fn(&Value, i64) -> Vec<Value>>,
+    /// Paths of all that `table_cells` reads; without any, it is given the whole object but for its managed fields.
+    pub table_paths: &'static [&'static str],
     /// Converts between versions of the kind: `(object, to version)`; the object's `apiVersion` says from which.
     pub convert: Option<fn(&mut Value, &Gvk)>,
     /// Whether an update without `metadata.resourceVersion` is allowed; most kinds allow it.
@@ -183,7 +187,9 @@ impl Hooks {
         validate_name: None,
         warnings: None,
         selectable_fields: None,
+        selectable_paths: &[],
         table_cells: None,
+        table_paths: &[],
         convert: None,
         unconditional_update: true,
         create_on_update: false,

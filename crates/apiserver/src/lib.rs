@@ -15,6 +15,7 @@ mod components;
 pub mod config;
 mod discovery;
 mod health;
+mod long;
 mod metrics;
 mod names;
 mod negotiate;

@@ -1,6 +1,7 @@
 //! Paths that are no resource: who serves which.
 
 use crate::body::{self, Body};
+use crate::long::{Document, Items};
 use crate::negotiate::{self, Form};
 use crate::server::{ApiRequest, Inner};
 use crate::{discovery, health, openapi, tokens};
@@ -55,7 +56,7 @@ pub(crate) fn tagged(request: &ApiRequest, bytes: bytes::Bytes, hash: &str, leas
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else if bytes.len() > least && negotiate::takes_gzip(headers) {
-        crate::render::long(String::new(), vec![bytes], "", false, true)
+        Document { head: String::new(), items: Items::Ready(vec![bytes]), tail: "", brace: false }.answer(true)
     } else {
         body::answer(StatusCode::OK, "application/json", body::full(bytes))
     };

@@ -1,6 +1,6 @@
-//! Other views of objects: Table, metadata alone, YAML; and lists as streams of pieces.
+//! Other views of objects: Table, metadata alone, YAML.
 
-use crate::body::{self, Body, BoxError};
+use crate::body::{self, Body};
 use crate::negotiate::{Form, Media, View};
 use crate::query::Query;
 use crate::registry::Served;
@@ -8,16 +8,9 @@ use crate::registry::object;
 use crate::yaml;
 use api_core::ApiError;
 use api_core::meta::Meta;
-use bytes::{BufMut, Bytes, BytesMut};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use futures::stream;
-use http::{HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
-use std::io::Write;
-
-/// Bytes that a list is sent in at once.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// One object in another form than its own JSON. `bytes` are of the row's version.
 pub(crate) fn object(
@@ -78,7 +71,10 @@ pub(crate) fn row(
     version: &str,
     now_unix_s: i64,
 ) -> Result<String, ApiError> {
-    let mut value = object::decode_brief(bytes)?;
+    let mut value = match &served.table {
+        Some(fields) => fields.read(bytes).map_err(ApiError::internal)?,
+        None => object::decode_brief(bytes)?,
+    };
     object::convert(&served.row, &mut value, &served.row.storage_version);
     let cells = match (served.row.hooks.table_cells, &served.row.custom) {
         (Some(cells), _) => Value::Array(cells(&value, now_unix_s)),
@@ -117,92 +113,4 @@ fn columns(served: &Served) -> Value {
     }
     let columns = served.row.columns.iter();
     columns.map(|c| column(&c.name, &c.kind, &c.format, &c.description, c.priority)).collect()
-}
-
-/// A long JSON document: a head, items with commas between them, a tail. Sent in pieces, compressed if `gzip`.
-pub(crate) fn long(head: String, items: Vec<Bytes>, tail: &'static str, brace: bool, gzip: bool) -> Response<Body> {
-    let opening = usize::from(brace);
-    let commas = items.len().saturating_sub(1);
-    let length = head.len() + items.iter().map(|i| i.len() + opening).sum::<usize>() + commas + tail.len();
-    let pieces = Pieces { head: Some(head), items, next: 0, tail: Some(tail), brace };
-    let mut response = if gzip {
-        let encoder = GzEncoder::new(Vec::with_capacity(PIECE_BYTES), Compression::fast());
-        let state = (pieces, Some(encoder));
-        let stream = stream::unfold(state, |(mut pieces, encoder)| async move {
-            let mut encoder = encoder?;
-            let step = match pieces.next() {
-                Some(piece) => encoder.write_all(&piece).map(|()| std::mem::take(encoder.get_mut())),
-                None => return Some((finish(encoder), (pieces, None))),
-            };
-            Some((step.map(Bytes::from).map_err(BoxError::from), (pieces, Some(encoder))))
-        });
-        body::answer(StatusCode::OK, "application/json", body::stream(stream))
-    } else {
-        let stream = stream::unfold(pieces, |mut pieces| async move { Some((Ok(pieces.next()?), pieces)) });
-        body::answer(StatusCode::OK, "application/json", body::stream(stream))
-    };
-    let headers = response.headers_mut();
-    if gzip {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    } else {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    response
-}
-
-fn finish(encoder: GzEncoder<Vec<u8>>) -> Result<Bytes, BoxError> {
-    encoder.finish().map(Bytes::from).map_err(BoxError::from)
-}
-
-struct Pieces {
-    head: Option<String>,
-    items: Vec<Bytes>,
-    next: usize,
-    tail: Option<&'static str>,
-    /// Whether an opening brace is missing at the start of each item.
-    brace: bool,
-}
-
-impl Pieces {
-    fn next(&mut self) -> Option<Bytes> {
-        self.tail?;
-        let mut out = BytesMut::with_capacity(PIECE_BYTES + 4096);
-        if let Some(head) = self.head.take() {
-            out.put_slice(head.as_bytes());
-        }
-        while let Some(item) = self.items.get_mut(self.next) {
-            if out.len() >= PIECE_BYTES {
-                return Some(out.freeze());
-            }
-            if self.next > 0 {
-                out.put_u8(b',');
-            }
-            if self.brace {
-                out.put_u8(b'{');
-            }
-            out.put_slice(&std::mem::take(item));
-            self.next += 1;
-        }
-        out.put_slice(self.tail.take()?.as_bytes());
-        Some(out.freeze())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http_body_util::BodyExt;
-
-    #[tokio::test]
-    async fn a_long_list_is_whole_and_its_length_is_true() {
-        let items: Vec<Bytes> =
-            (0..20_000).map(|i| Bytes::from(format!("\"metadata\":{{\"name\":\"a{i}\"}}}}"))).collect();
-        let response = long("{\"items\":[".into(), items, "]}", true, false);
-        let length: usize = response.headers()[header::CONTENT_LENGTH].to_str().expect("text").parse().expect("number");
-        let bytes = response.into_body().collect().await.expect("body").to_bytes();
-        assert_eq!(bytes.len(), length);
-        let value: Value = serde_json::from_slice(&bytes).expect("json");
-        assert_eq!(value["items"].as_array().map(Vec::len), Some(20_000));
-    }
 }

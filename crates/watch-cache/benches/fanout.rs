@@ -16,7 +16,7 @@ struct Whole;
 impl Decoder for Whole {
     fn decode(&self, kv: &KeyValue) -> Result<Object, BoxError> {
         let node = String::from_utf8_lossy(&kv.value[..16]).trim_end().to_owned();
-        let fields = vec![("spec.nodeName".to_owned(), node)].into();
+        let fields = vec![("spec.nodeName".into(), node)].into();
         Ok(Object { bytes: kv.value.clone(), revision: kv.mod_revision, fields, ..Object::default() })
     }
     fn restamp(&self, object: &Object, _: Revision) -> Bytes {

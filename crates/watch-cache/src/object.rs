@@ -1,5 +1,7 @@
 //! A cached object, and how the owner makes it from a stored value.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use store::{KeyValue, Revision};
 
@@ -21,25 +23,36 @@ pub struct Object {
     pub name: String,
     /// Labels.
     pub labels: Pairs,
-    /// Fields that can be selected by.
-    pub fields: Pairs,
+    /// Fields that can be selected by, beside its name and namespace.
+    pub fields: Box<[(Cow<'static, str>, String)]>,
 }
 
 impl Object {
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        find(&self.labels, name)
+        self.labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The value of a selectable field.
     pub fn field(&self, name: &str) -> Option<&str> {
-        find(&self.fields, name)
+        match name {
+            NAME_FIELD => Some(&self.name),
+            NAMESPACE_FIELD => Some(&self.namespace),
+            name => self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()),
+        }
+    }
+
+    /// All fields with their values.
+    pub(crate) fn all_fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = [(NAME_FIELD, self.name.as_str()), (NAMESPACE_FIELD, &self.namespace)];
+        own.into_iter().chain(self.fields.iter().map(|(name, value)| (&**name, value.as_str())))
     }
 }
 
-fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-}
+/// The field of an object's name.
+const NAME_FIELD: &str = "metadata.name";
+/// The field of its namespace.
+const NAMESPACE_FIELD: &str = "metadata.namespace";
 
 /// Any error of the owner.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -123,7 +123,7 @@ impl Ring {
             return;
         }
         for object in [Some(&event.object), event.previous.as_ref()].into_iter().flatten() {
-            for (field, value) in &object.fields {
+            for (field, value) in object.all_fields() {
                 if let Some(ids) = by_field.get(field).and_then(|values| values.get(value)) {
                     ids.iter().for_each(&mut wake);
                 }

@@ -32,6 +32,11 @@ pub fn for_kind(group: &str, kind: &str) -> Option<Cells> {
     found.or(Some(created_at))
 }
 
+/// Paths of all that a kind's cells show, for a kind that is listed often and of which they show little.
+pub fn paths(group: &str, kind: &str) -> &'static [&'static str] {
+    if (group, kind) == ("", "Pod") { pod::PATHS } else { &[] }
+}
+
 /// Name and creation time: the columns of a kind that has none of its own.
 fn created_at(object: &Value, _now_unix_s: i64) -> Vec<Value> {
     vec![access::name(object), access::at(object, "metadata.creationTimestamp").clone()]

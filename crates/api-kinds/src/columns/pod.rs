@@ -3,6 +3,19 @@
 use super::access::{age, at, condition, flag, has, holds, int, list, name, since, text, text_or};
 use serde_json::Value;
 
+/// What is read of a pod.
+pub const PATHS: &[&str] = &[
+    "metadata.name",
+    "metadata.creationTimestamp",
+    "metadata.deletionTimestamp",
+    "spec.nodeName",
+    "spec.readinessGates",
+    "spec.containers.name",
+    "spec.initContainers.name",
+    "spec.initContainers.restartPolicy",
+    "status",
+];
+
 /// Name, readiness, status, restarts, age, address, node, nominated node, readiness gates.
 pub fn cells(pod: &Value, now_unix_s: i64) -> Vec<Value> {
     let summary = Summary::of(pod);

@@ -1,7 +1,8 @@
 //! Cells of made-up objects, and a cell for each column of every kind.
 
-use super::{for_kind, human};
+use super::{for_kind, human, paths};
 use crate::rows;
+use api_core::project::Projection;
 use serde_json::{Value, json};
 
 /// 2026-01-01T01:00:00Z.
@@ -48,6 +49,8 @@ fn check(group: &str, kind: &str, mut object: Value, want: &str) {
     object["metadata"]["name"] = "x".into();
     object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
     let cells = for_kind(group, kind).unwrap()(&object, NOW);
+    let brief = Projection::new(paths(group, kind).iter().copied()).of(&object);
+    assert_eq!(cells, for_kind(group, kind).unwrap()(&brief, NOW), "{kind}: a cell reads what its paths do not name");
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     assert_eq!(cells.iter().map(text).collect::<Vec<_>>().join(" | "), want, "{kind}");
 }

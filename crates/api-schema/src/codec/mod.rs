@@ -170,13 +170,14 @@ impl Root<'_> {
 /// # Panics
 /// Never: a `Value` has nothing that JSON cannot write.
 pub fn encode(value: &Value) -> Bytes {
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(4096);
     match value {
         Value::Object(object) => serde_json::to_writer(&mut out, &Ordered(object)),
         other => serde_json::to_writer(&mut out, other),
     }
     .expect("a JSON value can be written to memory");
-    out.into()
+    // Not as it grew: these bytes are kept for long.
+    Bytes::copy_from_slice(&out)
 }
 
 /// An object with its type first.

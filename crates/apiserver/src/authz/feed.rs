@@ -77,15 +77,19 @@ impl Feed {
             return;
         }
         // Of the many changes of a pod, only its binding to a node matters.
-        let node = |o: &Object| o.field("spec.nodeName").map(str::to_owned);
-        let same_node = event.previous.as_ref().is_some_and(|p| node(p).is_some() && node(p) == node(object));
-        if !(self.resource == names::PODS && same_node) {
+        let node = |o: &Object| o.field("spec.nodeName").unwrap_or_default().to_owned();
+        let before = event.previous.as_deref().map(node).unwrap_or_default();
+        if self.resource != names::PODS || node(object) != before {
             self.put(object);
         }
         known.insert(key);
     }
 
     fn put(&self, object: &Object) {
+        // A pod that no node has opens nothing to any.
+        if self.resource == names::PODS && object.field("spec.nodeName").is_none_or(str::is_empty) {
+            return;
+        }
         match storage::value(object) {
             Ok(value) => self.authorizer.observe(self.group, self.resource, Change::Put(&value)),
             Err(error) => tracing::error!(%error, name = object.name, "a cached object is unreadable"),

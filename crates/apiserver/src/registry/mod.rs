@@ -21,6 +21,7 @@ mod watch;
 
 use crate::config::Config;
 use crate::server::BuildError;
+use api_core::project::Projection;
 use api_core::{ApiError, Gvk};
 use api_schema::codec;
 use api_schema::row::Row;
@@ -83,6 +84,8 @@ pub(crate) struct Served {
     pub(crate) builtin: bool,
     /// Fields that a selector may name, beside name and namespace.
     pub(crate) selectable: Vec<&'static str>,
+    /// What its cells in a Table are made of; `None` if nobody said.
+    pub(crate) table: Option<Projection>,
 }
 
 impl Served {
@@ -93,7 +96,9 @@ impl Served {
         let fields = row.hooks.selectable_fields.map(|fields| fields(&empty.unwrap_or(Value::Null)));
         let selectable = fields.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
         let builtin = api_kinds::resource(&row.gvr).is_some();
-        Self { api_version: row.gvr.api_version(), row, cache, empty_status, builtin, selectable }
+        let table = (!row.hooks.table_paths.is_empty())
+            .then(|| Projection::new(["apiVersion", "kind"].iter().chain(row.hooks.table_paths).copied()));
+        Self { api_version: row.gvr.api_version(), row, cache, empty_status, builtin, selectable, table }
     }
 
     /// Whether it is of the definition of that name, `widgets.example.com`.

@@ -20,16 +20,8 @@ pub(crate) fn with_revision(stored: &[u8], revision: i64) -> Result<Bytes, serde
         return Ok(encode(&value));
     };
     let (head, tail) = stored.split_at(at);
-    let mut out = Vec::with_capacity(stored.len() + 32);
-    out.extend_from_slice(head);
-    out.extend_from_slice(b"\"resourceVersion\":\"");
-    out.extend_from_slice(revision.to_string().as_bytes());
-    out.push(b'"');
-    if tail.first() != Some(&b'}') {
-        out.push(b',');
-    }
-    out.extend_from_slice(tail);
-    Ok(out.into())
+    let comma: &[u8] = if tail.first() == Some(&b'}') { b"" } else { b"," };
+    Ok([head, b"\"resourceVersion\":\"", revision.to_string().as_bytes(), b"\"", comma, tail].concat().into())
 }
 
 /// The same object with another revision.
@@ -169,13 +161,19 @@ struct Head<'a> {
     metadata: &'a RawValue,
 }
 
+/// An object's metadata as they are written.
+fn raw_metadata(bytes: &[u8]) -> Result<&str, serde_json::Error> {
+    let Some(at) = after_metadata(bytes) else { return Ok(serde_json::from_slice::<Head<'_>>(bytes)?.metadata.get()) };
+    // What follows is not looked at.
+    let mut reader = serde_json::Deserializer::from_slice(&bytes[at - 1..]);
+    Ok(<&RawValue>::deserialize(&mut reader)?.get())
+}
+
 /// A `PartialObjectMetadata` of an object's bytes.
 pub(crate) fn metadata_only(bytes: &[u8], version: &str) -> Result<String, ApiError> {
-    let head: Head<'_> = serde_json::from_slice(bytes).map_err(ApiError::internal)?;
-    let metadata = head.metadata.get();
-    Ok(format!(
-        "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{metadata}}}"
-    ))
+    let metadata = raw_metadata(bytes).map_err(ApiError::internal)?;
+    let kind = "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/";
+    Ok([kind, version, "\",\"metadata\":", metadata, "}"].concat())
 }
 
 #[cfg(test)]
@@ -198,6 +196,9 @@ mod tests {
         let odd = with_revision(br#"{"spec":{},"metadata":{"name":"a"},"kind":"X"}"#, 7).expect("json");
         let odd: Value = serde_json::from_slice(&odd).expect("json");
         assert_eq!(odd["metadata"]["resourceVersion"], "7");
+        let bare = r#"{"resourceVersion":"7","name":"a"}"#;
+        assert_eq!(raw_metadata(&served).expect("json"), bare);
+        assert_eq!(raw_metadata(format!("{{\"spec\":{{}},\"metadata\":{bare}}}").as_bytes()).expect("json"), bare);
         assert_eq!(&as_item(&served)[..14], b"\"metadata\":{\"r");
     }
 }

@@ -5,12 +5,12 @@ use super::list::{self, Page};
 use super::object;
 use super::options::{ListOptions, parse_revision};
 use crate::body::Body;
+use crate::long::{Document, Items};
 use crate::negotiate::{Media, View, takes_gzip};
 use crate::render::{self, Include};
 use api_core::ApiError;
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body_util::BodyExt;
 use serde_json::json;
 use std::sync::Arc;
 use watch_cache::Object;
@@ -41,32 +41,6 @@ pub(crate) async fn list(call: Call) -> Result<Response<Body>, ApiError> {
     answer_page(&call, page).await
 }
 
-/// Fewer items are made ready in place, more on the threads for long work.
-const PARALLEL_MIN: usize = 256;
-
-/// Makes each item ready to be sent, on all cores if there are many.
-async fn make(
-    items: Vec<Arc<Object>>,
-    each: impl Fn(&Object) -> Result<Bytes, ApiError> + Clone + Send + 'static,
-) -> Result<Vec<Bytes>, ApiError> {
-    if items.len() < PARALLEL_MIN {
-        return items.iter().map(|item| each(item)).collect();
-    }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let tasks: Vec<_> = items
-        .chunks(items.len().div_ceil(cores))
-        .map(|chunk| {
-            let (chunk, each) = (chunk.to_vec(), each.clone());
-            tokio::task::spawn_blocking(move || chunk.iter().map(|item| each(item)).collect::<Result<Vec<_>, _>>())
-        })
-        .collect();
-    let mut all = Vec::with_capacity(items.len());
-    for task in tasks {
-        all.extend(task.await.map_err(ApiError::internal)??);
-    }
-    Ok(all)
-}
-
 /// A page in the form that was asked for.
 pub(crate) async fn answer_page(call: &Call, page: Page) -> Result<Response<Body>, ApiError> {
     let mut meta = json!({"resourceVersion": page.revision.to_string()});
@@ -82,7 +56,7 @@ pub(crate) async fn answer_page(call: &Call, page: Page) -> Result<Response<Body
         View::Object if object::is_as_stored(row) => {
             brace = served.builtin;
             let item = |o: &Arc<Object>| if brace { object::as_item(&o.bytes) } else { o.bytes.clone() };
-            let items = page.items.iter().map(item).collect();
+            let items = Items::Ready(page.items.iter().map(item).collect());
             (list_head(&row.list_kind, &row.gvr.api_version(), &meta.to_string()), items, "]}")
         }
         View::Object => {
@@ -91,11 +65,12 @@ pub(crate) async fn answer_page(call: &Call, page: Page) -> Result<Response<Body
                 let bytes = object::to_version(&served.row, &o.bytes)?;
                 Ok(if brace { object::as_item(&bytes) } else { bytes })
             };
-            let items = make(page.items, each).await?;
+            let items = Items::make(page.items, Arc::new(each))?;
             (list_head(&row.list_kind, &row.gvr.api_version(), &meta.to_string()), items, "]}")
         }
         View::Metadata(version) => {
-            let items = make(page.items, move |o| Ok(object::metadata_only(&o.bytes, version)?.into())).await?;
+            let each = move |o: &Object| Ok(object::metadata_only(&o.bytes, version)?.into());
+            let items = Items::make(page.items, Arc::new(each))?;
             let head = list_head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &meta.to_string());
             (head, items, "]}")
         }
@@ -110,32 +85,17 @@ pub(crate) async fn answer_page(call: &Call, page: Page) -> Result<Response<Body
                 };
                 Ok(render::row(&served, &bytes, include, version, now_unix_s)?.into())
             };
-            (head, make(page.items, each).await?, tail)
+            (head, Items::make(page.items, Arc::new(each))?, tail)
         }
     };
+    let document = Document { head, items, tail, brace };
     if call.form.media == Media::Yaml {
-        return yaml(head, &items, tail, brace);
+        return render::bytes(Media::Yaml, StatusCode::OK, document.whole().await?.into());
     }
-    let size: usize = items.iter().map(Bytes::len).sum();
-    let gzip = size > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
-    Ok(call.finish(render::long(head, items, tail, brace, gzip)))
+    let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
+    Ok(call.finish(document.answer(gzip)))
 }
 
 fn list_head(kind: &str, api_version: &str, metadata: &str) -> String {
     format!("{{\"kind\":{kind:?},\"apiVersion\":{api_version:?},\"metadata\":{metadata},\"items\":[")
-}
-
-fn yaml(head: String, items: &[Bytes], tail: &str, brace: bool) -> Result<Response<Body>, ApiError> {
-    let mut json = head.into_bytes();
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            json.push(b',');
-        }
-        if brace {
-            json.push(b'{');
-        }
-        json.extend_from_slice(item);
-    }
-    json.extend_from_slice(tail.as_bytes());
-    render::bytes(Media::Yaml, StatusCode::OK, json.into()).map(|r| r.map(|b| b.boxed_unsync()))
 }

@@ -3,11 +3,10 @@
 use super::object;
 use api_core::ApiError;
 use api_core::meta::Meta;
+use api_core::project::Projection;
 use api_schema::row::Row;
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{KeyValue, Store};
 use watch_cache::{BoxError, Cache, Decoder, Limits, Object, Undecodable};
@@ -16,42 +15,38 @@ use watch_cache::{BoxError, Cache, Decoder, Limits, Object, Undecodable};
 #[derive(Debug)]
 struct RowDecoder {
     row: Arc<Row>,
+    /// What is needed to select an object.
+    head: Projection,
 }
 
-/// What is read of an object that needs no schema.
-#[derive(Deserialize)]
-struct Head {
-    metadata: HeadMeta,
-}
-
-#[derive(Deserialize)]
-struct HeadMeta {
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
+impl RowDecoder {
+    fn new(row: Arc<Row>) -> Self {
+        let head = ["metadata.name", "metadata.namespace", "metadata.labels"];
+        let paths = row.hooks.selectable_paths;
+        let whole = row.hooks.selectable_fields.is_some() && paths.is_empty();
+        let head = if whole { Projection::default() } else { Projection::new(head.iter().chain(paths).copied()) };
+        Self { row, head }
+    }
 }
 
 impl Decoder for RowDecoder {
     fn decode(&self, kv: &KeyValue) -> Result<Object, BoxError> {
         let bytes = object::with_revision(&kv.value, kv.mod_revision)?;
-        let Head { metadata } = serde_json::from_slice(&kv.value)?;
-        let mut fields = Vec::new();
-        if let Some(selectable) = self.row.hooks.selectable_fields {
-            let value: Value = serde_json::from_slice(&kv.value)?;
-            fields.extend(selectable(&value).into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let head = self.head.read(&kv.value)?;
+        if head.name().is_empty() {
+            return Err("it has no metadata.name".into());
         }
-        fields.push(("metadata.name".into(), metadata.name.clone()));
-        fields.push(("metadata.namespace".into(), metadata.namespace.clone()));
+        let fields = self.row.hooks.selectable_fields.map(|fields| fields(&head)).unwrap_or_default();
+        let labels = head["metadata"]["labels"].as_object().into_iter().flatten();
+        let label = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
         Ok(Object {
             key: kv.key.clone(),
             bytes,
             revision: kv.mod_revision,
-            namespace: metadata.namespace,
-            name: metadata.name,
-            labels: metadata.labels.unwrap_or_default().into_iter().collect(),
-            fields: fields.into(),
+            namespace: head.namespace().to_owned(),
+            name: head.name().to_owned(),
+            labels: labels.filter_map(label).collect(),
+            fields: fields.into_iter().map(|(name, value)| (name.into(), value)).collect(),
         })
     }
 
@@ -75,7 +70,7 @@ impl Decoder for RowDecoder {
 /// A cache of a row's objects, not yet running.
 pub(crate) fn cache(row: Arc<Row>, store: Arc<dyn Store>) -> Arc<Cache> {
     let prefix = format!("{}/", row.storage_prefix);
-    Arc::new(Cache::new(store, Arc::new(RowDecoder { row }), prefix, Limits::default()))
+    Arc::new(Cache::new(store, Arc::new(RowDecoder::new(row)), prefix, Limits::default()))
 }
 
 /// An object decoded, without its resource version.

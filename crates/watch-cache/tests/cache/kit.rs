@@ -36,7 +36,7 @@ impl Decoder for Texts {
             bytes: format!("{value}@{}", kv.mod_revision).into(),
             revision: kv.mod_revision,
             labels: pairs.clone().into(),
-            fields: pairs.into(),
+            fields: pairs.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             ..Object::default()
         })
     }
