@@ -11,6 +11,7 @@ pub mod eviction;
 pub mod hooks;
 pub mod names;
 pub mod openapi;
+pub mod quota;
 mod rows;
 pub mod select;
 mod table;

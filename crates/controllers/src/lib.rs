@@ -23,6 +23,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod pods;
+mod quota;
 mod replica_set;
 mod revisions;
 mod role_aggregation;

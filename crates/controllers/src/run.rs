@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage, job, namespace, node_ipam,
-    node_lifecycle, pod_gc, replica_set, role_aggregation, root_ca, service_account, stateful_set, ttl,
+    node_lifecycle, pod_gc, quota, replica_set, role_aggregation, root_ca, service_account, stateful_set, ttl,
 };
 
 /// What the controllers need to know beyond the API.
@@ -65,6 +65,7 @@ static ALL: &[(&Row, Start)] = &[
     (&daemon_set::ROW, |context, _| Box::pin(daemon_set::start(context))),
     (&stateful_set::ROW, |context, _| Box::pin(stateful_set::start(context))),
     (&cron_job::ROW, |context, _| Box::pin(cron_job::start(context))),
+    (&quota::ROW, |context, _| Box::pin(quota::start(context))),
     (&disruption::ROW, |context, _| Box::pin(disruption::start(context))),
 ];
 

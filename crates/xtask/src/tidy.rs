@@ -32,7 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("client", &["base", "pki", "telemetry"]),
     ("controller-kit", &["base", "telemetry", "client"]),
-    ("controllers", &["base", "pki", "telemetry", "client", "controller-kit"]),
+    ("controllers", &["base", "pki", "telemetry", "api-core", "api-kinds", "client", "controller-kit"]),
     ("scheduler", &["base", "telemetry", "client", "controller-kit"]),
     ("node", &["base", "pki", "telemetry", "client"]),
     ("net", &["base", "telemetry", "client"]),

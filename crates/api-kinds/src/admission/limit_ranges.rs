@@ -1,22 +1,14 @@
 //! Limit ranges: default requests and limits of containers, and bounds of containers, pods and claims.
 
 use super::{items, text};
+use crate::quota::{Amounts, peak, read};
 use api_core::quantity::Quantity;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 
-/// Amounts by resource.
-type Amounts = BTreeMap<String, Quantity>;
-
-fn amounts(list: &Value) -> Amounts {
-    let read = |(k, v): (&String, &Value)| Some((k.clone(), v.as_str()?.parse().ok()?));
-    list.as_object().into_iter().flatten().filter_map(read).collect()
-}
-
-/// Gives the containers of a new pod the defaults of the namespace's limit ranges, and notes what was set.
+/// Gives the containers of a new pod the defaults of the namespace's limit ranges, and notes what the last of them set.
 pub fn default_pod(pod: &mut Value, ranges: &[Value]) {
-    let mut notes = Vec::new();
     for range in ranges {
+        let mut notes = Vec::new();
         let (mut limits, mut requests) = (Map::new(), Map::new());
         for limit in items(&range["spec"], "limits").filter(|l| text(l, "type") == "Container") {
             for (field, into) in [("default", &mut limits), ("defaultRequest", &mut requests)] {
@@ -25,7 +17,7 @@ pub fn default_pod(pod: &mut Value, ranges: &[Value]) {
                 }
             }
         }
-        for (list, kind) in [("initContainers", "init container"), ("containers", "container")] {
+        for (list, kind) in [("containers", "container"), ("initContainers", "init container")] {
             for container in pod["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
                 let name = text(container, "name").to_owned();
                 for (field, defaults, word) in [("requests", &requests, "request"), ("limits", &limits, "limit")] {
@@ -36,10 +28,10 @@ pub fn default_pod(pod: &mut Value, ranges: &[Value]) {
                 }
             }
         }
-    }
-    if !notes.is_empty() {
-        pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"] =
-            format!("LimitRanger plugin set: {}", notes.join("; ")).into();
+        if !notes.is_empty() {
+            pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"] =
+                format!("LimitRanger plugin set: {}", notes.join("; ")).into();
+        }
     }
 }
 
@@ -67,10 +59,10 @@ pub fn check_pod(pod: &Value, ranges: &[Value]) -> Vec<String> {
             "Container" => {
                 for container in ["containers", "initContainers"].into_iter().flat_map(|l| items(&pod["spec"], l)) {
                     let resources = &container["resources"];
-                    check(limit, &amounts(&resources["requests"]), &amounts(&resources["limits"]), &mut errors);
+                    check(limit, &read(&resources["requests"]), &read(&resources["limits"]), &mut errors);
                 }
             }
-            "Pod" => check(limit, &pod_total(pod, "requests"), &pod_total(pod, "limits"), &mut errors),
+            "Pod" => check(limit, &peak(pod, "requests"), &peak(pod, "limits"), &mut errors),
             _ => {}
         }
     }
@@ -80,13 +72,13 @@ pub fn check_pod(pod: &Value, ranges: &[Value]) -> Vec<String> {
 /// What in a claim is out of the namespace's bounds.
 pub fn check_claim(claim: &Value, ranges: &[Value]) -> Vec<String> {
     let mut errors = Vec::new();
-    let requests = amounts(&claim["spec"]["resources"]["requests"]);
+    let requests = read(&claim["spec"]["resources"]["requests"]);
     let limits = ranges.iter().flat_map(|r| items(&r["spec"], "limits"));
     for limit in limits.filter(|l| text(l, "type") == "PersistentVolumeClaim") {
-        for (name, bound) in amounts(&limit["min"]) {
+        for (name, bound) in read(&limit["min"]) {
             errors.extend(too_small("PersistentVolumeClaim", &name, bound, requests.get(&name), None));
         }
-        for (name, bound) in amounts(&limit["max"]) {
+        for (name, bound) in read(&limit["max"]) {
             let base = format!("maximum {name} usage per PersistentVolumeClaim is {bound}");
             match requests.get(&name) {
                 None => errors.push(format!("{base}.  No request is specified")),
@@ -98,34 +90,15 @@ pub fn check_claim(claim: &Value, ranges: &[Value]) -> Vec<String> {
     errors
 }
 
-/// What all containers ask for together, or one of the init containers, whichever is more; with the overhead.
-fn pod_total(pod: &Value, field: &str) -> Amounts {
-    let mut total = Amounts::new();
-    for container in items(&pod["spec"], "containers") {
-        for (name, amount) in amounts(&container["resources"][field]) {
-            let sum = total.get(&name).map_or(amount, |t| t.plus(amount));
-            total.insert(name, sum);
-        }
-    }
-    for container in items(&pod["spec"], "initContainers") {
-        for (name, amount) in amounts(&container["resources"][field]) {
-            if total.get(&name).is_none_or(|t| amount > *t) {
-                total.insert(name, amount);
-            }
-        }
-    }
-    total
-}
-
 fn check(limit: &Value, requests: &Amounts, limits: &Amounts, errors: &mut Vec<String>) {
     let kind = text(limit, "type");
-    for (name, bound) in amounts(&limit["min"]) {
+    for (name, bound) in read(&limit["min"]) {
         errors.extend(too_small(kind, &name, bound, requests.get(&name), limits.get(&name)));
     }
-    for (name, bound) in amounts(&limit["max"]) {
+    for (name, bound) in read(&limit["max"]) {
         errors.extend(too_large(kind, &name, bound, requests.get(&name), limits.get(&name)));
     }
-    for (name, bound) in amounts(&limit["maxLimitRequestRatio"]) {
+    for (name, bound) in read(&limit["maxLimitRequestRatio"]) {
         errors.extend(too_wide(kind, &name, bound, requests.get(&name), limits.get(&name)));
     }
 }
@@ -228,6 +201,11 @@ mod tests {
                 "cpu max limit to request ratio per Container is 2, but provided ratio is 5.000000",
             ),
             (container("max", "2"), both("1", "2"), ""),
+            (
+                json!({"type": "Pod", "maxLimitRequestRatio": {"cpu": "2"}}),
+                json!({"limits": {"cpu": "2"}}),
+                "cpu max limit to request ratio per Pod is 2, but no request is specified or request is 0",
+            ),
             (
                 json!({"type": "Pod", "max": {"cpu": "1"}}),
                 both("1", "2"),

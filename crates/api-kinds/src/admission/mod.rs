@@ -13,7 +13,7 @@ pub mod storage;
 use serde_json::Value;
 
 /// Items of a list field; none if it is absent.
-fn items<'a>(parent: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn items<'a>(parent: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     parent.get(field).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -29,7 +29,7 @@ fn list_mut<'a>(parent: &'a mut Value, field: &str) -> &'a mut Vec<Value> {
 }
 
 /// Text of a field; empty if it is absent.
-fn text<'a>(parent: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text<'a>(parent: &'a Value, field: &str) -> &'a str {
     parent.get(field).and_then(Value::as_str).unwrap_or("")
 }
 

@@ -6,6 +6,9 @@
 
 use api_schema::row::Hooks;
 
+pub(crate) use self::core::pod::strategy::qos_class;
+pub(crate) use self::core::resources::{is_extended as is_extended_resource, is_native as is_native_resource};
+
 mod admissionregistration;
 mod apiextensions;
 mod apiregistration;

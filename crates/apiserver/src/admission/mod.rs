@@ -135,6 +135,8 @@ const PLUGINS: &[Plugin] = &[
     plugin("CertificateApproval", None, Some(certificates::permission)),
     plugin("CertificateSubjectRestriction", None, Some(certificates::subject)),
     plugin("DefaultIngressClass", Some(ingress_class::mutate), None),
+    // Done with the write itself, in `registry::charge`.
+    plugin("ResourceQuota", None, None),
     plugin("RoleEscalation", Some(escalation::mutate), None),
 ];
 

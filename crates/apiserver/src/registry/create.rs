@@ -1,6 +1,7 @@
 //! POST: a new object.
 
 use super::call::{Call, read_body};
+use super::charge::Put;
 use super::object;
 use super::options::WriteOptions;
 use super::patching;
@@ -108,9 +109,11 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     let stored = object::encode(value);
     let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
     if options.dry_run {
+        registry.check_quotas(call, value, None).await?;
         return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(stored) };
     }
-    match registry.put(&call.served, &key, 0, stored.clone()).await? {
+    let put = Put { key: &key, expected: 0, stored: stored.clone(), new: value, old: None };
+    match registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {
             held.keep();
             object::with_revision(&stored, revision).map_err(ApiError::internal)

@@ -1,6 +1,7 @@
 //! The table of resources and what is kept of them: rows, caches, pools; and the verbs.
 
 pub(crate) mod call;
+mod charge;
 mod create;
 pub(crate) mod custom;
 mod delete;
@@ -47,6 +48,7 @@ pub struct Registry {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) pools: Pools,
     table: ArcSwap<Table>,
+    turns: charge::Turns,
     event_ttl_s: i64,
     lease: Mutex<Option<(i64, Instant)>>,
     /// The caches at work.
@@ -135,6 +137,7 @@ impl Registry {
             store,
             pools: Pools::new(config),
             table: ArcSwap::from_pointee(Table::default()),
+            turns: charge::Turns::new(),
             event_ttl_s: config.limits.event_ttl_s,
             lease: Mutex::new(None),
             caches: TaskTracker::new(),

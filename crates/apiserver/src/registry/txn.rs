@@ -81,7 +81,7 @@ impl Registry {
 impl Registry {
     /// Waits until the cache has a write, so that whoever was told of it finds it: admission, authorization, a list from
     /// the cache. The write is done whether the cache keeps up or not.
-    async fn show(&self, served: &Served, revision: i64) {
+    pub(super) async fn show(&self, served: &Served, revision: i64) {
         let Some(cache) = &served.cache else { return };
         if let Err(error) = cache.wait_until(revision, Instant::now() + SHOW_TIMEOUT).await {
             tracing::warn!(%error, resource = served.row.gvr.resource, revision, "the cache does not keep up");
@@ -89,7 +89,7 @@ impl Registry {
     }
 }
 
-fn live(kv: KeyValue) -> Result<Current, ApiError> {
+pub(super) fn live(kv: KeyValue) -> Result<Current, ApiError> {
     Ok(Current { value: object::decode(&kv.value)?, revision: kv.mod_revision, is_live: true, stored: Some(kv.value) })
 }
 

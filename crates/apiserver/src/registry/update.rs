@@ -1,6 +1,7 @@
 //! PUT, and what every change of an object has in common: read, edit, admit, validate, write if unchanged, else again.
 
 use super::call::{Call, read_body};
+use super::charge::Put;
 use super::create::{self, check_namespace};
 use super::options::WriteOptions;
 use super::txn::{Attempt, Current};
@@ -139,6 +140,7 @@ async fn attempt(
     api_patch::managed::keep_times_if_unchanged(old, &mut new);
     let stored = object::encode(&new);
     if options.dry_run {
+        call.server.registry.check_quotas(call, &new, Some(old)).await?;
         return done(&stored, current.revision);
     }
     if delete::is_due(call.row(), &new, old) {
@@ -161,7 +163,8 @@ async fn attempt(
         }
         return Ok(Outcome::Lost(now));
     }
-    match call.server.registry.put(&call.served, key, current.revision, stored.clone()).await? {
+    let put = Put { key, expected: current.revision, stored: stored.clone(), new: &new, old: Some(old) };
+    match call.server.registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {
             held.keep();
             call.server.registry.pools.release_dropped(call.row(), &new, old);

@@ -1,5 +1,6 @@
 //! Controllers and scheduler against the real API server, in one process: what a user does, and what comes of it.
 
+mod quota;
 mod world;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};

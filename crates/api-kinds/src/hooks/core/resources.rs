@@ -46,11 +46,11 @@ pub(in crate::hooks) fn is_counted(name: &str) -> bool {
 }
 
 /// Whether the name belongs to Kubernetes itself.
-pub(in crate::hooks) fn is_native(name: &str) -> bool {
+pub(crate) fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-pub(in crate::hooks) fn is_extended(name: &str) -> bool {
+pub(crate) fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::is_qualified_name(&format!("requests.{name}")).is_empty()

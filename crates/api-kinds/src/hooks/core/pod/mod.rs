@@ -13,7 +13,7 @@ mod probes;
 mod scheduling;
 mod security;
 mod spec;
-mod strategy;
+pub(in crate::hooks) mod strategy;
 mod update;
 pub(in crate::hooks) mod volumes;
 mod warnings;

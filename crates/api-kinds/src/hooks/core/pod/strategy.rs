@@ -81,7 +81,7 @@ fn drop_fields(of: &mut Value, fields: &[&str]) {
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, from what all containers ask for.
-fn qos_class(spec: &Value) -> &'static str {
+pub(crate) fn qos_class(spec: &Value) -> &'static str {
     let spec = Node::root(spec);
     let (mut requests, mut limits) = (BTreeMap::new(), BTreeMap::new());
     let mut guaranteed = true;
