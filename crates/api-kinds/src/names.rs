@@ -9,6 +9,8 @@ pub const NODES: &str = "nodes";
 pub const SERVICES: &str = "services";
 /// Endpoints.
 pub const ENDPOINTS: &str = "endpoints";
+/// Endpoint slices.
+pub const ENDPOINT_SLICES: &str = "endpointslices";
 /// Secrets.
 pub const SECRETS: &str = "secrets";
 /// Config maps.

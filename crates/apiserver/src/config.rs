@@ -33,6 +33,10 @@ pub struct Config {
     pub kubelet_client_key_pem: String,
     /// CA of the kubelets' serving certificates (PEM); empty means that they are not verified, as upstream's default.
     pub kubelet_ca_pem: String,
+    /// Client certificate (PEM) that this server shows to aggregated API servers; empty if there is none.
+    pub proxy_client_cert_pem: String,
+    /// Its key (PEM).
+    pub proxy_client_key_pem: String,
     /// CA of the front proxies whose `X-Remote-*` headers are believed (PEM); empty if there are none.
     pub front_proxy_ca_pem: String,
     /// Common names of front proxies; empty means any that the CA has signed.
@@ -102,6 +106,8 @@ impl Default for Config {
             kubelet_client_cert_pem: String::new(),
             kubelet_client_key_pem: String::new(),
             kubelet_ca_pem: String::new(),
+            proxy_client_cert_pem: String::new(),
+            proxy_client_key_pem: String::new(),
             front_proxy_ca_pem: String::new(),
             front_proxy_names: vec!["front-proxy-client".into()],
             audit_log: None,

@@ -32,6 +32,7 @@ pub mod reviews;
 mod server;
 pub mod tokens;
 pub mod view;
+pub mod webhook;
 mod yaml;
 
 pub use body::{Body, BoxError};

@@ -11,7 +11,8 @@ use crate::proxy::Dialer;
 use crate::query::Query;
 use crate::registry::{Registry, Served, custom};
 use crate::request_info::RequestInfo;
-use crate::{bootstrap, pipeline};
+use crate::webhook::transport::Transport;
+use crate::{bootstrap, pipeline, webhook};
 use api_core::{ApiError, Reason};
 use futures::future::{BoxFuture, FutureExt};
 use http::request::Parts;
@@ -19,6 +20,7 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -63,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) dialer: Dialer,
+    /// Calls webhooks.
+    pub(crate) webhooks: Arc<webhook::Client>,
     pub(crate) audit: Audit,
     pub(crate) reading: Semaphore,
     pub(crate) writing: Semaphore,
@@ -105,11 +109,13 @@ impl Server {
         custom::load(&registry).await?;
         let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
         let authorizer = Arc::new(Authorizer::new(bootstrap::node_rules()));
+        let transport = Arc::new(transport(&config, &registry).map_err(BuildError::Credentials)?);
         let inner = Arc::new(Inner {
             admission: Admission::new(registry.clone(), authorizer.clone()),
             authorizer,
             authenticator,
             audit: Audit::open(config.audit_log.as_deref())?,
+            webhooks: Arc::new(webhook::Client::over(transport)),
             dialer: Dialer::new(&config).map_err(BuildError::Credentials)?,
             metrics: Arc::new(Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?),
             reading: Semaphore::new(config.limits.inflight_reading_max),
@@ -133,6 +139,11 @@ impl Server {
         Service { inner: self.inner.clone() }
     }
 
+    /// What calls webhooks, over the connections that the server has.
+    pub fn webhooks(&self) -> &Arc<webhook::Client> {
+        &self.inner.webhooks
+    }
+
     /// Returns when the objects that every cluster has are there.
     pub async fn ready(&self) {
         // The sender lives in `self`, so this only ends with `true`.
@@ -150,6 +161,11 @@ impl Server {
         self.inner.registry.close().await;
         done
     }
+}
+
+fn transport(config: &Config, registry: &Arc<Registry>) -> Result<Transport, String> {
+    let own = SocketAddr::new(config.advertise_address, config.secure_port);
+    Transport::new(registry.clone(), own, (&config.proxy_client_cert_pem, &config.proxy_client_key_pem))
 }
 
 /// See [`Server::service`].

@@ -154,6 +154,8 @@ fn api_config(config: &ServerConfig, advertise: IpAddr, port: u16, pki: &pki::Cl
         kubelet_client_cert_pem: pki.kubelet_client.cert_pem.clone(),
         kubelet_client_key_pem: pki.kubelet_client.key_pem.clone(),
         kubelet_ca_pem: pki.ca.cert_pem.clone(),
+        proxy_client_cert_pem: pki.front_proxy_client.cert_pem.clone(),
+        proxy_client_key_pem: pki.front_proxy_client.key_pem.clone(),
         front_proxy_ca_pem: pki.front_proxy_ca.cert_pem.clone(),
         front_proxy_names: vec!["front-proxy-client".into()],
         audit_log: config.audit_log.clone(),
