@@ -23,7 +23,7 @@ pub struct Object {
     pub name: String,
     /// Labels.
     pub labels: Pairs,
-    /// Fields that can be selected by, beside its name and namespace.
+    /// Fields that can be selected by, beside its name and namespace; those without a value can be left out.
     pub fields: Box<[(Cow<'static, str>, String)]>,
 }
 
@@ -33,19 +33,13 @@ impl Object {
         self.labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a selectable field.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    /// The value of a selectable field; empty if it has none.
+    pub fn field(&self, name: &str) -> &str {
         match name {
-            NAME_FIELD => Some(&self.name),
-            NAMESPACE_FIELD => Some(&self.namespace),
-            name => self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()),
+            NAME_FIELD => &self.name,
+            NAMESPACE_FIELD => &self.namespace,
+            name => self.fields.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value),
         }
-    }
-
-    /// All fields with their values.
-    pub(crate) fn all_fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        let own = [(NAME_FIELD, self.name.as_str()), (NAMESPACE_FIELD, &self.namespace)];
-        own.into_iter().chain(self.fields.iter().map(|(name, value)| (&**name, value.as_str())))
     }
 }
 

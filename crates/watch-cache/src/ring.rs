@@ -33,7 +33,7 @@ impl Interest {
     }
 
     fn wants(&self, event: &Event) -> bool {
-        let has = |object: &Object, (name, value): &(String, String)| object.field(name) == Some(value);
+        let has = |object: &Object, (name, value): &(String, String)| object.field(name) == value;
         event.object.key.starts_with(&self.prefix)
             && self.field.as_ref().is_none_or(|field| {
                 has(&event.object, field) || event.previous.as_deref().is_some_and(|previous| has(previous, field))
@@ -123,8 +123,8 @@ impl Ring {
             return;
         }
         for object in [Some(&event.object), event.previous.as_ref()].into_iter().flatten() {
-            for (field, value) in object.all_fields() {
-                if let Some(ids) = by_field.get(field).and_then(|values| values.get(value)) {
+            for (field, values) in by_field.iter() {
+                if let Some(ids) = values.get(object.field(field)) {
                     ids.iter().for_each(&mut wake);
                 }
             }

@@ -77,9 +77,8 @@ impl Feed {
             return;
         }
         // Of the many changes of a pod, only its binding to a node matters.
-        let node = |o: &Object| o.field("spec.nodeName").unwrap_or_default().to_owned();
-        let before = event.previous.as_deref().map(node).unwrap_or_default();
-        if self.resource != names::PODS || node(object) != before {
+        let before = event.previous.as_deref().map_or("", |p| p.field("spec.nodeName"));
+        if self.resource != names::PODS || object.field("spec.nodeName") != before {
             self.put(object);
         }
         known.insert(key);
@@ -87,7 +86,7 @@ impl Feed {
 
     fn put(&self, object: &Object) {
         // A pod that no node has opens nothing to any.
-        if self.resource == names::PODS && object.field("spec.nodeName").is_none_or(str::is_empty) {
+        if self.resource == names::PODS && object.field("spec.nodeName").is_empty() {
             return;
         }
         match storage::value(object) {

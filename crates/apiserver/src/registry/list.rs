@@ -62,7 +62,8 @@ impl Selectors {
     }
 
     pub(crate) fn matches(&self, object: &Object) -> bool {
-        self.everything || (self.labels.matches(&*object.labels) && self.fields.matches(|name| object.field(name)))
+        self.everything
+            || (self.labels.matches(&*object.labels) && self.fields.matches(|name| Some(object.field(name))))
     }
 }
 

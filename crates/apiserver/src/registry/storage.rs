@@ -46,7 +46,11 @@ impl Decoder for RowDecoder {
             namespace: head.namespace().to_owned(),
             name: head.name().to_owned(),
             labels: labels.filter_map(label).collect(),
-            fields: fields.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+            fields: fields
+                .into_iter()
+                .filter(|(_, v)| !v.is_empty())
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
         })
     }
 

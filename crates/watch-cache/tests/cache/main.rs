@@ -78,7 +78,7 @@ async fn selectors_translate_events() {
     kit.delete("/pods/1").await;
     kit.put("/pods/2", "node=b").await;
     kit.delete("/pods/2").await;
-    let on_a = |object: &Object| object.field("node") == Some("a");
+    let on_a = |object: &Object| object.field("node") == "a";
     let events = take(&mut watch, 8).await;
     let seen: Vec<_> = events
         .iter()
@@ -104,6 +104,19 @@ async fn selectors_translate_events() {
     let revisions: Vec<_> = take(&mut of_a, 5).await.iter().map(|event| event.revision).collect();
     assert_eq!(revisions, [3, 4, 5, 6, 7], "only what concerns node a");
     assert!(of_a.try_next().expect("a watch").is_none());
+}
+
+#[tokio::test]
+async fn a_field_that_is_left_out_is_empty() {
+    let kit = Kit::new(Limits::default()).await;
+    let interest = Interest { field: Some(("node".into(), String::new())), ..Interest::prefix("/pods/") };
+    let mut of_none = kit.cache.watch(1, interest).expect("a watch");
+    kit.put("/pods/1", "x=1").await;
+    kit.put("/pods/1", "node=a").await;
+    kit.put("/pods/1", "node=a,x=1").await;
+    let revisions: Vec<_> = take(&mut of_none, 2).await.iter().map(|event| event.revision).collect();
+    assert_eq!(revisions, [2, 3], "it comes and goes where the field is empty");
+    assert!(of_none.try_next().expect("a watch").is_none());
 }
 
 #[tokio::test]
