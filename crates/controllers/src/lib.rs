@@ -8,6 +8,7 @@
 
 mod adopt;
 mod batch;
+mod certificates;
 mod cron_job;
 mod daemon_set;
 mod deployment;

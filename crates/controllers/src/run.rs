@@ -12,8 +12,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage, job, namespace, node_ipam,
-    node_lifecycle, pod_gc, quota, replica_set, role_aggregation, root_ca, service_account, stateful_set, ttl,
+    certificates, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage, job, namespace,
+    node_ipam, node_lifecycle, pod_gc, quota, replica_set, role_aggregation, root_ca, service_account, stateful_set,
+    ttl,
 };
 
 /// What the controllers need to know beyond the API.
@@ -65,6 +66,11 @@ static ALL: &[(&Row, Start)] = &[
     (&daemon_set::ROW, |context, _| Box::pin(daemon_set::start(context))),
     (&stateful_set::ROW, |context, _| Box::pin(stateful_set::start(context))),
     (&cron_job::ROW, |context, _| Box::pin(cron_job::start(context))),
+    (&certificates::approve::ROW, |context, _| Box::pin(certificates::approve::start(context))),
+    (&certificates::sign::ROW, |context, config| {
+        Box::pin(certificates::sign::start(context, config.signing_ca.clone()))
+    }),
+    (&certificates::clean::ROW, |context, _| Box::pin(certificates::clean::start(context))),
     (&quota::ROW, |context, _| Box::pin(quota::start(context))),
     (&disruption::ROW, |context, _| Box::pin(disruption::start(context))),
 ];

@@ -1,9 +1,9 @@
-//! Certificates: authorities, leaves, and answers to signing requests. Pure: the clock is an argument.
+//! Certificates: authorities and leaves. Pure: the clock is an argument.
 
-use crate::Error;
+use crate::{Error, subject};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use std::net::IpAddr;
 use time::{Duration, OffsetDateTime};
@@ -45,23 +45,10 @@ pub struct LeafSpec {
     pub valid_days: u32,
 }
 
-/// Who asks in a signing request, and for what.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CsrInfo {
-    /// `CN`.
-    pub common_name: String,
-    /// `O`.
-    pub organizations: Vec<String>,
-    /// Alternative names.
-    pub dns_names: Vec<String>,
-    /// Alternative addresses.
-    pub ip_addresses: Vec<IpAddr>,
-}
-
 /// Certificates are valid from five minutes before they were made, so that clocks may differ a little.
 const BACKDATE: Duration = Duration::minutes(5);
 
-fn params(common_name: &str, now_unix_s: i64, valid: Duration) -> CertificateParams {
+pub(crate) fn params(common_name: &str, now_unix_s: i64, valid: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
@@ -96,7 +83,7 @@ pub fn key_pair() -> Result<Pair, Error> {
     Ok(Pair { cert_pem: key.public_key_pem(), key_pem: key.serialize_pem() })
 }
 
-fn issuer(ca: &Pair) -> Result<Issuer<'static, KeyPair>, Error> {
+pub(crate) fn issuer(ca: &Pair) -> Result<Issuer<'static, KeyPair>, Error> {
     let bad = |_| Error::Parse { what: "the certificate authority".into() };
     let key = KeyPair::from_pem(&ca.key_pem).map_err(bad)?;
     Issuer::from_ca_cert_pem(&ca.cert_pem, key).map_err(bad)
@@ -109,9 +96,6 @@ fn issuer(ca: &Pair) -> Result<Issuer<'static, KeyPair>, Error> {
 pub fn leaf(ca: &Pair, spec: &LeafSpec, now_unix_s: i64) -> Result<Pair, Error> {
     let fail = |source| Error::Sign { subject: spec.common_name.clone(), source };
     let mut params = params(&spec.common_name, now_unix_s, Duration::days(i64::from(spec.valid_days)));
-    for organization in &spec.organizations {
-        params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
-    }
     for name in &spec.dns_names {
         params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into().map_err(fail)?));
     }
@@ -125,50 +109,11 @@ pub fn leaf(ca: &Pair, spec: &LeafSpec, now_unix_s: i64) -> Result<Pair, Error> 
         Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
     };
     let key = KeyPair::generate().map_err(fail)?;
-    let cert = params.signed_by(&key, &issuer(ca)?).map_err(fail)?;
-    Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
-}
-
-/// A signing request (PEM) with a new key (PEM).
-///
-/// # Errors
-/// [`Error::Sign`] if a name is not valid in a certificate.
-pub fn signing_request(info: &CsrInfo) -> Result<Pair, Error> {
-    let fail = |source| Error::Sign { subject: info.common_name.clone(), source };
-    let mut params = CertificateParams::new(info.dns_names.clone()).map_err(fail)?;
-    params.subject_alt_names.extend(info.ip_addresses.iter().map(|ip| SanType::IpAddress(*ip)));
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, info.common_name.as_str());
-    for organization in &info.organizations {
-        params.distinguished_name.push(DnType::OrganizationName, organization.as_str());
-    }
-    let key = KeyPair::generate().map_err(fail)?;
-    let csr = params.serialize_request(&key).and_then(|r| r.pem()).map_err(fail)?;
-    Ok(Pair { cert_pem: csr, key_pem: key.serialize_pem() })
-}
-
-/// Signs a request with what it asks for; usages and lifetime are the signer's.
-///
-/// # Errors
-/// [`Error::Parse`] if the request or `ca` is not readable, [`Error::Sign`] if signing fails.
-pub fn sign_csr(ca: &Pair, csr_pem: &str, usage: Usage, now_unix_s: i64, valid_s: i64) -> Result<String, Error> {
-    let mut request = CertificateSigningRequestParams::from_pem(csr_pem)
-        .map_err(|_| Error::Parse { what: "the certificate signing request".into() })?;
-    let dates = params("", now_unix_s, Duration::seconds(valid_s));
-    request.params.not_before = dates.not_before;
-    request.params.not_after = dates.not_after;
-    request.params.is_ca = IsCa::NoCa;
-    request.params.use_authority_key_identifier_extension = true;
-    request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-    request.params.extended_key_usages = match usage {
-        Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-        Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        Usage::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
-    };
-    let cert = request
-        .signed_by(&issuer(ca)?)
-        .map_err(|source| Error::Sign { subject: "certificate signing request".into(), source })?;
-    Ok(cert.pem())
+    let issuer = issuer(ca)?;
+    let cert = params.signed_by(&key, &issuer).map_err(fail)?;
+    let name = subject::name(&spec.common_name, &spec.organizations);
+    let der = subject::replace(cert.der(), subject::IN_CERTIFICATE, &name, issuer.key())?;
+    Ok(Pair { cert_pem: subject::to_pem("CERTIFICATE", der), key_pem: key.serialize_pem() })
 }
 
 #[cfg(test)]
@@ -208,20 +153,5 @@ mod tests {
             assert_eq!(names.value.general_names.len(), 2);
         });
         assert!(parsed(&ca.cert_pem, |c| c.is_ca()));
-    }
-
-    #[test]
-    fn a_signed_request_keeps_its_subject_and_takes_the_signers_usage() {
-        let ca = certificate_authority("kubernetes", NOW, 3650).expect("a CA");
-        let info = CsrInfo { common_name: "jane".into(), organizations: vec!["dev".into()], ..CsrInfo::default() };
-        let request = signing_request(&info).expect("a request");
-        let cert = sign_csr(&ca, &request.cert_pem, Usage::Client, NOW, 3600).expect("a certificate");
-        parsed(&cert, |c| {
-            assert_eq!(c.subject().iter_common_name().next().and_then(|n| n.as_str().ok()), Some("jane"));
-            let eku = c.extended_key_usage().expect("readable").expect("has usages");
-            assert!(eku.value.client_auth && !eku.value.server_auth);
-            assert_eq!(c.validity().not_after.timestamp(), NOW + 3600);
-        });
-        assert!(matches!(sign_csr(&ca, "nonsense", Usage::Client, NOW, 1), Err(Error::Parse { .. })));
     }
 }

@@ -20,6 +20,12 @@ pub enum Error {
         /// What was read.
         what: String,
     },
+    /// A certificate is no longer valid.
+    #[error("{what} has expired")]
+    Expired {
+        /// Which.
+        what: String,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} {path}")]
     File {

@@ -9,9 +9,12 @@ mod error;
 mod file;
 mod kubeconfig;
 mod layout;
+mod request;
+mod subject;
 
-pub use cert::{CsrInfo, LeafSpec, Pair, Usage, certificate_authority, key_pair, leaf, sign_csr, signing_request};
+pub use cert::{LeafSpec, Pair, Usage, certificate_authority, key_pair, leaf};
 pub use error::Error;
 pub use file::write_atomic;
 pub use kubeconfig::{KubeconfigSpec, kubeconfig};
 pub use layout::{Cluster, ClusterSpec, NodePki};
+pub use request::{CsrInfo, Signing, ends_at, read_request, sign_csr, signing_request};

@@ -24,6 +24,7 @@ pub struct World {
     server: Server,
     pub admin: kube::Client,
     stop: CancellationToken,
+    pub ca: pki::Pair,
     _directory: tempfile::TempDir,
 }
 
@@ -50,8 +51,9 @@ impl World {
         .await
         .unwrap();
         server.ready().await;
+        let ca = pki::certificate_authority("kubernetes", chrono::Utc::now().timestamp(), 3650).unwrap();
         let admin = client_of(&server, UserInfo::new("admin", &["system:masters", "system:authenticated"]));
-        let world = World { server, admin, stop: CancellationToken::new(), _directory: directory };
+        let world = World { server, admin, stop: CancellationToken::new(), ca, _directory: directory };
         world.run_controllers();
         world.run_scheduler();
         for n in 0..nodes {
@@ -79,7 +81,7 @@ impl World {
         let config = controllers::Config {
             cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
             root_ca_pem: "the root".into(),
-            signing_ca: None,
+            signing_ca: Some((self.ca.cert_pem.clone(), self.ca.key_pem.clone())),
             accounts: Some(Arc::new(accounts)),
             observer: Arc::new(()),
         };
@@ -91,6 +93,11 @@ impl World {
         let client = client_of(&self.server, UserInfo::authenticated("system:kube-scheduler", [""; 0]));
         let (informers, stop) = (Informers::new(client.clone()), self.stop.clone());
         tokio::spawn(scheduler::run(client, informers, stop));
+    }
+
+    /// A client that acts as somebody.
+    pub fn client_as(&self, name: &str, groups: &[&str]) -> kube::Client {
+        client_of(&self.server, UserInfo::authenticated(name, groups.iter().copied()))
     }
 
     pub fn api<K>(&self) -> Api<K>
