@@ -1,39 +1,71 @@
-//! `componentstatuses`: the health of what the server itself depends on, as clients of old ask for it. What is not measured
-//! is not listed.
+//! `componentstatuses`: the health of the control plane's components, as clients of old ask for it. A component of this
+//! process is asked through its handle, one elsewhere on this machine at its own port, as upstream does.
 
-use crate::Body;
 use crate::negotiate::{Form, View};
+use crate::proxy::{Destination, Trust};
 use crate::registry::call::add_warnings;
 use crate::render::{self, Include};
 use crate::server::{ApiRequest, Inner};
+use crate::{Body, body};
 use api_core::ApiError;
-use api_core::meta::Meta;
 use api_schema::codec;
-use http::{Response, StatusCode};
+use futures::future::join_all;
+use http::{Request, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
-/// The only component that the server measures: its store.
+/// The store, which the server asks itself.
 const STORE: &str = "etcd-0";
+/// Components that may run in another process of this machine, and the ports at which they tell their health.
+const PORTS: &[(&str, u16)] = &[("controller-manager", 10257), ("scheduler", 10259)];
+
+/// The components that run in this process.
+#[derive(Debug, Clone, Default)]
+pub struct InProcess(Arc<Mutex<BTreeMap<&'static str, Weak<()>>>>);
+
+/// Held by a component as long as it runs.
+#[derive(Debug)]
+#[must_use = "the component is taken for ended when this is dropped"]
+pub struct Alive(#[expect(dead_code, reason = "only whether it is still held matters")] Arc<()>);
+
+impl InProcess {
+    /// Says that a component (`controller-manager` or `scheduler`) runs in this process from now on.
+    pub fn started(&self, name: &'static str) -> Alive {
+        let token = Arc::new(());
+        self.0.lock().insert(name, Arc::downgrade(&token));
+        Alive(token)
+    }
+
+    /// Whether it runs; `None` if it was never started here.
+    fn runs(&self, name: &str) -> Option<bool> {
+        self.0.lock().get(name).map(|token| token.strong_count() > 0)
+    }
+}
 
 /// GET of one component, or of all.
 pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Response<Body>, ApiError> {
     let served = request.served()?;
     let form = Form::negotiate(&request.parts.headers, true)?;
     let now = crate::authn::now();
-    let component = store(server).await;
-    let bytes = codec::encode(&component);
+    let rows = |components: &[Value], version| {
+        let include = Include::of(&request.query)?;
+        let row = |c: &Value| render::row(served, &codec::encode(c), include, version, now);
+        components.iter().map(row).collect::<Result<Vec<_>, ApiError>>()
+    };
     let mut response = if request.info.verb == "get" {
-        if request.info.name != component.name() {
+        let Some(component) = one(server, &request.info.name).await else {
             return Err(ApiError::not_found(&served.row.gvr.group_resource(), &request.info.name));
-        }
-        render::object(served, form, StatusCode::OK, &bytes, &request.query, now)?
+        };
+        render::object(served, form, StatusCode::OK, &codec::encode(&component), &request.query, now)?
     } else {
+        let names = PORTS.iter().map(|(name, _)| *name).chain([STORE]);
+        let components: Vec<Value> =
+            join_all(names.map(|name| one(server, name))).await.into_iter().flatten().collect();
         let list = match form.view {
-            View::Table(version) => {
-                let row = render::row(served, &bytes, Include::of(&request.query)?, version, now)?;
-                render::table(served, version, "{}", true, &[row])
-            }
-            _ => json!({"kind": served.row.list_kind, "apiVersion": "v1", "metadata": {}, "items": [component]})
+            View::Table(version) => render::table(served, version, "{}", true, &rows(&components, version)?),
+            _ => json!({"kind": served.row.list_kind, "apiVersion": "v1", "metadata": {}, "items": components})
                 .to_string(),
         };
         render::bytes(form.media, StatusCode::OK, list.into())?
@@ -43,12 +75,38 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
     Ok(response)
 }
 
-/// Asks the store.
-async fn store(server: &Inner) -> Value {
-    let condition = match server.registry.store.revision().await {
-        Ok(_) => json!({"type": "Healthy", "status": "True", "message": "ok"}),
-        Err(error) => json!({"type": "Healthy", "status": "False", "message": error.to_string()}),
+/// A component with its health; `None` if there is none of that name.
+async fn one(server: &Inner, name: &str) -> Option<Value> {
+    let port = PORTS.iter().find(|(known, _)| *known == name).map(|(_, port)| *port);
+    let (healthy, message, error) = match (port, server.config.components.runs(name)) {
+        (Some(_), Some(true)) => (true, "ok".to_owned(), String::new()),
+        (Some(_), Some(false)) => (false, "it has ended".to_owned(), String::new()),
+        (Some(port), None) => match probe(server, port).await {
+            Ok(()) => (true, "ok".to_owned(), String::new()),
+            Err(why) => (false, why, String::new()),
+        },
+        (None, _) if name == STORE => match server.registry.store.revision().await {
+            Ok(_) => (true, "ok".to_owned(), String::new()),
+            Err(why) => (false, String::new(), why.to_string()),
+        },
+        (None, _) => return None,
     };
-    json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": STORE, "creationTimestamp": null},
-        "conditions": [condition]})
+    let mut condition = json!({"type": "Healthy", "status": if healthy { "True" } else { "False" }});
+    for (field, text) in [("message", message), ("error", error)] {
+        if !text.is_empty() {
+            condition[field] = text.into();
+        }
+    }
+    Some(json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name, "creationTimestamp": null},
+        "conditions": [condition]}))
+}
+
+/// Asks a component of another process of this machine.
+async fn probe(server: &Inner, port: u16) -> Result<(), String> {
+    let to = Destination { host: "127.0.0.1".into(), port, trust: Trust::Anyone };
+    let answer = server.dialer.send(server, &to, "/healthz", Request::new(body::empty()), None).await?;
+    match answer.status() {
+        status if status.is_success() || status.is_redirection() => Ok(()),
+        status => Err(format!("HTTP probe failed with statuscode: {}", status.as_u16())),
+    }
 }

@@ -1,5 +1,6 @@
 //! What the server must be told, parsed already. Reads no file and no environment.
 
+use crate::components::InProcess;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct Config {
     pub bootstrap: bool,
     /// Where the server registers its metrics; `/metrics` shows all that is in it.
     pub metrics: telemetry::metrics::Registry,
+    /// Told of the components that run in this process.
+    pub components: InProcess,
     /// Limits.
     pub limits: Limits,
 }
@@ -114,6 +117,7 @@ impl Default for Config {
             anonymous: true,
             bootstrap: true,
             metrics: telemetry::metrics::Registry::new(),
+            components: InProcess::default(),
             limits: Limits::default(),
         }
     }

@@ -36,6 +36,7 @@ pub mod webhook;
 mod yaml;
 
 pub use body::{Body, BoxError};
+pub use components::{Alive, InProcess};
 pub use config::Config;
 pub use server::{BuildError, Server, Service};
 

@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::server::Inner;
+use crate::webhook;
 use crate::{Body, BoxError, RemoteAddr};
 use api_core::ApiError;
 use futures::future::BoxFuture;
@@ -139,14 +140,26 @@ impl Dialer {
         server: &'a Inner,
         to: &'a Destination,
         path: &'a str,
-        mut request: Request<Body>,
+        request: Request<Body>,
         seen: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Response<Body>, ApiError>> {
+        Box::pin(async move { self.send(server, to, path, request, seen).await.map_err(ApiError::internal) })
+    }
+
+    /// The same; says what failed in the words of upstream's HTTP client.
+    pub(crate) fn send<'a>(
+        &'a self,
+        server: &'a Inner,
+        to: &'a Destination,
+        path: &'a str,
+        mut request: Request<Body>,
+        seen: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Response<Body>, String>> {
         Box::pin(async move {
             let method = request.method().clone();
             let failed = |why: &dyn std::fmt::Display| {
                 let verb = title(method.as_str());
-                ApiError::internal(format!("{verb} \"{}\": {why}", to.url(path)))
+                format!("{verb} \"{}\": {why}", to.url(path))
             };
             let upgrading = is_upgrade(request.headers());
             let client = upgrading.then(|| hyper::upgrade::on(&mut request));
@@ -154,7 +167,7 @@ impl Dialer {
             let io = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(to)).await;
             let io = io
                 .map_err(|_| failed(&"dial timed out"))?
-                .map_err(|e| failed(&format!("dial tcp {}: {e}", to.authority())))?;
+                .map_err(|e| failed(&format!("dial tcp {}: {}", to.authority(), webhook::transport::reason(&e))))?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|e| failed(&e))?;
             let drain = server.drain.clone();
             server.tasks.spawn(async move {

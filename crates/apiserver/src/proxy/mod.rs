@@ -8,7 +8,7 @@ mod location;
 mod redirect;
 mod target;
 
-pub(crate) use dial::Dialer;
+pub(crate) use dial::{Destination, Dialer, Trust};
 
 use crate::Body;
 use crate::body;
@@ -17,7 +17,6 @@ use crate::server::{ApiRequest, Inner};
 use crate::view::View;
 use api_core::{ApiError, GroupResource, Reason};
 use api_kinds::names;
-use dial::{Destination, Trust};
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, header};
 use location::Stream;

@@ -231,18 +231,20 @@ impl ConnectorInner {
     }
 }
 
+/// Why a connection did not come about, in the words of upstream's HTTP client.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        std::io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        std::io::ErrorKind::TimedOut => "connect: connection timed out".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 async fn dial(address: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let shown = if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
-    let failed = |error: &std::io::Error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-            std::io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-            std::io::ErrorKind::TimedOut => "connect: connection timed out".to_owned(),
-            _ => error.to_string(),
-        };
-        ConnectError(format!("dial tcp {shown}: {why}"))
-    };
+    let failed = |error: &std::io::Error| ConnectError(format!("dial tcp {shown}: {}", reason(error)));
     let found = tokio::net::lookup_host((address, port)).await;
     let found: Vec<SocketAddr> = match found {
         Ok(found) => found.collect(),

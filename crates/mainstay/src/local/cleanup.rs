@@ -97,10 +97,10 @@ fn is_runtime(words: &[&str], root: &Path) -> bool {
     program(words).starts_with("containerd") && words.iter().skip(1).any(|word| Path::new(word).starts_with(root))
 }
 
-/// Whether it is `mainstay server --root ROOT`, as `up` starts it.
+/// Whether it is `mainstay server --root ROOT`, as `up` starts it; the program may be named after its version too.
 fn is_server(words: &[&str], root: &Path) -> bool {
     let with_root = words.windows(2).any(|pair| pair[0] == "--root" && Path::new(pair[1]) == root);
-    program(words) == "mainstay" && words.get(1) == Some(&"server") && with_root
+    program(words).starts_with("mainstay") && words.get(1) == Some(&"server") && with_root
 }
 
 /// Ends what is left of the container runtime. Returns how many processes there were.
@@ -228,6 +228,7 @@ mod tests {
         assert!(is_runtime(&["/usr/bin/containerd", "--config", "/r/run/config.toml"], root));
         assert!(!is_runtime(&["vi", "/r/run/config.toml"], root) && !is_runtime(&["containerd", "-c", "/rr/x"], root));
         assert!(is_server(&["/bin/mainstay", "server", "--root", "/r"], root));
+        assert!(is_server(&["./mainstay-0.1", "server", "--root", "/r"], root));
         assert!(
             !is_server(&["mainstay", "server", "--root", "/rr"], root)
                 && !is_server(&["mainstay", "up", "--root", "/r"], root)

@@ -22,6 +22,8 @@ pub enum Clients {
         service: apiserver::Service,
         /// The cluster's keys.
         pki: Box<pki::Cluster>,
+        /// What the API server is told of the components beside it.
+        components: apiserver::InProcess,
     },
     /// The API server is elsewhere.
     Remote(kube::Client),
@@ -32,8 +34,16 @@ pub type Tasks = JoinSet<(&'static str, Result<()>)>;
 
 impl Clients {
     /// Clients of the API server in this process.
-    pub fn in_process(service: apiserver::Service, pki: pki::Cluster) -> Self {
-        Self::InProcess { service, pki: Box::new(pki) }
+    pub fn in_process(service: apiserver::Service, pki: pki::Cluster, components: apiserver::InProcess) -> Self {
+        Self::InProcess { service, pki: Box::new(pki), components }
+    }
+
+    /// Tells the API server beside us that a component runs; it does as long as what is returned is held.
+    fn started(&self, name: &'static str) -> Option<apiserver::Alive> {
+        match self {
+            Self::InProcess { components, .. } => Some(components.started(name)),
+            Self::Remote(_) => None,
+        }
     }
 
     /// Clients of the cluster that `--kubeconfig` names.
@@ -145,8 +155,11 @@ impl Starting<'_> {
         };
         let client = self.clients.client("system:kube-controller-manager", &[], "kube-controller-manager");
         let (informers, stop) = (self.informers.clone(), self.stop.clone());
+        let alive = self.clients.started("controller-manager");
         self.tasks.spawn(async move {
-            ("the controllers", controllers::run(client, informers, config, stop).await.map_err(Into::into))
+            let ended = controllers::run(client, informers, config, stop).await;
+            drop(alive);
+            ("the controllers", ended.map_err(Into::into))
         });
         Ok(())
     }
@@ -154,8 +167,10 @@ impl Starting<'_> {
     fn scheduler(&mut self) {
         let client = self.clients.client("system:kube-scheduler", &[], "kube-scheduler");
         let (informers, stop) = (self.informers.clone(), self.stop.clone());
+        let alive = self.clients.started("scheduler");
         self.tasks.spawn(async move {
             scheduler::run(client, informers, stop).await;
+            drop(alive);
             ("the scheduler", Ok(()))
         });
     }

@@ -121,14 +121,14 @@ async fn start_api(config: &ServerConfig, advertise: IpAddr) -> Result<(Api, com
     })?;
     let tls = listener::tls(&pki.apiserver, &[&pki.ca.cert_pem, &pki.front_proxy_ca.cert_pem])?;
     let store = keep::open(config).await?;
-    let server = apiserver::Server::build(api_config(config, advertise, local.port(), &pki), store)
-        .await
-        .context("cannot start the API server")?;
+    let api_config = api_config(config, advertise, local.port(), &pki);
+    let in_process = api_config.components.clone();
+    let server = apiserver::Server::build(api_config, store).await.context("cannot start the API server")?;
     let stop_listening = CancellationToken::new();
     let listening = tokio::spawn(listener::serve(socket, tls, server.service(), stop_listening.clone()));
     server.ready().await;
     tracing::info!(address = %local, "the API is ready");
-    let clients = components::Clients::in_process(server.service(), pki);
+    let clients = components::Clients::in_process(server.service(), pki, in_process);
     Ok((Api { server, stop_listening, listening }, clients))
 }
 

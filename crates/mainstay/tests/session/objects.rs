@@ -154,7 +154,11 @@ fn api_resources(place: &Place) {
     assert_eq!(place.ok("get --raw /readyz"), "ok");
     let nodes = place.ok("get nodes -o wide");
     assert!(nodes.contains(" Ready ") && nodes.contains("containerd://"), "{nodes}");
-    place.ok("get componentstatuses");
+    let components = place.ok("get componentstatuses --no-headers");
+    let mut lines: Vec<Vec<&str>> = components.lines().map(|line| line.split_whitespace().collect()).collect();
+    lines.sort();
+    let healthy = ["controller-manager", "etcd-0", "scheduler"].map(|name| vec![name, "Healthy", "ok"]);
+    assert_eq!(lines, healthy, "{components}");
 }
 
 fn auth(place: &Place) {
