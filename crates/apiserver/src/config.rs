@@ -52,6 +52,8 @@ pub struct Config {
     pub metrics: telemetry::metrics::Registry,
     /// Told of the components that run in this process.
     pub components: InProcess,
+    /// Whether flow schemas and priority levels are in effect; if not, the two limits on requests at once are all.
+    pub priority_and_fairness: bool,
     /// Limits.
     pub limits: Limits,
 }
@@ -61,9 +63,9 @@ pub struct Config {
 pub struct Limits {
     /// A larger request body is answered 413.
     pub request_body_bytes_max: usize,
-    /// More requests at once that only read are answered 429.
+    /// Requests at once that only read: part of what priority levels share; without them, more are answered 429.
     pub inflight_reading_max: usize,
-    /// More requests at once that write are answered 429.
+    /// The same for requests that write.
     pub inflight_writing_max: usize,
     /// A request that names no timeout ends with 504 after this.
     pub request_timeout: Duration,
@@ -116,6 +118,7 @@ impl Default for Config {
             audit_log: None,
             anonymous: true,
             bootstrap: true,
+            priority_and_fairness: true,
             metrics: telemetry::metrics::Registry::new(),
             components: InProcess::default(),
             limits: Limits::default(),

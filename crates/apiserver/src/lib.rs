@@ -14,6 +14,7 @@ pub mod bootstrap;
 mod components;
 pub mod config;
 mod discovery;
+mod fairness;
 mod health;
 mod long;
 mod metrics;

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     inflight: IntGaugeVec,
+    inqueue: IntGaugeVec,
     long_running: IntGaugeVec,
     objects: IntGaugeVec,
     size: IntGaugeVec,
@@ -53,6 +54,12 @@ impl Metrics {
                 registry,
                 "apiserver_current_inflight_requests",
                 "Requests under way.",
+                &["request_kind"],
+            )?,
+            inqueue: metrics::gauge(
+                registry,
+                "apiserver_current_inqueue_requests",
+                "Requests that wait for seats.",
                 &["request_kind"],
             )?,
             long_running: metrics::gauge(
@@ -92,12 +99,12 @@ impl Metrics {
 
     /// All metrics of the process as text.
     pub(crate) async fn answer(&self, server: &Inner) -> Result<Response<Body>, ApiError> {
-        let limits = &server.config.limits;
-        let used = |most: usize, free: usize| i64::try_from(most.saturating_sub(free)).unwrap_or(i64::MAX);
-        let reading = used(limits.inflight_reading_max, server.reading.available_permits());
-        let writing = used(limits.inflight_writing_max, server.writing.available_permits());
-        self.inflight.with_label_values(&["readOnly"]).set(reading);
-        self.inflight.with_label_values(&["mutating"]).set(writing);
+        let counts = server.fairness.counts(&server.config.limits);
+        for (kind, (executing, waiting)) in ["readOnly", "mutating"].into_iter().zip(counts) {
+            self.inflight.with_label_values(&[kind]).set(executing);
+            self.inqueue.with_label_values(&[kind]).set(waiting);
+        }
+        server.fairness.gather();
         for served in &server.registry.table().rows {
             let Some(cache) = &served.cache else { continue };
             let (resource, stats) = (served.row.gvr.group_resource().to_string(), cache.stats());

@@ -4,7 +4,7 @@ use crate::body::{self, Body};
 use crate::long::{Document, Items};
 use crate::negotiate::{self, Form};
 use crate::server::{ApiRequest, Inner};
-use crate::{discovery, health, openapi, tokens};
+use crate::{discovery, fairness, health, openapi, tokens};
 use api_core::ApiError;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -20,6 +20,9 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
     }
     let path = request.info.path.trim_end_matches('/').to_owned();
     if let Some(response) = health::serve(server, &path, &request.query.clone()).await {
+        return Ok(response);
+    }
+    if let Some(response) = fairness::dump(&server.fairness, &path, &request.query) {
         return Ok(response);
     }
     match path.as_str() {

@@ -4,6 +4,7 @@ use crate::audit::Record;
 use crate::authn::{self, UserInfo};
 use crate::authz::Attributes;
 use crate::body::{self, Body};
+use crate::fairness::{Asked, Within};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
@@ -14,7 +15,6 @@ use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::SemaphorePermit;
 
 /// Answers a request. Never fails: a failure is an answer too.
 pub(crate) fn handle(server: Arc<Inner>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
@@ -34,9 +34,9 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let request = ApiRequest { parts, body, info, query, user: UserInfo::default(), served: None };
 
     let outcome = match deadline {
-        Ok(None) => stages(server.clone(), request, long_running, &mut record).await,
+        Ok(None) => stages(server.clone(), request, None, &mut record).await,
         Ok(Some(limit)) => {
-            let stages = stages(server.clone(), request, long_running, &mut record);
+            let stages = stages(server.clone(), request, Some(limit), &mut record);
             tokio::time::timeout(limit, stages).await.unwrap_or_else(|_| Err(timed_out()))
         }
         Err(e) => Err(e),
@@ -50,41 +50,30 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     response
 }
 
-/// authenticate → impersonate → limit → authorize → route; `record` is told who, and what was decided.
+/// authenticate → impersonate → priority and fairness → authorize → route; `record` is told who, and what was decided.
+/// Without a `limit` the request is a long-running one.
 async fn stages(
     server: Arc<Inner>,
     mut request: ApiRequest,
-    long_running: bool,
+    limit: Option<Duration>,
     record: &mut Record,
 ) -> Result<Response<Body>, ApiError> {
     let user = server.authenticator.authenticate(&request.parts)?.ok_or_else(ApiError::unauthorized)?;
     record.user(&user, &user);
     request.user = authn::impersonate(&server, &user, &request.parts)?;
     record.user(&user, &request.user);
-    let _permit = if long_running {
-        None
-    } else {
-        match limit(&server, &request) {
-            Ok(permit) => permit,
-            Err(busy) => return Ok(busy),
-        }
+    let within = request.parts.extensions.get::<Within>().is_some();
+    let asked = Asked { user: &request.user, info: &request.info, query: &request.query, limit, within };
+    let mut passage = match server.fairness.enter(&server, asked).await {
+        Ok(passage) => passage,
+        Err(busy) => return Ok(*busy),
     };
-    authorize(&server, &request.user, &request.info, record).await?;
-    route(&server, request).await
-}
-
-/// Takes a place among the requests at once. The server's own and the administrators' are not counted.
-#[expect(clippy::result_large_err, reason = "the answer is sent as it is, once")]
-fn limit<'a>(server: &'a Inner, request: &ApiRequest) -> Result<Option<SemaphorePermit<'a>>, Response<Body>> {
-    if request.user.groups.iter().any(|g| g == "system:masters") {
-        return Ok(None);
-    }
-    let places = if request.info.is_reading() { &server.reading } else { &server.writing };
-    places.try_acquire().map(Some).map_err(|_| {
-        let mut busy = body::text(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.\n");
-        busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        busy
-    })
+    let work = async {
+        authorize(&server, &request.user, &request.info, record).await?;
+        route(&server, request).await
+    };
+    let answer = passage.drive(work).await.unwrap_or_else(|e| failure(&e));
+    Ok(passage.finish(answer))
 }
 
 async fn authorize(server: &Inner, user: &UserInfo, info: &RequestInfo, record: &mut Record) -> Result<(), ApiError> {

@@ -6,6 +6,7 @@ use crate::authn::{Authenticator, UserInfo};
 use crate::authz::{Authorizer, feed};
 use crate::body::{self, Body};
 use crate::config::Config;
+use crate::fairness::{self, Fairness};
 use crate::metrics::Metrics;
 use crate::proxy::Dialer;
 use crate::query::Query;
@@ -25,7 +26,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use store::{Store, StoreError};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -68,8 +68,7 @@ pub(crate) struct Inner {
     /// Calls webhooks.
     pub(crate) webhooks: Arc<webhook::Client>,
     pub(crate) audit: Audit,
-    pub(crate) reading: Semaphore,
-    pub(crate) writing: Semaphore,
+    pub(crate) fairness: Fairness,
     /// Cancelled when the server drains: watches end, background work ends.
     pub(crate) drain: CancellationToken,
     /// Requests and background work that a drain waits for.
@@ -118,8 +117,8 @@ impl Server {
             webhooks: Arc::new(webhook::Client::over(transport)),
             dialer: Dialer::new(&config).map_err(BuildError::Credentials)?,
             metrics: Arc::new(Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?),
-            reading: Semaphore::new(config.limits.inflight_reading_max),
-            writing: Semaphore::new(config.limits.inflight_writing_max),
+            fairness: Fairness::new(&config.limits, config.priority_and_fairness, &config.metrics)
+                .map_err(|e| BuildError::Metrics(e.to_string()))?,
             drain: CancellationToken::new(),
             tasks: TaskTracker::new(),
             bootstrapped: tokio::sync::watch::Sender::new(!config.bootstrap),
@@ -127,6 +126,7 @@ impl Server {
             config,
         });
         feed::start(&inner)?;
+        fairness::start(&inner)?;
         inner.tasks.spawn(custom::run(inner.clone()));
         if inner.config.bootstrap {
             inner.tasks.spawn(bootstrap::run(inner.clone()));
@@ -218,6 +218,7 @@ impl Inner {
             .body(body::full(bytes))
             .map_err(ApiError::internal)?;
         request.extensions_mut().insert(user.clone());
+        request.extensions_mut().insert(fairness::Within);
         let response = pipeline::handle(self.clone(), request).await;
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.map_err(ApiError::internal)?.to_bytes();

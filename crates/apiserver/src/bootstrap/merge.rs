@@ -66,9 +66,27 @@ fn covers(rules: &Value, wanted: &Value) -> bool {
     crate::authz::rbac::covers(&owned, &[Rule::read(wanted)])
 }
 
-/// Puts the wanted `spec` in place, unless the user has taken it over.
+/// Puts the wanted `spec` in place as long as the annotation says so. Without the annotation, an object that was never
+/// changed is ours, and one that was is the user's; the annotation is then written.
+pub fn maintained_spec(found: &Value, wanted: &Value) -> Option<Value> {
+    let mut out = found.clone();
+    let ours = match found["metadata"]["annotations"][AUTO_UPDATE_SPEC].as_str() {
+        Some(text) if text == "true" || text == "false" => text == "true",
+        _ => {
+            let ours = found["metadata"]["generation"] == 1;
+            out["metadata"]["annotations"][AUTO_UPDATE_SPEC] = ours.to_string().into();
+            ours
+        }
+    };
+    if ours && !holds(&found["spec"], &wanted["spec"]) {
+        out["spec"] = wanted["spec"].clone();
+    }
+    (out != *found).then_some(out)
+}
+
+/// Puts the wanted `spec` in place.
 pub fn spec(found: &Value, wanted: &Value) -> Option<Value> {
-    if found["metadata"]["annotations"][AUTO_UPDATE_SPEC] == "false" || holds(&found["spec"], &wanted["spec"]) {
+    if holds(&found["spec"], &wanted["spec"]) {
         return None;
     }
     let mut out = found.clone();

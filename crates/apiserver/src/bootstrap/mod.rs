@@ -44,7 +44,19 @@ pub(crate) async fn run(server: Arc<Inner>) {
 
 /// Makes all of it; fails with the first error that another attempt may not have.
 async fn all(server: &Arc<Inner>) -> Result<(), ApiError> {
-    for phase in wanted::phases(&server.config) {
+    make(server, wanted::phases(&server.config)).await
+}
+
+/// Makes or restores the default flow schemas and priority levels.
+pub(crate) async fn keep_flow_control(server: &Arc<Inner>) -> Result<(), ApiError> {
+    if !server.config.bootstrap {
+        return Ok(());
+    }
+    make(server, vec![wanted::flow_control()]).await
+}
+
+async fn make(server: &Arc<Inner>, phases: Vec<Vec<Wanted>>) -> Result<(), ApiError> {
+    for phase in phases {
         let tasks = phase.into_iter().map(|wanted| async {
             let path = wanted.path();
             (path, one(server.clone(), wanted).await)

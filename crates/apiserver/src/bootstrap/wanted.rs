@@ -149,7 +149,8 @@ fn extra_roles() -> Vec<Wanted> {
     std::iter::once(make(RBAC_KINDS[0], &dns)).chain(bindings.iter().map(|b| make(RBAC_KINDS[1], b))).collect()
 }
 
-fn flow_control() -> Vec<Wanted> {
+/// Levels and schemas of priority and fairness.
+pub fn flow_control() -> Vec<Wanted> {
     let data = data(FLOW_CONTROL);
     let kinds = [("prioritylevelconfigurations", "PriorityLevelConfiguration"), ("flowschemas", "FlowSchema")];
     let mut out = Vec::new();
@@ -157,7 +158,7 @@ fn flow_control() -> Vec<Wanted> {
         for row in data[resource].as_array().into_iter().flatten() {
             let object = json!({"apiVersion": FLOW_CONTROL_VERSION, "kind": kind, "spec": row["spec"],
                 "metadata": {"name": row["name"], "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}}});
-            let mut wanted = Wanted::new(FLOW_CONTROL_VERSION, resource, object, merge::spec);
+            let mut wanted = Wanted::new(FLOW_CONTROL_VERSION, resource, object, merge::maintained_spec);
             if let Some(level) = row["spec"]["priorityLevelConfiguration"]["name"].as_str() {
                 let message = format!(
                     "This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists"
