@@ -23,7 +23,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("api-core", &["base"]),
     ("api-schema", &["base", "api-core"]),
     ("api-patch", &["base", "api-core", "api-schema"]),
-    ("api-kinds", &["base", "api-core", "api-schema", "api-patch"]),
+    ("api-cel", &["base", "api-core"]),
+    ("api-kinds", &["base", "api-core", "api-schema", "api-patch", "api-cel"]),
     ("store", &["base", "telemetry"]),
     ("flow", &[]),
     ("watch-cache", &["base", "telemetry", "store"]),
@@ -36,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "api-core",
             "api-schema",
             "api-patch",
+            "api-cel",
             "api-kinds",
             "store",
             "flow",
@@ -44,7 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("client", &["base", "pki", "telemetry"]),
     ("controller-kit", &["base", "telemetry", "client"]),
-    ("controllers", &["base", "pki", "telemetry", "api-core", "api-kinds", "client", "controller-kit"]),
+    ("controllers", &["base", "pki", "telemetry", "api-core", "api-cel", "api-kinds", "client", "controller-kit"]),
     ("scheduler", &["base", "telemetry", "client", "controller-kit"]),
     ("node", &["base", "pki", "telemetry", "client"]),
     ("net", &["base", "telemetry", "client"]),
@@ -53,7 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of the server side that must not name a built-in kind in a string.
-const KIND_FREE: &[&str] = &["api-core", "api-schema", "api-patch", "store", "watch-cache", "apiserver"];
+const KIND_FREE: &[&str] = &["api-core", "api-schema", "api-patch", "api-cel", "store", "watch-cache", "apiserver"];
 
 /// One broken rule: which, where, and how badly.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
