@@ -2,6 +2,8 @@
 //!
 //! Descriptions are not part of the tables; [`describe`] is where they would come from.
 
+pub mod custom;
+
 use crate::{rows, table};
 use api_schema::openapi::{Api, Document, Parameter, definition_v2, document_v2, document_v3, paths, reference};
 use api_schema::row::Row;

@@ -23,6 +23,37 @@ pub struct Group {
     pub versions: Vec<String>,
 }
 
+/// What upstream shows of the stored version of a resource: the first bytes of a hash.
+pub fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
+    use base64::Engine;
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::digest(format!("{group}/{version}/{kind}"));
+    base64::engine::general_purpose::STANDARD.encode(&hash[..8])
+}
+
+/// Order of versions: `v10` before `v2` before `v2beta1` before `v2alpha1` before anything else. The greater is preferred.
+pub fn version_order(a: &str, b: &str) -> std::cmp::Ordering {
+    match (rank(a), rank(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        (None, None) => b.cmp(a),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    }
+}
+
+/// Stability, number, number of the alpha or beta; `None` for a version of another form.
+fn rank(version: &str) -> Option<(u8, u64, u64)> {
+    let rest = version.strip_prefix('v')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let major = rest[..end].parse().ok().filter(|n| *n > 0)?;
+    let numbered = |prefix: &str| rest[end..].strip_prefix(prefix)?.parse().ok().filter(|n: &u64| *n > 0);
+    match (rest[end..].is_empty(), numbered("beta"), numbered("alpha")) {
+        (true, ..) => Some((2, major, 0)),
+        (_, Some(n), _) => Some((1, major, n)),
+        (_, _, Some(n)) => Some((0, major, n)),
+        _ => None,
+    }
+}
+
 /// Groups of the rows, in order.
 pub fn groups<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<Group> {
     let mut out: Vec<Group> = Vec::new();
@@ -169,7 +200,7 @@ pub fn aggregated<'a>(form: Aggregated, rows: impl IntoIterator<Item = &'a Row>)
 fn aggregated_resource(row: &Row) -> Value {
     let mut out = json!({
         "resource": row.gvr.resource,
-        "responseKind": {"group": "", "version": "", "kind": row.kind.kind},
+        "responseKind": response_kind(row, &row.kind),
         "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular,
         "verbs": row.verbs,
@@ -180,20 +211,39 @@ fn aggregated_resource(row: &Row) -> Value {
     if !row.categories.is_empty() {
         out["categories"] = json!(row.categories);
     }
-    let subresources = row.subresources.iter().map(|sub| {
-        let (group, version) = match foreign(row, sub) {
-            true => (sub.kind.group.as_str(), sub.kind.version.as_str()),
-            false => ("", ""),
-        };
-        json!({
-            "subresource": sub.name,
-            "responseKind": {"group": group, "version": version, "kind": sub.kind.kind},
-            "verbs": sub.verbs,
-        })
-    });
+    let subresources = row
+        .subresources
+        .iter()
+        .map(|sub| json!({"subresource": sub.name, "responseKind": response_kind(row, &sub.kind), "verbs": sub.verbs}));
     let subresources: Vec<Value> = subresources.collect();
     if !subresources.is_empty() {
         out["subresources"] = subresources.into();
     }
     out
+}
+
+/// A kind of the row's own group version is named alone, unless it is custom.
+fn response_kind(row: &Row, kind: &api_core::Gvk) -> Value {
+    let own = (&kind.group, &kind.version) == (&row.gvr.group, &row.gvr.version);
+    if own && row.custom.is_none() {
+        return json!({"group": "", "version": "", "kind": kind.kind});
+    }
+    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_kubernetes_orders_them() {
+        let mut versions = ["v1alpha1", "foo1", "v2", "v10beta3", "v1", "v11beta2", "v10", "bar", "v1beta1"];
+        versions.sort_by(|a, b| version_order(b, a));
+        assert_eq!(versions, ["v10", "v2", "v1", "v11beta2", "v10beta3", "v1beta1", "v1alpha1", "bar", "foo1"]);
+    }
+
+    #[test]
+    fn the_hash_of_a_stored_version_is_upstreams() {
+        assert_eq!(storage_version_hash("apps", "v1", "Deployment"), "8aSe+NMegvE=");
+    }
 }

@@ -13,4 +13,3 @@ pub mod openapi;
 pub mod row;
 mod scalar;
 pub mod schema;
-pub mod structural;

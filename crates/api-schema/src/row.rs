@@ -146,6 +146,8 @@ pub struct Hooks {
     pub returns_deleted: bool,
     /// Whether `spec.finalizers` holds back the deletion too, and a DELETE sets `status.phase` to `Terminating`.
     pub has_spec_finalizers: bool,
+    /// What the first DELETE adds to an object beside its deletion time: `(object, now)`. It is held back by what this adds.
+    pub mark_deleted: Option<fn(&mut Value, &str)>,
     /// Whether objects expire by the server's TTL (Event).
     pub expires: bool,
     /// Takes addresses and ports from the cluster's pools: `(new, old, pool, errors)`. `old` is `None` on create.
@@ -197,6 +199,7 @@ impl Hooks {
         orphan_by_default: false,
         returns_deleted: false,
         has_spec_finalizers: false,
+        mark_deleted: None,
         expires: false,
         allocate: None,
         allocated: None,

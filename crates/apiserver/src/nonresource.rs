@@ -35,7 +35,7 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
             discovery::serve(server, &path, &request)
         }
         _ if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") => {
-            openapi::serve(&path, &request)
+            openapi::serve(server, &path, &request)
         }
         _ => Ok(crate::pipeline::not_found_page()),
     }

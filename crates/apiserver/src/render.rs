@@ -78,7 +78,7 @@ pub(crate) fn row(
     object::convert(&served.row, &mut value, &served.row.storage_version);
     let cells = match (served.row.hooks.table_cells, &served.row.custom) {
         (Some(cells), _) => Value::Array(cells(&value, now_unix_s)),
-        (None, Some(custom)) => custom.cells(&value, now_unix_s).into(),
+        (None, Some(custom)) => api_kinds::custom::cells(custom, &value, now_unix_s).into(),
         (None, None) => json!([value.name(), value.meta_str("creationTimestamp")]),
     };
     let object = match include {

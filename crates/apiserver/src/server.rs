@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) webhooks: Arc<webhook::Client>,
     pub(crate) audit: Audit,
     pub(crate) fairness: Fairness,
+    /// OpenAPI documents of the rows that are served.
+    pub(crate) openapi: crate::openapi::Published,
     /// Cancelled when the server drains: watches end, background work ends.
     pub(crate) drain: CancellationToken,
     /// Requests and background work that a drain waits for.
@@ -113,6 +115,7 @@ impl Server {
             admission: Admission::new(registry.clone(), authorizer.clone()),
             authorizer,
             authenticator,
+            openapi: crate::openapi::Published::default(),
             audit: Audit::open(config.audit_log.as_deref())?,
             webhooks: Arc::new(webhook::Client::over(transport)),
             dialer: Dialer::new(&config).map_err(BuildError::Credentials)?,

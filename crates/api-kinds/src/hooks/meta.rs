@@ -16,7 +16,8 @@ pub(super) type NameCheck = fn(&str, bool) -> Vec<String>;
 
 /// Checks the metadata of an object to be created, its namespace and name filled in.
 pub fn validate_create(row: &Row, object: &Value, errors: &mut Errors) {
-    let meta = Meta { namespaced: Some(row.namespaced), kube_finalizers: !is_generic(&row.gvr.group) };
+    let meta =
+        Meta { namespaced: Some(row.namespaced), kube_finalizers: !is_generic(&row.gvr.group) && row.custom.is_none() };
     meta.check(object, row.hooks.validate_name.unwrap_or(names::name_is_dns_subdomain), errors);
 }
 
@@ -46,6 +47,37 @@ pub(super) fn again_on_update(new: &Value, old: &Value, e: &mut Errors) {
 /// What a kind's own rules for a new object find in metadata, when an update runs them.
 pub(super) fn again_on_create(new: &Value, e: &mut Errors) {
     Meta { namespaced: None, kube_finalizers: true }.check(new, |_, _| Vec::new(), e);
+}
+
+/// Checks the metadata of a resource inside of another one, at `path`. It may have no name.
+pub(crate) fn validate_embedded(metadata: &Value, path: &Path<'_>, e: &mut Errors) {
+    let meta = Node::new(metadata, *path);
+    for field in ["generateName", "name"] {
+        let name = meta.at(field);
+        if !name.is_empty() {
+            for why in names::name_is_path_segment(name.str(), field == "generateName") {
+                name.invalid(&why, e);
+            }
+        }
+    }
+    let namespace = meta.at("namespace");
+    if !namespace.is_empty() {
+        namespace.required_text(names::is_dns1123_label, e);
+    }
+    meta.at("generation").non_negative(e);
+    labels::labels(&meta.at("labels"), e);
+    labels::annotations(&meta.at("annotations"), e);
+    owner_references(&meta.at("ownerReferences"), e);
+    finalizers(&meta.at("finalizers"), e);
+}
+
+/// Checks a map of labels or annotations (`field`) on its own.
+pub(crate) fn validate_texts(field: &str, value: &Value, e: &mut Errors) {
+    let metadata = Path::new("metadata");
+    match field {
+        "labels" => labels::labels(&Node::new(value, metadata.child("labels")), e),
+        _ => labels::annotations(&Node::new(value, metadata.child("annotation")), e),
+    }
 }
 
 struct Meta {

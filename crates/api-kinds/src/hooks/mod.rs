@@ -10,7 +10,7 @@ pub(crate) use self::core::pod::strategy::qos_class;
 pub(crate) use self::core::resources::{is_extended as is_extended_resource, is_native as is_native_resource};
 
 mod admissionregistration;
-mod apiextensions;
+pub(crate) mod apiextensions;
 mod apiregistration;
 mod apps;
 mod autoscaling;

@@ -1,6 +1,6 @@
 //! A structural schema as a [`Schema`], for merging, managed fields and server-side apply.
 
-use super::structural::Structural;
+use super::structural::{Additional, Structural};
 use crate::schema::{Field, ListKind, ListPatch, ListShape, MapShape, Schema, Shape, StructId, StructType};
 use std::collections::HashMap;
 
@@ -127,12 +127,15 @@ impl<'s> Copier<'s> {
                 };
                 Shape::List(Box::new(ListShape { item, kind, patch: ListPatch::Replace }))
             }
-            "object" if !tree.properties.is_empty() || tree.preserve_unknown => {
+            "object" if !tree.properties.is_empty() || tree.preserve_unknown || tree.embedded => {
                 let ty = self.struct_of(tree, name);
                 Shape::Struct(self.push(ty))
             }
             "object" => {
-                let value = tree.additional.as_ref().map_or(Shape::Any, |value| self.shape_of(value, name));
+                let value = match &tree.additional {
+                    Some(Additional::Schema(value)) => self.shape_of(value, name),
+                    _ => Shape::Any,
+                };
                 Shape::Map(Box::new(MapShape { value, atomic: tree.map_type == "atomic" }))
             }
             _ => Shape::Any,

@@ -1,33 +1,87 @@
-//! Custom resources: a definition's structural schema, compiled once, and what is done with it to an object.
+//! Custom resources: the structural schemas of a definition, compiled once, and what is done with them to an object.
 //!
 //! An object is decoded loosely (metadata is typed, the rest is anything), then pruned, defaulted and validated by the
 //! tree in [`Structural`]. The same schema is compiled into a [`Schema`] for merging and managed fields.
 //! Must never do I/O.
 
 mod compile;
+mod embedded;
+mod format;
+mod lists;
 mod path;
+mod pattern;
+#[cfg(test)]
+mod properties;
+mod prune;
 mod structural;
 mod validate;
 
 pub use compile::{Compiled, compile};
+pub use embedded::Typed;
 pub use path::JsonPath;
+pub use pattern::compile as compile_pattern;
 pub use structural::{Structural, Unusable};
 
 use crate::schema::{Schema, StructId};
 use api_core::field::{Errors, Path};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What all versions of a custom resource have in common.
+#[derive(Debug)]
+pub struct Family {
+    /// Name of the definition.
+    pub definition: String,
+    /// Group of its objects.
+    pub group: String,
+    /// Kind of its objects.
+    pub kind: String,
+    /// Generation of the definition.
+    pub generation: i64,
+    /// The version that objects are stored in.
+    pub storage_version: String,
+    /// The tree of each version, also of those that are not served.
+    pub versions: BTreeMap<String, Structural>,
+    /// The schemas as they stand in the definition: whether two families store and read objects alike.
+    pub schemas: Value,
+    /// How objects come from one version to another.
+    pub conversion: Conversion,
+    /// The loose type that bodies are decoded as: typed metadata, anything else as it is.
+    pub loose: (Schema, StructId),
+}
+
+/// `spec.conversion` of a definition.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Conversion {
+    /// Only `apiVersion` changes.
+    None,
+    /// A webhook converts.
+    Webhook {
+        /// `clientConfig`.
+        client_config: Value,
+        /// `conversionReviewVersions`.
+        review_versions: Vec<String>,
+    },
+}
 
 /// What a row of a custom resource has beside other rows.
 #[derive(Debug)]
 pub struct Custom {
-    /// The tree that objects are pruned, defaulted and validated by.
-    pub structural: Structural,
-    /// The loose type that bodies are decoded as: typed metadata, anything else as it is.
-    pub loose: (Schema, StructId),
+    /// What it shares with the rows of the other versions.
+    pub family: Arc<Family>,
+    /// Its version.
+    pub version: String,
     /// Cells of its Table after the name, one for each column but the first.
     pub columns: Vec<(JsonPath, String)>,
     /// Where the `scale` subresource finds its numbers.
     pub scale: Option<Scale>,
+    /// What clients of the version are told, if it is deprecated.
+    pub deprecation: Option<String>,
+    /// Whether the definition is being deleted, so that nothing new is made.
+    pub terminating: bool,
+    /// The definition's version, for the OpenAPI document.
+    pub definition: Value,
 }
 
 /// Paths of the `scale` subresource, as in `.spec.replicas`.
@@ -41,30 +95,130 @@ pub struct Scale {
     pub selector: Vec<String>,
 }
 
+impl Family {
+    /// Whether a stored object is read the same way by both.
+    pub fn reads_like(&self, other: &Family) -> bool {
+        self.schemas == other.schemas && self.kind == other.kind && self.group == other.group
+    }
+
+    /// The tree of a version.
+    pub fn tree(&self, version: &str) -> Option<&Structural> {
+        self.versions.get(version)
+    }
+
+    /// `example.com/v1` for `v1`.
+    pub fn api_version(&self, version: &str) -> String {
+        format!("{}/{version}", self.group)
+    }
+
+    /// The version that an object says it is in.
+    pub fn version_of<'v>(&self, object: &'v Value) -> &'v str {
+        let api_version = object["apiVersion"].as_str().unwrap_or("");
+        api_version.strip_prefix(self.group.as_str()).and_then(|v| v.strip_prefix('/')).unwrap_or("")
+    }
+
+    /// Brings an object that comes from the store, or from a conversion, into order: what its version's schema does not
+    /// know goes; with `defaults`, what it fills in comes.
+    pub fn tidy(&self, object: &mut Value, defaults: bool) {
+        let version = self.version_of(object).to_owned();
+        let Some(tree) = self.versions.get(&version) else { return };
+        prune::prune(tree, object, true);
+        prune::drop_nulls(Some(tree), object);
+        if defaults {
+            prune::fill(tree, object);
+        }
+    }
+
+    /// Converts an object by naming its version anew; what the other schema does not know goes.
+    pub fn rename(&self, object: &mut Value, version: &str) {
+        object["apiVersion"] = self.api_version(version).into();
+        self.tidy(object, false);
+    }
+}
+
 impl Custom {
+    /// The tree that objects of the version are pruned, defaulted and validated by.
+    pub fn tree(&self) -> &Structural {
+        &self.family.versions[&self.version]
+    }
+
     /// Drops fields that the schema does not know; gives their paths.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
-        let mut dropped = Vec::new();
-        self.structural.prune_root(object, &mut dropped);
+        let dropped = prune::prune(self.tree(), object, true);
+        prune::drop_nulls(Some(self.tree()), object);
         dropped
+    }
+
+    /// Whether its schema has rules of expressions.
+    pub fn has_rules(&self) -> bool {
+        self.family.schemas[&self.version].to_string().contains("\"x-kubernetes-validations\":[{")
+    }
+
+    /// Brings metadata of embedded resources into the form of metadata; `typed` reads one, and gives what is unknown in it.
+    /// Gives the paths of unknown fields.
+    ///
+    /// # Errors
+    /// With where and why, if an embedded resource has fields of a wrong type.
+    pub fn coerce_embedded(&self, object: &mut Value, typed: Typed<'_>) -> Result<Vec<String>, String> {
+        embedded::coerce(self.tree(), object, typed)
+    }
+
+    /// Visits every embedded resource of an object with its path.
+    pub fn embedded(&self, object: &Value, visit: &mut dyn FnMut(&Path<'_>, &Value)) {
+        embedded::visit(self.tree(), object, &Path::ROOT, visit);
     }
 
     /// Fills in the schema's defaults.
     pub fn default(&self, object: &mut Value) {
-        self.structural.default_root(object);
+        prune::fill(self.tree(), object);
     }
 
-    /// Checks the object against the schema, in upstream's words.
-    pub fn validate(&self, object: &Value, errors: &mut Errors) {
-        validate::root(&self.structural, object, errors);
+    /// Checks the object against the schema, in upstream's words. What an update has not changed is not checked.
+    pub fn validate(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        validate::validate(self.tree(), object, old, None, errors);
     }
 
-    /// Cells of the object's row in a Table.
-    pub fn cells(&self, object: &Value, now_unix_s: i64) -> Vec<Value> {
+    /// Checks an object's status against its schema. Upstream names fields from the status on, not from the object on.
+    pub fn validate_status(&self, object: &Value, errors: &mut Errors) {
+        if let (Some(tree), Some(status)) = (self.tree().property("status"), object.get("status")) {
+            validate::validate(tree, status, None, None, errors);
+        }
+    }
+
+    /// Checks that nothing is twice in a list of the type `set` or `map`.
+    pub fn validate_lists(&self, object: &Value, errors: &mut Errors) {
+        lists::validate(self.tree(), object, &Path::ROOT, errors);
+    }
+
+    /// Cells of the object's row in a Table; `age` writes how long ago something was, from seconds.
+    pub fn cells(&self, object: &Value, now_unix_s: i64, age: fn(i64) -> String) -> Vec<Value> {
         let name = object["metadata"]["name"].clone();
-        let rest = self.columns.iter().map(|(path, kind)| path.cell(object, kind, now_unix_s));
+        let rest = self.columns.iter().map(|(path, kind)| path.cell(object, kind, now_unix_s, age));
         std::iter::once(name).chain(rest).collect()
     }
+}
+
+/// Checks a value against a schema as it stands in a definition; fields are reported below `path`. A schema that cannot be
+/// read is reported elsewhere.
+pub fn validate_value(schema: &Value, value: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if let Ok(tree) = Structural::read(schema) {
+        validate::validate(&tree, value, None, Some(path), errors);
+    }
+}
+
+/// Checks lists in a value as [`Custom::validate_lists`] does.
+pub fn has_duplicates(schema: &Value, value: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if let Ok(tree) = Structural::read(schema) {
+        lists::validate(&tree, value, path, errors);
+    }
+}
+
+/// Whether pruning by the schema would take something from the value.
+pub fn has_unknown(schema: &Value, value: &Value) -> bool {
+    let Ok(tree) = Structural::read(schema) else { return false };
+    let mut pruned = value.clone();
+    prune::prune(&tree, &mut pruned, tree.embedded);
+    pruned != *value
 }
 
 /// The value at a path of field names.
@@ -84,6 +238,3 @@ pub fn set(object: &mut Value, path: &[String], value: Value) {
     }
     at[last.as_str()] = value;
 }
-
-/// The path of the object itself.
-const ROOT: Path<'static> = Path::ROOT;

@@ -1,41 +1,70 @@
-//! JSON paths of printer columns: `.spec.size`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.list[0]`.
+//! JSON paths of printer columns: `.spec.size`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.list[0]`, `..name`.
 
 use serde_json::Value;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Values that one path may find. What comes after is not looked at.
+const FOUND_MAX: usize = 10_000;
+
+#[derive(Debug, Clone, PartialEq)]
 enum Step {
     Field(String),
-    Index(usize),
+    /// Fields of these names, or items at these places.
+    Any(Vec<Step>),
+    Index(i64),
+    /// From, to, step.
+    Slice(Option<i64>, Option<i64>, i64),
     All,
-    /// Items whose field is this text.
-    Filter(Vec<String>, String),
+    /// Everything below, at any depth.
+    Deep,
+    Filter(JsonPath, Option<(Compare, Value)>),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compare {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+const OPERATORS: [(&str, Compare); 6] = [
+    ("==", Compare::Equal),
+    ("!=", Compare::NotEqual),
+    ("<=", Compare::LessOrEqual),
+    (">=", Compare::GreaterOrEqual),
+    ("<", Compare::Less),
+    (">", Compare::Greater),
+];
+
 /// A path into an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct JsonPath(Vec<Step>);
 
 impl JsonPath {
-    /// Reads a path; `None` if it is of a form that columns do not need.
+    /// Reads a path; `None` if it is none.
     pub fn parse(text: &str) -> Option<Self> {
         let mut steps = Vec::new();
-        let mut rest = text.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches('$');
+        let mut rest = text.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches(['$', '@']);
         while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix('.') {
-                let end = after.find(['.', '[']).unwrap_or(after.len());
-                // A dot in a name is escaped: `.metadata.annotations.a\.b`.
-                let mut end = end;
-                while after[..end].ends_with('\\') {
-                    end += 1 + after[end + 1..].find(['.', '[']).unwrap_or(after.len() - end - 1);
+            if let Some(after) = rest.strip_prefix("..") {
+                steps.push(Step::Deep);
+                let (name, left) = name(after)?;
+                if !name.is_empty() {
+                    steps.push(field(name));
                 }
-                if end > 0 {
-                    steps.push(Step::Field(after[..end].replace('\\', "")));
+                rest = left;
+            } else if let Some(after) = rest.strip_prefix('.') {
+                let (name, left) = name(after)?;
+                if !name.is_empty() {
+                    steps.push(field(name));
                 }
-                rest = &after[end..];
+                rest = left;
             } else {
                 let after = rest.strip_prefix('[')?;
-                let end = if after.starts_with("?(") { after.find(")]")? + 1 } else { after.find(']')? };
-                steps.push(bracket(&after[..end])?);
+                let end = closing(after)?;
+                steps.push(bracket(after[..end].trim())?);
                 rest = &after[end + 1..];
             }
         }
@@ -46,66 +75,174 @@ impl JsonPath {
     pub fn find<'v>(&self, object: &'v Value) -> Vec<&'v Value> {
         let mut found = vec![object];
         for step in &self.0 {
-            found = found.into_iter().flat_map(|value| apply(step, value)).collect();
+            found = found.into_iter().flat_map(|value| apply(step, value)).take(FOUND_MAX).collect();
         }
         found
     }
 
-    /// The cell of a column of that type.
-    pub(super) fn cell(&self, object: &Value, kind: &str, now_unix_s: i64) -> Value {
+    /// The cell of a column of that type; `age` writes how long ago something was, from seconds.
+    pub(super) fn cell(&self, object: &Value, kind: &str, now_unix_s: i64, age: fn(i64) -> String) -> Value {
         let found = self.find(object);
-        let Some(first) = found.first().filter(|v| !v.is_null()) else { return Value::Null };
+        let Some(first) = found.first() else { return Value::Null };
+        #[expect(clippy::cast_possible_truncation, reason = "upstream cuts off the fraction")]
         match (kind, first) {
-            ("integer", Value::Number(n)) => n.as_i64().map_or_else(|| Value::Number(n.clone()), Value::from),
+            ("string", Value::String(_)) => (*first).clone(),
+            ("string", Value::Null) => "<nil>".into(),
+            ("string", other) => other.to_string().into(),
+            ("integer", Value::Number(n)) => match n.as_i64() {
+                Some(n) => n.into(),
+                None => n.as_f64().map_or(Value::Null, |f| (f as i64).into()),
+            },
             ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*first).clone(),
-            ("date", Value::String(text)) => {
-                let age = api_core::time::parse_unix_s(text).map(|at| age(now_unix_s - at));
-                age.unwrap_or_else(|| "<invalid>".to_owned()).into()
-            }
-            ("string", _) => {
-                let texts = found.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
-                texts.collect::<Vec<_>>().join(",").into()
-            }
+            ("date", Value::String(text)) => match api_core::time::parse_unix_s(text) {
+                Some(at) => age(now_unix_s - at).into(),
+                None => "<invalid>".into(),
+            },
             _ => Value::Null,
         }
     }
+}
+
+/// The name at the start, and what comes after it. A dot in a name is escaped: `a\.b`.
+fn name(text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '.' | '[' => return Some((name, &text[at..])),
+            '\\' => name.push(chars.next()?.1),
+            ']' | '{' | '}' | '(' | ')' | '\'' | '"' => return None,
+            c => name.push(c),
+        }
+    }
+    Some((name, ""))
+}
+
+fn field(name: String) -> Step {
+    if name == "*" { Step::All } else { Step::Field(name) }
+}
+
+/// Offset of the bracket that closes; quotes and filters may have brackets of their own.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut quote) = (0usize, None);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '[') => depth += 1,
+            (None, ']') if depth == 0 => return Some(at),
+            (None, ']') => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn quoted(text: &str) -> Option<&str> {
+    let of = |q: char| text.strip_prefix(q).and_then(|t| t.strip_suffix(q));
+    of('\'').or(of('"'))
 }
 
 fn bracket(text: &str) -> Option<Step> {
     if text == "*" {
         return Some(Step::All);
     }
-    if let Ok(index) = text.parse() {
-        return Some(Step::Index(index));
+    if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
+        return filter_step(filter);
     }
-    if let Some(name) = text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')) {
+    if let Some(name) = quoted(text).filter(|n| !n.contains(['\'', '"'])) {
         return Some(Step::Field(name.to_owned()));
     }
-    let filter = text.strip_prefix("?(@.")?.strip_suffix(')')?;
-    let (field, value) = filter.split_once("==")?;
-    let field = field.trim().split('.').map(str::to_owned).collect();
-    Some(Step::Filter(field, value.trim().trim_matches(['"', '\'']).to_owned()))
+    if text.contains(',') {
+        return text.split(',').map(|part| bracket(part.trim())).collect::<Option<Vec<_>>>().map(Step::Any);
+    }
+    if let Some((from, rest)) = text.split_once(':') {
+        let (to, step) = rest.split_once(':').unwrap_or((rest, ""));
+        let bound = |t: &str| if t.is_empty() { Some(None) } else { t.parse().ok().map(Some) };
+        return Some(Step::Slice(bound(from)?, bound(to)?, bound(step)?.unwrap_or(1)));
+    }
+    text.parse().ok().map(Step::Index)
+}
+
+fn filter_step(text: &str) -> Option<Step> {
+    for (operator, compare) in OPERATORS {
+        if let Some((left, right)) = text.split_once(operator) {
+            let right = right.trim();
+            let value = match quoted(right) {
+                Some(text) => text.into(),
+                None => serde_json::from_str(right).ok()?,
+            };
+            return Some(Step::Filter(JsonPath::parse(left.trim())?, Some((compare, value))));
+        }
+    }
+    Some(Step::Filter(JsonPath::parse(text.trim())?, None))
+}
+
+fn at(list: &[Value], index: i64) -> Option<&Value> {
+    let length = i64::try_from(list.len()).ok()?;
+    list.get(usize::try_from(if index < 0 { index + length } else { index }).ok()?)
 }
 
 fn apply<'v>(step: &Step, value: &'v Value) -> Vec<&'v Value> {
     match step {
         Step::Field(name) => value.get(name).into_iter().collect(),
-        Step::Index(i) => value.get(i).into_iter().collect(),
-        Step::All => value.as_array().map(|l| l.iter().collect()).unwrap_or_default(),
-        Step::Filter(field, wanted) => {
+        Step::Index(i) => value.as_array().and_then(|list| at(list, *i)).into_iter().collect(),
+        Step::Any(steps) => steps.iter().flat_map(|step| apply(step, value)).collect(),
+        Step::Slice(from, to, step) => slice(value, *from, *to, *step),
+        Step::All => children(value),
+        Step::Deep => deep(value),
+        Step::Filter(path, wanted) => {
             let list = value.as_array().into_iter().flatten();
-            list.filter(|item| super::at(item, field).and_then(Value::as_str) == Some(wanted)).collect()
+            list.filter(|item| chosen(path, wanted.as_ref(), item)).collect()
         }
     }
 }
 
-/// An age as kubectl shows it.
-fn age(seconds: i64) -> String {
-    const STEPS: [(i64, i64, &str); 4] =
-        [(120, 1, "s"), (7200, 60, "m"), (172_800, 3600, "h"), (i64::MAX, 86_400, "d")];
-    let seconds = seconds.max(0);
-    let (_, unit, name) = STEPS.into_iter().find(|(below, ..)| seconds < *below).unwrap_or((0, 86_400, "d"));
-    format!("{}{name}", seconds / unit)
+fn children(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(list) => list.iter().collect(),
+        Value::Object(map) => map.values().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn deep(value: &Value) -> Vec<&Value> {
+    let mut all = vec![value];
+    let mut next = 0;
+    while next < all.len() && all.len() < FOUND_MAX {
+        all.extend(children(all[next]));
+        next += 1;
+    }
+    all
+}
+
+fn slice(value: &Value, from: Option<i64>, to: Option<i64>, step: i64) -> Vec<&Value> {
+    let Some(list) = value.as_array() else { return Vec::new() };
+    let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
+    let place = |i: i64| if i < 0 { i.saturating_add(length) } else { i }.clamp(0, length);
+    let (from, to) = (place(from.unwrap_or(0)), place(to.unwrap_or(length)));
+    let Ok(step) = usize::try_from(step.max(1)) else { return Vec::new() };
+    (from..to).step_by(step).filter_map(|i| at(list, i)).collect()
+}
+
+fn chosen(path: &JsonPath, wanted: Option<&(Compare, Value)>, item: &Value) -> bool {
+    let found = path.find(item);
+    let Some((compare, wanted)) = wanted else { return !found.is_empty() };
+    let Some(first) = found.first() else { return false };
+    let order = match (first, wanted) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
+        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        (a, b) => return matches!(compare, Compare::NotEqual) != (*a == b),
+    };
+    order.is_some_and(|order| match compare {
+        Compare::Equal => order.is_eq(),
+        Compare::NotEqual => order.is_ne(),
+        Compare::Less => order.is_lt(),
+        Compare::LessOrEqual => order.is_le(),
+        Compare::Greater => order.is_gt(),
+        Compare::GreaterOrEqual => order.is_ge(),
+    })
 }
 
 #[cfg(test)]
@@ -115,19 +252,37 @@ mod tests {
 
     #[test]
     fn columns_find_their_values() {
-        let object = json!({"spec": {"n": 3, "l": ["a", "b"]}, "metadata": {"annotations": {"a.b": "c"}},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let object = json!({"spec": {"n": 3, "f": 2.5, "l": ["a", "b", "c"], "o": {"x": 1}, "b": true},
+            "metadata": {"annotations": {"a.b": "c"}},
+            "status": {"conditions": [{"type": "Ready", "status": "True", "at": "1970-01-01T00:00:00Z"}, {"type": "X", "n": 5}]}});
         let cases = [
             (".spec.n", "integer", json!(3)),
+            (".spec.f", "integer", json!(2)),
+            (".spec.f", "number", json!(2.5)),
             (".spec.l[1]", "string", json!("b")),
-            (".spec.l[*]", "string", json!("a,b")),
+            (".spec.l[-1]", "string", json!("c")),
+            (".spec.l[1:]", "string", json!("b")),
+            (".spec.l[*]", "string", json!("a")),
+            (".spec.l", "string", json!("[\"a\",\"b\",\"c\"]")),
+            (".spec.o", "string", json!("{\"x\":1}")),
+            (".spec['n']", "integer", json!(3)),
+            (".spec.n", "string", json!("3")),
+            (".spec.n", "boolean", json!(null)),
+            (".spec.b", "boolean", json!(true)),
             (".status.conditions[?(@.type==\"Ready\")].status", "string", json!("True")),
+            (".status.conditions[?(@.type=='Ready')].at", "date", json!("100")),
+            (".status.conditions[?(@.n>4)].type", "string", json!("X")),
+            (".status..status", "string", json!("True")),
             (".metadata.annotations.a\\.b", "string", json!("c")),
             (".spec.none", "string", json!(null)),
+            (".spec.n", "date", json!(null)),
         ];
         for (path, kind, expected) in cases {
-            assert_eq!(JsonPath::parse(path).expect(path).cell(&object, kind, 0), expected, "{path}");
+            let path = JsonPath::parse(path).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!(path.cell(&object, kind, 100, |s| s.to_string()), expected, "{path:?} {kind}");
         }
-        assert_eq!((age(90), age(600), age(100_000)), ("90s".into(), "10m".into(), "27h".into()));
+        for bad in [".a[", ".a[x]", ".a]", ".a[?(@.b==)]", "a"] {
+            assert_eq!(JsonPath::parse(bad), None, "{bad}");
+        }
     }
 }

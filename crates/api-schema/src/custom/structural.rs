@@ -1,7 +1,8 @@
-//! The tree of a structural schema, read from `openAPIV3Schema`, and pruning and defaulting by it.
+//! The tree of a structural schema, read from `openAPIV3Schema`.
 
+use super::pattern;
 use regex::Regex;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Nested levels of a schema; a deeper one is refused.
@@ -23,14 +24,27 @@ pub enum Unusable {
     },
 }
 
+/// What fields without a property hold.
+#[derive(Debug)]
+pub(crate) enum Additional {
+    /// `true`: anything. What is inside is pruned away all the same, since nothing specifies it.
+    Any,
+    /// `false`: there may be none.
+    Forbidden,
+    /// Values of a schema.
+    Schema(Box<Structural>),
+}
+
 /// A node of the tree. Absent keywords are `None`, empty or `false`.
 #[derive(Debug, Default)]
 pub struct Structural {
     pub(crate) kind: String,
+    /// Only a format that is checked.
+    pub(crate) format: String,
     pub(crate) nullable: bool,
     pub(crate) properties: BTreeMap<String, Structural>,
-    /// What fields without a property hold; `None` if there may be none.
-    pub(crate) additional: Option<Box<Structural>>,
+    /// `None` if nothing is said of other fields.
+    pub(crate) additional: Option<Additional>,
     pub(crate) items: Option<Box<Structural>>,
     pub(crate) required: Vec<String>,
     pub(crate) default: Option<Value>,
@@ -64,80 +78,17 @@ impl Structural {
         read(schema, "", 0)
     }
 
-    pub(crate) fn prune_root(&self, object: &mut Value, dropped: &mut Vec<String>) {
-        let Value::Object(map) = object else { return };
-        self.prune_map(map, "", dropped, true);
+    /// The schema of a field: its property, or that of additional properties.
+    pub(crate) fn field(&self, name: &str) -> Option<&Structural> {
+        self.properties.get(name).or(match &self.additional {
+            Some(Additional::Schema(schema)) => Some(schema),
+            _ => None,
+        })
     }
 
-    fn prune(&self, value: &mut Value, path: &str, dropped: &mut Vec<String>) {
-        match value {
-            Value::Object(map) => self.prune_map(map, path, dropped, self.embedded),
-            Value::Array(list) => {
-                if let Some(items) = &self.items {
-                    for (i, item) in list.iter_mut().enumerate() {
-                        items.prune(item, &format!("{path}[{i}]"), dropped);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// `whole` is an object with kind and metadata of its own, which are not of the schema.
-    fn prune_map(&self, map: &mut Map<String, Value>, path: &str, dropped: &mut Vec<String>, whole: bool) {
-        let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-        map.retain(|key, value| {
-            if whole && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
-                return true;
-            }
-            if let Some(property) = self.properties.get(key) {
-                property.prune(value, &at(key), dropped);
-                return true;
-            }
-            if let Some(additional) = &self.additional {
-                additional.prune(value, &at(key), dropped);
-                return true;
-            }
-            if !self.preserve_unknown {
-                dropped.push(at(key));
-            }
-            self.preserve_unknown
-        });
-    }
-
-    pub(crate) fn default_root(&self, object: &mut Value) {
-        self.fill(object);
-    }
-
-    fn fill(&self, value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                for (name, property) in &self.properties {
-                    let missing = map.get(name).is_none_or(|v| v.is_null() && !property.nullable);
-                    match &property.default {
-                        Some(default) if missing => drop(map.insert(name.clone(), default.clone())),
-                        None if missing => drop(map.remove(name)),
-                        _ => {}
-                    }
-                    if let Some(child) = map.get_mut(name) {
-                        property.fill(child);
-                    }
-                }
-                if let Some(additional) = &self.additional {
-                    for (key, child) in map.iter_mut() {
-                        if !self.properties.contains_key(key) {
-                            additional.fill(child);
-                        }
-                    }
-                }
-            }
-            Value::Array(list) => {
-                if let Some(items) = &self.items {
-                    list.iter_mut().for_each(|item| items.fill(item));
-                }
-            }
-            _ => {}
-        }
+    /// The schema of the property of that name.
+    pub fn property(&self, name: &str) -> Option<&Structural> {
+        self.properties.get(name)
     }
 }
 
@@ -160,25 +111,20 @@ fn read(schema: &Value, at: &str, depth: usize) -> Result<Structural, Unusable> 
     };
     let properties = schema["properties"].as_object().into_iter().flatten();
     let additional = match &schema["additionalProperties"] {
-        Value::Bool(true) => Some(Box::new(Structural { preserve_unknown: true, ..Structural::default() })),
-        Value::Object(_) => boxed("additionalProperties")?,
+        Value::Bool(true) => Some(Additional::Any),
+        Value::Bool(false) => Some(Additional::Forbidden),
+        Value::Object(_) => boxed("additionalProperties")?.map(Additional::Schema),
         _ => None,
     };
-    let pattern = match schema["pattern"].as_str() {
-        None => None,
-        Some(pattern) => {
-            let unreadable = |_| Unusable::Pattern { at: at.to_owned(), pattern: pattern.to_owned() };
-            Some((pattern.to_owned(), Regex::new(pattern).map_err(unreadable)?))
-        }
-    };
-    Ok(Structural {
+    let mut tree = Structural {
         kind: text("type"),
+        format: super::format::checked(&text("format")),
         nullable: flag("nullable"),
         properties: properties.map(|(k, v)| Ok((k.clone(), child(v, k)?))).collect::<Result<_, Unusable>>()?,
         additional,
         items: boxed("items")?,
         required: texts("required"),
-        default: schema.get("default").cloned(),
+        default: schema.get("default").filter(|d| !d.is_null()).cloned(),
         values: schema["enum"].as_array().cloned().unwrap_or_default(),
         minimum: schema["minimum"].as_f64().map(|n| (n, flag("exclusiveMinimum"))),
         maximum: schema["maximum"].as_f64().map(|n| (n, flag("exclusiveMaximum"))),
@@ -186,7 +132,7 @@ fn read(schema: &Value, at: &str, depth: usize) -> Result<Structural, Unusable> 
         length: (count("minLength"), count("maxLength")),
         item_count: (count("minItems"), count("maxItems")),
         property_count: (count("minProperties"), count("maxProperties")),
-        pattern,
+        pattern: pattern_of(schema, at)?,
         unique: flag("uniqueItems"),
         int_or_string: flag("x-kubernetes-int-or-string"),
         preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
@@ -198,28 +144,17 @@ fn read(schema: &Value, at: &str, depth: usize) -> Result<Structural, Unusable> 
         any_of: many("anyOf")?,
         one_of: many("oneOf")?,
         not: boxed("not")?,
-    })
+    };
+    // A default has no fields that the schema does not have.
+    if let Some(mut default) = tree.default.take() {
+        super::prune::prune(&tree, &mut default, tree.embedded);
+        tree.default = Some(default);
+    }
+    Ok(tree)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn unknown_fields_go_and_defaults_come() {
-        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
-            "size": {"type": "integer", "default": 3}, "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-            "list": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string", "default": "x"}}}}}}}});
-        let tree = Structural::read(&schema).expect("schema");
-        let mut object = json!({"kind": "W", "metadata": {"name": "a"}, "spec": {"no": 1, "any": {"b": 1}, "list": [{"c": 1}]}, "x": 1});
-        let mut dropped = Vec::new();
-        tree.prune_root(&mut object, &mut dropped);
-        tree.default_root(&mut object);
-        assert_eq!(dropped, ["spec.list[0].c", "spec.no", "x"]);
-        assert_eq!(
-            object,
-            json!({"kind": "W", "metadata": {"name": "a"}, "spec": {"size": 3, "any": {"b": 1}, "list": [{"a": "x"}]}})
-        );
-    }
+fn pattern_of(schema: &Value, at: &str) -> Result<Option<(String, Regex)>, Unusable> {
+    let Some(text) = schema["pattern"].as_str().filter(|p| !p.is_empty()) else { return Ok(None) };
+    let unreadable = |_| Unusable::Pattern { at: at.to_owned(), pattern: text.to_owned() };
+    Ok(Some((text.to_owned(), pattern::compile(text).map_err(unreadable)?)))
 }

@@ -50,7 +50,9 @@ pub fn paths<'a>(rows: impl IntoIterator<Item = &'a Row>, api: &Api) -> Map<Stri
     let mut out = Map::new();
     for row in rows {
         let names = Names::of(row);
-        out.entry(names.base.clone() + "/").or_insert_with(|| resource_list(&names));
+        if api.built_in {
+            out.entry(names.base.clone() + "/").or_insert_with(|| resource_list(&names));
+        }
         Builder { row, api, names, out: &mut out }.all();
     }
     out
@@ -131,7 +133,7 @@ impl Builder<'_> {
             let list = self.stream("list", format!("list{}{}ForAllNamespaces", self.names.camel, self.row.kind.kind));
             self.add(format!("{base}/{plural}"), vec![("get", list, LIST.to_vec())], &["pretty"], &[]);
         }
-        if self.has("watch") {
+        if self.has("watch") && self.api.built_in {
             self.watches(&base, &plural);
         }
     }
@@ -305,7 +307,8 @@ impl Builder<'_> {
         let watched = type_name(&self.row.schema, &list);
         let events = format!("{META}WatchEvent");
         let answer = if action == "list" { &watched } else { &events };
-        self.operation(action, id, &self.row.kind, Answer::Stream(answer), &[200]).render()
+        let answer = if self.api.built_in { Answer::Stream(answer) } else { Answer::Type(answer) };
+        self.operation(action, id, &self.row.kind, answer, &[200]).render()
     }
 
     fn read(&self, id: String, kind: &Gvk, answer: Answer<'_>) -> Map<String, Value> {
@@ -320,21 +323,27 @@ impl Builder<'_> {
         own: &str,
         codes: &'static [u16],
     ) -> Map<String, Value> {
-        let body = Some((own, ["*/*"].as_slice(), true));
+        let body = Some((own, self.body_media(), true));
         Operation { body, ..self.operation(action, id, kind, Answer::Type(own), codes) }.render()
     }
 
     fn delete(&self, action: &'static str, id: String, answer: &str, codes: &'static [u16]) -> Map<String, Value> {
         let options = format!("{META}DeleteOptions");
-        let body = Some((options.as_str(), ["*/*"].as_slice(), false));
+        let body = Some((options.as_str(), self.body_media(), false));
         Operation { body, ..self.operation(action, id, &self.row.kind, Answer::Type(answer), codes) }.render()
+    }
+
+    /// Media types of a body.
+    fn body_media(&self) -> &'static [&'static str] {
+        if self.api.built_in { &["*/*"] } else { &["application/json", "application/yaml"] }
     }
 
     fn patch(&self, id: String, kind: &Gvk, own: &str) -> Map<String, Value> {
         let patch = format!("{META}Patch");
         let media = if self.api.built_in { PATCH_MEDIA.as_slice() } else { PATCH_MEDIA_CUSTOM.as_slice() };
         let body = Some((patch.as_str(), media, true));
-        Operation { body, ..self.operation("patch", id, kind, Answer::Type(own), &[200, 201]) }.render()
+        let codes: &[u16] = if self.api.built_in { &[200, 201] } else { &[200] };
+        Operation { body, ..self.operation("patch", id, kind, Answer::Type(own), codes) }.render()
     }
 
     /// Adds a path; parameters that all of its operations share are the path's.
@@ -399,6 +408,10 @@ fn type_name(schema: &Schema, kind: &Gvk) -> String {
     match schema.kinds.get(kind) {
         Some(id) => schema.get(*id).name.clone(),
         None => {
+            // A group without a domain is one of Kubernetes' own.
+            if !kind.group.contains('.') {
+                return format!("io.k8s.api.{}.{}.{}", kind.group, kind.version, kind.kind);
+            }
             let mut parts: Vec<&str> = kind.group.split('.').filter(|p| !p.is_empty()).rev().collect();
             parts.extend([kind.version.as_str(), kind.kind.as_str()]);
             parts.join(".")

@@ -12,7 +12,6 @@ use crate::server::Inner;
 use crate::{admission, negotiate};
 use api_core::{ApiError, GroupResource, Reason};
 use api_schema::codec;
-use api_schema::custom::Custom;
 use api_schema::row::{Row, WriteContext};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, TryFutureExt};
@@ -111,48 +110,18 @@ impl Call {
     pub(crate) fn decode(&self, bytes: &[u8], validation: Validation) -> Result<Value, ApiError> {
         let media = body_media(&self.headers)?;
         if let Some(custom) = &self.row().custom {
-            return self.decode_custom(custom, bytes, media, validation);
+            return super::custom::decode::decode(self, custom, bytes, media, validation);
         }
         let decoded = codec::decode(self.row(), bytes, media, fields(validation))?;
         self.warn(decoded.warnings);
         Ok(decoded.value)
     }
 
-    /// Metadata is read as its type says, the rest as it is; then what the schema does not know goes.
-    fn decode_custom(
-        &self,
-        custom: &Custom,
-        bytes: &[u8],
-        media: codec::Media,
-        validation: Validation,
-    ) -> Result<Value, ApiError> {
-        let (schema, root) = &custom.loose;
-        let kind = &self.row().kind;
-        let decoded = codec::decode_as(schema, *root, kind, bytes, media, fields(validation))?;
-        self.warn(decoded.warnings);
-        let mut value = decoded.value;
-        let unknown = custom.prune(&mut value).into_iter().map(|path| format!("unknown field {path:?}"));
-        match validation {
-            Validation::Ignore => {}
-            Validation::Warn => self.warn(unknown),
-            Validation::Strict => {
-                let unknown: Vec<String> = unknown.collect();
-                if !unknown.is_empty() {
-                    let (name, why) = (&kind.kind, unknown.join(", "));
-                    return Err(ApiError::bad_request(format!(
-                        "{name} in version {:?} cannot be handled as a {name}: strict decoding error: {why}",
-                        kind.version
-                    )));
-                }
-            }
-        }
-        Ok(value)
-    }
-
     /// Reads an object that a patch made, as if it had come as a body.
     pub(crate) fn decode_value(&self, value: Value, validation: Validation) -> Result<Value, ApiError> {
         if let Some(custom) = &self.row().custom {
-            return self.decode_custom(custom, value.to_string().as_bytes(), codec::Media::Json, validation);
+            let bytes = value.to_string();
+            return super::custom::decode::decode(self, custom, bytes.as_bytes(), codec::Media::Json, validation);
         }
         let decoded = codec::decode_value(self.row(), value, fields(validation))?;
         self.warn(decoded.warnings);
@@ -171,8 +140,9 @@ impl Call {
     }
 
     /// An object as answer; `bytes` are served bytes of the stored version.
-    pub(crate) fn answer(&self, status: StatusCode, bytes: &Bytes) -> Result<Response<Body>, ApiError> {
-        let bytes = object::to_version(self.row(), bytes)?;
+    pub(crate) async fn answer(&self, status: StatusCode, bytes: &Bytes) -> Result<Response<Body>, ApiError> {
+        let bytes = super::custom::convert::present_one(&self.server, &self.served, bytes).await?;
+        let bytes = object::to_version(self.row(), &bytes)?;
         let response = match (self.form.view, self.form.media) {
             (View::Object, Media::Json) => body::answer(status, "application/json", body::full(bytes)),
             _ => render::object(&self.served, self.form, status, &bytes, &self.query, self.now_unix_s)?,

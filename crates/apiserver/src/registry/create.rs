@@ -2,10 +2,10 @@
 
 use super::call::{Call, read_body};
 use super::charge::Put;
-use super::object;
 use super::options::WriteOptions;
 use super::patching;
 use super::txn::Attempt;
+use super::{custom, object};
 use crate::Body;
 use crate::admission::Operation;
 use api_core::field::Errors;
@@ -23,10 +23,14 @@ const GENERATED_NAMES_MAX: usize = 8;
 /// Serves a POST to the collection.
 pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
+    if call.row().custom.as_ref().is_some_and(|c| c.terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::new(405, Reason::MethodNotAllowed, why));
+    }
     let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
     let value = call.decode(&bytes, options.validation)?;
     let served = create_value(&call, value, &options).await?;
-    call.answer(StatusCode::CREATED, &served)
+    call.answer(StatusCode::CREATED, &served).await
 }
 
 /// Makes an object of a decoded one; gives its served bytes.
@@ -65,6 +69,7 @@ async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
     call.server.admission.mutate(&attributes, value, &mut warnings).await?;
+    call.settle(value);
     call.warn(warnings);
     Ok(())
 }
@@ -87,9 +92,7 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     if let Some(validate) = row.hooks.validate {
         validate(value, &mut errors);
     }
-    if let Some(custom) = &row.custom {
-        custom.validate(value, &mut errors);
-    }
+    api_kinds::custom::validate(row, &call.info.subresource, value, None, &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.kind.group_kind(), value.name(), &errors));
     }
@@ -106,7 +109,7 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
         return Err(ApiError::new(500, Reason::Unknown, why));
     }
     value.set_meta("resourceVersion", "");
-    let stored = object::encode(value);
+    let stored = custom::convert::outgoing(call, value).await?;
     let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
     if options.dry_run {
         registry.check_quotas(call, value, None).await?;

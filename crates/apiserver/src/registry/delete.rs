@@ -1,10 +1,10 @@
 //! DELETE: at once, after a grace period, or when the finalizers are gone; and collections.
 
 use super::call::{Call, body_media, read_body};
-use super::object;
 use super::options::{DeleteOptions, ListOptions};
 use super::read;
 use super::txn::{Attempt, Current};
+use super::{custom, object};
 use crate::Body;
 use crate::admission::Operation;
 use api_core::meta::Meta;
@@ -25,7 +25,7 @@ pub(crate) async fn delete(call: Call, body: Body) -> Result<Response<Body>, Api
             || options.propagation == Some(super::options::Propagation::Foreground));
     let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
     match deleted.answer {
-        Answer::Object(bytes) => call.answer(status, &bytes),
+        Answer::Object(bytes) => call.answer(status, &bytes).await,
         Answer::Status(uid) => call.answer_value(status, &success(&call, &name, &uid)),
     }
 }
@@ -92,7 +92,8 @@ pub(crate) async fn delete_one(call: &Call, name: &str, options: &DeleteOptions)
         let Some(current) = registry.read_live(&key).await? else { return Err(gone()) };
         check_preconditions(call.row(), name, &current, options)?;
         let mut warnings = Vec::new();
-        let attributes = call.admission(Operation::Delete, name, Some(&current.value), options.dry_run);
+        let seen = custom::convert::incoming(call, current.clone()).await?;
+        let attributes = call.admission(Operation::Delete, name, Some(&seen.value), options.dry_run);
         call.server.admission.validate(&attributes, None, &mut warnings).await?;
         call.warn(warnings);
         match carry_out(call, &key, current, options).await? {
@@ -192,6 +193,9 @@ fn plan(row: &Row, value: &Value, options: &DeleteOptions, now_unix_s: i64) -> P
         return plan;
     }
     let mut marked = value.clone();
+    if let Some(mark_deleted) = row.hooks.mark_deleted.filter(|_| !value.is_deleting()) {
+        mark_deleted(&mut marked, &api_core::time::format_unix_s(now_unix_s));
+    }
     set_propagation(row, &mut marked, options);
     let has_finalizers = !marked.finalizers().is_empty();
     match grace(row, value, options) {

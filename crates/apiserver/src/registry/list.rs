@@ -68,7 +68,7 @@ impl Selectors {
 }
 
 fn unknown_field(served: &Served, field: &str) -> ApiError {
-    if served.selectable.is_empty() {
+    if served.selectable.is_empty() && served.row.custom.is_none() {
         let known = "only \"metadata.name\", \"metadata.namespace\"";
         return ApiError::bad_request(format!("{field:?} is not a known field selector: {known}"));
     }

@@ -53,6 +53,8 @@ pub struct Registry {
     lease: Mutex<Option<(i64, Instant)>>,
     /// The caches at work.
     caches: TaskTracker,
+    /// Objects of custom resources that were converted of late.
+    pub(crate) conversions: custom::convert::Kept,
 }
 
 impl std::fmt::Debug for Registry {
@@ -141,6 +143,7 @@ impl Registry {
             event_ttl_s: config.limits.event_ttl_s,
             lease: Mutex::new(None),
             caches: TaskTracker::new(),
+            conversions: custom::convert::Kept::default(),
         });
         registry.insert(api_kinds::rows()).await?;
         Ok(registry)
@@ -156,8 +159,9 @@ impl Registry {
         let before = self.table.load_full();
         let mut table = Table::default();
         before.rows.iter().filter(|s| !s.is_of(definition)).for_each(|served| table.add(served.clone()));
-        let table_rows = &before.rows;
-        let known = table_rows.iter().filter_map(|s| Some((s.row.storage_prefix.clone(), s.cache.clone()?)));
+        // A cache whose objects would now be read in another way is made anew; its watches end.
+        let kept = before.rows.iter().filter(|s| !s.is_of(definition) || rows.iter().any(|r| reads_like(r, &s.row)));
+        let known = kept.filter_map(|s| Some((s.row.storage_prefix.clone(), s.cache.clone()?)));
         let mut caches: HashMap<String, Arc<Cache>> = known.collect();
         let mut started = Vec::new();
         for row in rows {
@@ -182,7 +186,13 @@ impl Registry {
             cache.wait_until(1, deadline).await.map_err(|e| BuildError::Registry(e.to_string()))?;
             self.mark_held(row, &cache);
         }
+        table.rows.sort_by(|a, b| place(&a.row, &b.row));
         self.table.store(Arc::new(table));
+        for old in before.rows.iter().filter(|s| s.is_of(definition)) {
+            if let Some(cache) = old.cache.as_ref().filter(|c| !caches.values().any(|kept| Arc::ptr_eq(kept, c))) {
+                cache.close();
+            }
+        }
         Ok(())
     }
 
@@ -268,6 +278,22 @@ impl Registry {
         }
         self.caches.close();
         self.caches.wait().await;
+    }
+}
+
+/// Whether stored objects of both rows are read the same way.
+fn reads_like(a: &Row, b: &Row) -> bool {
+    let (Some(a_custom), Some(b_custom)) = (&a.custom, &b.custom) else { return false };
+    a.storage_prefix == b.storage_prefix && a_custom.family.reads_like(&b_custom.family)
+}
+
+/// Built-in kinds in their own order, then custom resources by group and version, preferred first.
+fn place(a: &Row, b: &Row) -> std::cmp::Ordering {
+    match (&a.custom, &b.custom) {
+        (Some(_), Some(_)) => (a.gvr.group.cmp(&b.gvr.group))
+            .then_with(|| api_schema::discovery::version_order(&b.gvr.version, &a.gvr.version))
+            .then_with(|| a.gvr.resource.cmp(&b.gvr.resource)),
+        (a, b) => a.is_some().cmp(&b.is_some()),
     }
 }
 

@@ -114,8 +114,12 @@ impl<'de> DeserializeSeed<'de> for Brief {
     }
 }
 
-/// Converts an object to a version of its kind, if it is in another one.
+/// Converts an object of a built-in kind to a version of its kind, if it is in another one. Custom resources are converted
+/// on their way in and out (`custom::convert`), and are in the row's own version in between.
 pub(crate) fn convert(row: &Row, value: &mut Value, to: &Gvk) {
+    if row.custom.is_some() {
+        return;
+    }
     let api_version = to.api_version();
     if value.get("apiVersion").and_then(Value::as_str) == Some(&api_version) {
         return;
@@ -129,9 +133,9 @@ pub(crate) fn convert(row: &Row, value: &mut Value, to: &Gvk) {
     }
 }
 
-/// Whether objects are served as they are stored.
+/// Whether objects are served as they are stored, as far as a row can tell.
 pub(crate) fn is_as_stored(row: &Row) -> bool {
-    row.kind == row.storage_version
+    row.custom.is_some() || row.kind == row.storage_version
 }
 
 /// Served bytes of a row's version from served bytes of its storage version.

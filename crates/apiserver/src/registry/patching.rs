@@ -57,7 +57,7 @@ pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiE
     let create = kind == PatchType::Apply && call.info.subresource.is_empty();
     let updated = update::update(&call, &options, &*edit, create).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-    call.answer(status, &updated.bytes)
+    call.answer(status, &updated.bytes).await
 }
 
 fn edit<'a>(
@@ -116,7 +116,9 @@ pub(crate) fn shown(row: &Row, current: &Current) -> Value {
 fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> Result<Box<Edit<'a>>, ApiError> {
     let applied = crate::yaml::parse(bytes)?;
     check_applied(call, &applied)?;
-    let decoded = call.decode_value(applied.clone(), options.validation)?;
+    // What a custom resource's schema does not know is refused by the merge.
+    let validation = if call.row().custom.is_some() { super::options::Validation::Ignore } else { options.validation };
+    let decoded = call.decode_value(applied.clone(), validation)?;
     drop(decoded);
     Ok(Box::new(move |call, current| {
         let row = call.row();

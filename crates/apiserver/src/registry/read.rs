@@ -1,6 +1,7 @@
 //! GET of an object and of a list.
 
 use super::call::Call;
+use super::custom::convert;
 use super::list::{self, Page};
 use super::object;
 use super::options::{ListOptions, parse_revision};
@@ -20,7 +21,7 @@ pub(crate) use super::list::select;
 /// Serves a GET of an object.
 pub(crate) async fn get(call: Call) -> Result<Response<Body>, ApiError> {
     let bytes = current(&call).await?;
-    call.answer(StatusCode::OK, &bytes)
+    call.answer(StatusCode::OK, &bytes).await
 }
 
 /// Served bytes, in the stored version, of the object that the request names.
@@ -42,7 +43,8 @@ pub(crate) async fn list(call: Call) -> Result<Response<Body>, ApiError> {
 }
 
 /// A page in the form that was asked for.
-pub(crate) async fn answer_page(call: &Call, page: Page) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<Body>, ApiError> {
+    page.items = convert::present(&call.server, &call.served, page.items).await?;
     let mut meta = json!({"resourceVersion": page.revision.to_string()});
     if !page.continue_token.is_empty() {
         meta["continue"] = page.continue_token.clone().into();

@@ -66,6 +66,7 @@ async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest
         form,
     };
     call.warn(api_kinds::deprecation(&call.row().gvr).map(str::to_owned));
+    call.warn(call.row().custom.as_ref().and_then(|c| c.deprecation.clone()));
     if subresource::is_special(&call.info.subresource) {
         return subresource::serve(call, body).await;
     }

@@ -29,10 +29,22 @@ impl RowDecoder {
     }
 }
 
+impl RowDecoder {
+    /// A stored object as its schema has it now: defaults that came later are filled in, fields that went are gone.
+    fn in_order(&self, stored: &Bytes) -> Result<Bytes, BoxError> {
+        let Some(custom) = &self.row.custom else { return Ok(stored.clone()) };
+        let mut value: Value = serde_json::from_slice(stored)?;
+        let before = value.clone();
+        custom.family.tidy(&mut value, true);
+        Ok(if value == before { stored.clone() } else { object::encode(&value) })
+    }
+}
+
 impl Decoder for RowDecoder {
     fn decode(&self, kv: &KeyValue) -> Result<Object, BoxError> {
-        let bytes = object::with_revision(&kv.value, kv.mod_revision)?;
-        let head = self.head.read(&kv.value)?;
+        let stored = self.in_order(&kv.value)?;
+        let bytes = object::with_revision(&stored, kv.mod_revision)?;
+        let head = self.head.read(&stored)?;
         if head.name().is_empty() {
             return Err("it has no metadata.name".into());
         }

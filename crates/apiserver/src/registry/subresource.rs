@@ -1,6 +1,7 @@
 //! Subresources that are not the object itself in part: scale, binding, eviction.
 
 use super::call::{Call, body_media, fields, read_body};
+use super::custom::convert;
 use super::options::{Validation, WriteOptions};
 use super::txn::Current;
 use super::{eviction, object, patching, read, update};
@@ -24,7 +25,9 @@ pub(crate) fn is_special(subresource: &str) -> bool {
 pub(crate) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     match (call.info.subresource.as_str(), call.info.verb.as_str()) {
         ("scale", "get") => {
-            let object = object::decode(&read::current(&call).await?)?;
+            let bytes = read::current(&call).await?;
+            let bytes = convert::present_one(&call.server, &call.served, &bytes).await?;
+            let object = object::decode(&bytes)?;
             call.answer_value(StatusCode::OK, &scale_of(call.row(), &object))
         }
         ("scale", "update") => put_scale(call, body).await,
@@ -130,7 +133,8 @@ async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -
         Ok(value)
     };
     let updated = update::update(&call, options, &edit, false).await?;
-    let object = object::decode(&updated.bytes)?;
+    let bytes = convert::present_one(&call.server, &call.served, &updated.bytes).await?;
+    let object = object::decode(&bytes)?;
     call.answer_value(StatusCode::OK, &scale_of(call.row(), &object))
 }
 

@@ -5,7 +5,7 @@ use super::charge::Put;
 use super::create::{self, check_namespace};
 use super::options::WriteOptions;
 use super::txn::{Attempt, Current};
-use super::{delete, object, patching};
+use super::{custom, delete, object, patching};
 use crate::Body;
 use crate::admission::Operation;
 use api_core::field::{BadValue, Errors, Path};
@@ -42,7 +42,7 @@ pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiErr
     let edit = move |_: &Call, _: Option<&Current>| Ok(value.clone());
     let updated = update(&call, &options, &edit, create).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
-    call.answer(status, &updated.bytes)
+    call.answer(status, &updated.bytes).await
 }
 
 /// The name in the body must be that of the URL.
@@ -74,6 +74,9 @@ pub(crate) async fn update(
     }
     let mut lost = 0;
     loop {
+        if let Some(stored) = current.take() {
+            current = Some(custom::convert::incoming(call, stored).await?);
+        }
         let is_live = current.as_ref().is_none_or(|c| c.is_live);
         let outcome = match &current {
             Some(current) => attempt(call, options, edit, &key, current).await,
@@ -133,12 +136,13 @@ async fn attempt(
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run);
     call.server.admission.mutate(&attributes, &mut new, &mut warnings).await?;
+    call.settle(&mut new);
     prepare(call, &mut new, old);
     let held = validate(call, options, &mut new, old)?;
     call.server.admission.validate(&attributes, Some(&new), &mut warnings).await?;
     call.warn(warnings);
     api_patch::managed::keep_times_if_unchanged(old, &mut new);
-    let stored = object::encode(&new);
+    let stored = custom::convert::outgoing(call, &new).await?;
     if options.dry_run {
         call.server.registry.check_quotas(call, &new, Some(old)).await?;
         return done(&stored, current.revision);
@@ -239,7 +243,13 @@ fn keep_other_half(call: &Call, new: &mut Value, old: &Value) {
     let Some(path) = written_part(&call.info.subresource) else { return };
     let mut kept = old.clone();
     copy_part(&mut kept, new, path);
-    if let Some(metadata) = new.get_mut("metadata") {
+    if call.row().custom.is_some() {
+        // Through a custom resource's status nothing of its metadata changes.
+        match new.metadata().and_then(|m| m.get("managedFields")) {
+            Some(fields) => drop(kept.metadata_mut().insert("managedFields".into(), fields.clone())),
+            None => drop(kept.metadata_mut().remove("managedFields")),
+        }
+    } else if let Some(metadata) = new.get_mut("metadata") {
         kept["metadata"] = metadata.take();
     }
     *new = kept;
@@ -290,16 +300,21 @@ fn prepare(call: &Call, new: &mut Value, old: &Value) {
     if let Some(prepare) = hooks.prepare_update {
         prepare(&call.context(), new, old);
     }
-    if hooks.has_generation && call.info.subresource != "status" && has_new_spec(new, old) {
+    let status_counts = call.row().custom.is_some() && call.row().subresource("status").is_none();
+    if hooks.has_generation && call.info.subresource != "status" && has_new_spec(new, old, status_counts) {
         let generation = old.metadata().and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or(0);
         new.metadata_mut().insert("generation".into(), (generation + 1).into());
     }
 }
 
-/// Whether anything outside of `metadata` and `status` differs.
-fn has_new_spec(new: &Value, old: &Value) -> bool {
+/// Whether anything outside of `metadata` and (unless it counts) `status` differs.
+fn has_new_spec(new: &Value, old: &Value, status_counts: bool) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
-    let counts = |key: &String| !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion");
+    let counts = |key: &String| match key.as_str() {
+        "metadata" | "kind" | "apiVersion" => false,
+        "status" => status_counts,
+        _ => true,
+    };
     new.iter().any(|(k, v)| counts(k) && old.get(k) != Some(v)) || old.keys().any(|k| counts(k) && !new.contains_key(k))
 }
 
@@ -318,9 +333,7 @@ fn validate<'a>(
         (None, Some(validate)) => validate(new, &mut errors),
         (None, None) => {}
     }
-    if let Some(custom) = &row.custom {
-        custom.validate(new, &mut errors);
-    }
+    api_kinds::custom::validate(row, &call.info.subresource, new, Some(old), &mut errors);
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.kind.group_kind(), new.name(), &errors));
     }

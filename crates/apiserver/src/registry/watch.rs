@@ -2,6 +2,7 @@
 
 use super::Served;
 use super::call::Call;
+use super::custom::convert;
 use super::list::{self, Selectors};
 use super::object;
 use super::options::ListOptions;
@@ -9,6 +10,7 @@ use super::storage::frame;
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::{Media, View};
 use crate::render::{self, Include};
+use crate::server::Inner;
 use api_core::ApiError;
 use api_core::meta::Meta;
 use bytes::{Bytes, BytesMut};
@@ -43,6 +45,7 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
     };
     let (watch, pending) = start(&call, &options, &selectors, &mut shown).await?;
     let events = Events {
+        server: call.server.clone(),
         watch,
         selectors,
         shown,
@@ -80,8 +83,9 @@ async fn start(
             Some(revision) => list::wait(call, revision).await?,
         }
         let (snapshot, watch) = cache.snapshot_and_watch(interest).map_err(|e| list::cache_failed(&e, 0))?;
-        for object in snapshot.prefix(prefix.as_bytes()).filter(|o| selectors.matches(o)) {
-            pending.push_back(shown.added(object)?);
+        let all = snapshot.prefix(prefix.as_bytes()).filter(|o| selectors.matches(o)).cloned().collect();
+        for object in convert::present(&call.server, &call.served, all).await? {
+            pending.push_back(shown.added(&object)?);
         }
         if options.send_initial_events == Some(true) && options.bookmarks {
             pending.push_back(shown.bookmark(snapshot.revision(), true)?);
@@ -116,6 +120,7 @@ fn lifetime(call: &Call, options: &ListOptions) -> Duration {
 
 /// One watch.
 struct Events {
+    server: Arc<Inner>,
     /// `None` if it could not start.
     watch: Option<Watch>,
     cache: Arc<Cache>,
@@ -149,7 +154,7 @@ impl Events {
             match self.step().await {
                 Step::Events(events) => {
                     for event in &events {
-                        if let Err(error) = self.push(event) {
+                        if let Err(error) = self.push(event).await {
                             self.fail(&error);
                         }
                     }
@@ -198,9 +203,17 @@ impl Events {
         self.pending.push_back(frame("ERROR", error.to_status().to_string().as_bytes()));
     }
 
-    fn push(&mut self, event: &Event) -> Result<(), ApiError> {
+    async fn push(&mut self, event: &Event) -> Result<(), ApiError> {
         let selectors = &self.selectors;
         let Some((kind, object)) = event.seen(|o| selectors.matches(o)) else { return Ok(()) };
+        if self.shown.served.row.custom.is_some() {
+            let shown = convert::present(&self.server, &self.shown.served, vec![object.clone()]).await?;
+            if let Some(other) = shown.first().filter(|shown| !Arc::ptr_eq(shown, object)) {
+                let line = frame(kind.as_str(), &self.shown.show(&other.bytes)?);
+                self.pending.push_back(line);
+                return Ok(());
+            }
+        }
         let line = self.shown.change(event, kind, object)?;
         self.pending.push_back(line);
         Ok(())
@@ -224,7 +237,7 @@ impl Events {
             },
             Ok(Some(events)) => {
                 for event in &events {
-                    if let Err(error) = self.push(event) {
+                    if let Err(error) = self.push(event).await {
                         self.fail(&error);
                     }
                 }

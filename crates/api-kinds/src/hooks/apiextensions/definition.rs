@@ -18,12 +18,16 @@ const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 const WARNING_BYTES_MAX: usize = 256;
 
 pub(super) fn validate(object: &Value, e: &mut Errors) {
+    check(object, None, e);
+}
+
+fn check(object: &Value, old: Option<&Value>, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
     names_of(&root, e);
     validate_spec(&spec, e);
     stored_versions(&root, e);
-    approval(&root, &spec, e);
+    approval(&root, &spec, old, e);
     let preserve = spec.at("preserveUnknownFields");
     if preserve.is_true() {
         let why =
@@ -37,7 +41,7 @@ pub(super) fn validate_update(context: &WriteContext<'_>, new: &Value, old: &Val
     if context.subresource == "status" {
         return stored_versions(&Node::root(new), e);
     }
-    validate(new, e);
+    check(new, Some(old), e);
     let (new_root, old_root) = (Node::root(new), Node::root(old));
     let (spec, old_spec) = (new_root.at("spec"), old_root.at("spec"));
     let (given, had) = (spec.at("names"), old_spec.at("names"));
@@ -318,24 +322,78 @@ fn stored_versions(root: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-/// Groups of the community need its approval.
-fn approval(root: &Node<'_, '_>, spec: &Node<'_, '_>, e: &mut Errors) {
-    const ANNOTATION: &str = "api-approved.kubernetes.io";
-    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
-    let group = spec.text("group");
-    let of_community = |domain: &str| group == domain || group.strip_suffix(domain).is_some_and(|g| g.ends_with('.'));
-    if !of_community("k8s.io") && !of_community("kubernetes.io") {
+const APPROVAL: &str = "api-approved.kubernetes.io";
+const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+
+fn is_of_community(group: &str) -> bool {
+    let below = |domain: &str| group == domain || group.strip_suffix(domain).is_some_and(|g| g.ends_with('.'));
+    below("k8s.io") || below("kubernetes.io")
+}
+
+/// What the annotation of approval says.
+enum Approval {
+    Missing,
+    Invalid,
+    Bypassed,
+    Approved,
+}
+
+impl Approval {
+    fn of(annotation: &Value) -> Self {
+        let Some(text) = annotation.as_str() else { return Self::Missing };
+        let url = text.split_once("://").is_some_and(|(s, host)| !s.is_empty() && !host.is_empty());
+        match (text.starts_with("unapproved"), url) {
+            (true, _) => Self::Bypassed,
+            (false, true) => Self::Approved,
+            (false, false) => Self::Invalid,
+        }
+    }
+
+    fn message(&self, text: &str) -> String {
+        let why = format!("protected groups must have approval annotation {APPROVAL:?}");
+        match self {
+            Self::Missing => format!("{why}, {SEE}"),
+            Self::Invalid => format!("{why} with either a URL or a reason starting with \"unapproved\", {SEE}"),
+            Self::Bypassed => format!("not approved: {text:?}"),
+            Self::Approved => format!("approved in {text}"),
+        }
+    }
+}
+
+/// Status, reason and message of the condition of approval; `None` for groups that need none.
+pub(crate) fn approval_of(definition: &Value) -> Option<(&'static str, &'static str, String)> {
+    if !is_of_community(definition["spec"]["group"].as_str().unwrap_or("")) {
+        return None;
+    }
+    let annotation = &definition["metadata"]["annotations"][APPROVAL];
+    let approval = Approval::of(annotation);
+    let (status, reason) = match approval {
+        Approval::Missing => ("False", "MissingAnnotation"),
+        Approval::Invalid => ("False", "InvalidAnnotation"),
+        Approval::Bypassed => ("False", "UnapprovedAnnotation"),
+        Approval::Approved => ("True", "ApprovedAnnotation"),
+    };
+    Some((status, reason, approval.message(annotation.as_str().unwrap_or(""))))
+}
+
+/// Groups of the community need its approval. One that was created without it may stay without.
+fn approval(root: &Node<'_, '_>, spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
+    if !is_of_community(spec.text("group")) {
         return;
     }
     let meta = root.at("metadata");
     let annotations = meta.at("annotations");
-    let annotation = annotations.key(ANNOTATION);
-    let why = format!("protected groups must have approval annotation {ANNOTATION:?}");
-    if !annotation.present() {
-        return annotation.path_required(&format!("{why}, {SEE}"), e);
+    let annotation = annotations.key(APPROVAL);
+    if let Some(old) = old
+        && !matches!(Approval::of(&old["metadata"]["annotations"][APPROVAL]), Approval::Bypassed | Approval::Approved)
+        && old["metadata"]["annotations"][APPROVAL] == *annotation.value
+    {
+        return;
     }
-    let url = annotation.str().split_once("://").is_some_and(|(s, host)| !s.is_empty() && !host.is_empty());
-    if !url && !annotation.str().starts_with("unapproved") {
-        annotation.invalid(&format!("{why} with either a URL or a reason starting with \"unapproved\", {SEE}"), e);
+    let approval = Approval::of(annotation.value);
+    match approval {
+        Approval::Missing => annotation.path_required(&approval.message(""), e),
+        Approval::Invalid => annotation.invalid(&approval.message(""), e),
+        Approval::Bypassed | Approval::Approved => {}
     }
 }

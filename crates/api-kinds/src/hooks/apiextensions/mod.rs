@@ -10,6 +10,9 @@ mod openapi;
 mod rules;
 mod structural;
 
+pub(crate) use definition::approval_of;
+pub(crate) use structural::errors_of as structural_errors;
+
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
         "CustomResourceDefinition" => {
@@ -21,6 +24,8 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                     validate: Some(definition::validate),
                     validate_update: Some(definition::validate_update),
                     validate_name: Some(names::name_is_dns_subdomain),
+                    mark_deleted: Some(mark_deleted),
+                    returns_deleted: true,
                     has_generation: true,
                     unconditional_update: false,
                     ..Hooks::NONE
@@ -48,6 +53,19 @@ fn default_definition(object: &mut Value) {
             webhook.with("clientConfig", |client| client.with("service", |service| service.fill("port", 443)));
         });
     });
+}
+
+/// The first DELETE holds the definition back until its objects are gone.
+fn mark_deleted(object: &mut Value, now: &str) {
+    use api_core::meta::Meta;
+    let cleanup = crate::custom::CLEANUP;
+    if !object.finalizers().contains(&cleanup) {
+        let mut all: Vec<Value> = object.finalizers().into_iter().map(Value::from).collect();
+        all.push(cleanup.into());
+        object.metadata_mut().insert("finalizers".into(), all.into());
+    }
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    crate::custom::set_condition(object, ["Terminating", "True", "InstanceDeletionPending", message], now);
 }
 
 /// Nothing is accepted yet, and what is stored will be stored in one version.

@@ -2,7 +2,6 @@
 
 use crate::hooks::check::Node;
 use api_core::field::Errors;
-use regex::Regex;
 use serde_json::Value;
 
 /// Where a schema stands.
@@ -14,6 +13,28 @@ enum Level {
 }
 
 const JUNCTORS: [&str; 3] = ["anyOf", "allOf", "oneOf"];
+
+/// What is not structural in the definition's schemas, in one line; `None` if nothing is.
+pub(crate) fn errors_of(definition: &Value) -> Option<String> {
+    let mut e = Errors::new();
+    let root = Node::root(definition);
+    let (spec, versions);
+    spec = root.at("spec");
+    versions = spec.at("versions");
+    for version in versions.items() {
+        let schema = version.at("schema");
+        let schema = schema.at("openAPIV3Schema");
+        if schema.value.is_object() {
+            validate(&schema, &mut e);
+        }
+    }
+    let texts: Vec<String> = e.0.iter().map(ToString::to_string).collect();
+    match texts.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        many => Some(format!("[{}]", many.join(", "))),
+    }
+}
 
 /// Checks the schema of a version. One that cannot be seen as structural at all has been reported before.
 pub(super) fn validate(schema: &Node<'_, '_>, e: &mut Errors) {
@@ -141,7 +162,7 @@ fn junctors(schema: &Node<'_, '_>, skip_any: bool, skip_first: bool, e: &mut Err
         nested(&schema.at("not"), false, e);
     }
     let pattern = schema.at("pattern");
-    if let Err(why) = Regex::new(pattern.str()) {
+    if let Err(why) = api_schema::custom::compile_pattern(pattern.str()) {
         pattern.invalid(&format!("must be a valid regular expression, but isn't: {why}"), e);
     }
 }
@@ -235,10 +256,10 @@ fn covered(inside: &Node<'_, '_>, outside: &Node<'_, '_>, e: &mut Errors) {
 pub(super) fn validate_defaults(schema: &Node<'_, '_>, root: bool, e: &mut Errors) {
     let default = schema.at("default");
     if default.present() {
-        api_schema::structural::validate(schema.value, default.value, &default.path, e);
-        if has_unknown(schema.value, default.value) {
+        if api_schema::custom::has_unknown(schema.value, default.value) {
             default.invalid("must not have unknown fields", e);
         }
+        api_schema::custom::validate_value(schema.value, default.value, &default.path, e);
     }
     if schema.get("items").is_object() {
         validate_defaults(&schema.at("items"), false, e);
@@ -251,23 +272,5 @@ pub(super) fn validate_defaults(schema: &Node<'_, '_>, root: bool, e: &mut Error
     }
     if schema.get("additionalProperties").is_object() {
         validate_defaults(&schema.at("additionalProperties"), false, e);
-    }
-}
-
-/// Whether pruning would take something.
-fn has_unknown(schema: &Value, value: &Value) -> bool {
-    match value {
-        Value::Array(items) => schema.get("items").is_some_and(|s| items.iter().any(|item| has_unknown(s, item))),
-        Value::Object(map) => {
-            let open = schema["x-kubernetes-preserve-unknown-fields"] == true || schema["additionalProperties"] == true;
-            map.iter().any(|(name, value)| {
-                let property = schema.get("properties").and_then(|p| p.get(name));
-                match property.or_else(|| schema.get("additionalProperties").filter(|a| a.is_object())) {
-                    Some(schema) => has_unknown(schema, value),
-                    None => !open,
-                }
-            })
-        }
-        _ => false,
     }
 }

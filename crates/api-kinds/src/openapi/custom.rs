@@ -1,0 +1,339 @@
+//! OpenAPI of custom resources: their schemas with what every object has, their lists, their paths.
+//!
+//! The v2 document says less than a schema does: clients that read it cannot do with alternatives, nor with fields beside
+//! unknown ones. What is left out is what upstream leaves out.
+
+use super::{api, definition};
+use api_schema::openapi::{Api, document_v2, document_v3, paths};
+use api_schema::row::Row;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+/// Keywords that are published.
+const KEYWORDS: [&str; 34] = [
+    "type",
+    "nullable",
+    "description",
+    "title",
+    "default",
+    "items",
+    "properties",
+    "additionalProperties",
+    "format",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "enum",
+    "maxProperties",
+    "minProperties",
+    "required",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-type",
+    "x-kubernetes-map-type",
+];
+const RULES: &str = "x-kubernetes-validations";
+
+const API_VERSION: &str =
+    "APIVersion defines the version of the schema that this object is written in: group and version.";
+const KIND: &str = "Kind is what this object represents, in CamelCase. It cannot be changed.";
+
+/// Which document a schema is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    V2,
+    V3,
+}
+
+impl Form {
+    fn reference(self, name: &str) -> Value {
+        match self {
+            Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
+            Self::V3 => json!({"allOf": [{"$ref": format!("#/components/schemas/{name}")}]}),
+        }
+    }
+
+    fn described(self, name: &str, description: &str) -> Value {
+        let mut out = self.reference(name);
+        out["description"] = description.into();
+        out
+    }
+
+    fn item(self, name: &str) -> Value {
+        match self {
+            Self::V2 => self.reference(name),
+            Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
+        }
+    }
+}
+
+/// Paths and definitions of the rows, as the v2 document has them.
+pub fn v2<'r>(rows: impl IntoIterator<Item = &'r Row>) -> (Map<String, Value>, Map<String, Value>) {
+    let rows: Vec<&Row> = rows.into_iter().collect();
+    let definitions: Map<String, Value> = rows.iter().flat_map(|row| definitions(row, Form::V2)).collect();
+    let mut document = document_v2("", &paths(rows, &custom_api()), Map::new(), definitions, &[]);
+    let mut take = |field: &str| match document[field].take() {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    (take("paths"), take("definitions"))
+}
+
+/// The v3 documents of the rows by name: one for each group version.
+pub fn v3<'r>(rows: impl IntoIterator<Item = &'r Row>) -> BTreeMap<String, Value> {
+    let mut groups: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(format!("apis/{}", row.gvr.api_version())).or_default().push(row);
+    }
+    let document = |rows: Vec<&Row>| {
+        let own: Map<String, Value> = rows.iter().flat_map(|row| definitions(row, Form::V3)).collect();
+        let define = |name: &str| own.get(name).cloned().or_else(|| definition(name));
+        let mut document = document_v3("v0.1.0", paths(rows, &custom_api()), &define);
+        document["info"]["title"] = "Kubernetes CRD Swagger".into();
+        document
+    };
+    groups.into_iter().map(|(name, rows)| (name, document(rows))).collect()
+}
+
+fn custom_api() -> Api {
+    let all = api();
+    let (parameters, field_manager) = (all.parameters.clone(), all.field_manager.clone());
+    Api { parameters, field_manager, options: Vec::new(), built_in: false }
+}
+
+/// `com.example.v1.Widget`.
+fn name_of(row: &Row, kind: &str) -> String {
+    let mut parts: Vec<&str> = row.gvr.group.split('.').rev().collect();
+    parts.extend([row.gvr.version.as_str(), kind]);
+    parts.join(".")
+}
+
+fn definitions(row: &Row, form: Form) -> Vec<(String, Value)> {
+    let Some(custom) = &row.custom else { return Vec::new() };
+    let name = name_of(row, &row.kind.kind);
+    let schema = &custom.definition["schema"]["openAPIV3Schema"];
+    let mut object = object(schema, form);
+    object["x-kubernetes-group-version-kind"] = kinds(row, &row.kind.kind);
+    vec![(name.clone(), object), (name_of(row, &row.list_kind), list(row, &name, form))]
+}
+
+fn kinds(row: &Row, kind: &str) -> Value {
+    json!([{"group": row.gvr.group, "kind": kind, "version": row.gvr.version}])
+}
+
+fn object(schema: &Value, form: Form) -> Value {
+    let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    if !schema.is_object() || form == Form::V2 && open {
+        // With any property here, kubectl would refuse all others.
+        return json!({"type": "object"});
+    }
+    let mut out = convert(schema, form);
+    let properties = &mut out["properties"];
+    properties["apiVersion"] = json!({"type": "string", "description": API_VERSION});
+    properties["kind"] = json!({"type": "string", "description": KIND});
+    properties["metadata"] = form.described(&format!("{META}ObjectMeta"), "Standard metadata of an object.");
+    out
+}
+
+fn list(row: &Row, name: &str, form: Form) -> Value {
+    let (kind, plural) = (&row.kind.kind, &row.gvr.resource);
+    json!({
+        "description": format!("{} is a list of {kind}", row.list_kind),
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": API_VERSION},
+            "kind": {"type": "string", "description": KIND},
+            "metadata": form.described(&format!("{META}ListMeta"), "Standard metadata of a list."),
+            "items": {"type": "array", "description": format!("List of {plural}."), "items": form.item(name)},
+        },
+        "x-kubernetes-group-version-kind": kinds(row, &row.list_kind),
+    })
+}
+
+/// A schema as a document has it.
+fn convert(schema: &Value, form: Form) -> Value {
+    let Value::Object(given) = schema else { return schema.clone() };
+    let mut out: Map<String, Value> = given
+        .iter()
+        .filter(|(k, _)| KEYWORDS.contains(&k.as_str()) || *k == RULES)
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    for flag in ["nullable", "uniqueItems", "exclusiveMaximum", "exclusiveMinimum"] {
+        if out.get(flag) == Some(&Value::Bool(false)) {
+            out.remove(flag);
+        }
+    }
+    if form == Form::V2 {
+        simplify(&mut out);
+    } else if out.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) && !out.contains_key("anyOf") {
+        let both = json!([{"type": "integer"}, {"type": "string"}]);
+        let stated = out.get("allOf").and_then(|all| all.get(0)).is_some_and(|first| first["anyOf"] == both);
+        if !stated {
+            out.insert("anyOf".into(), both);
+        }
+    }
+    if let Some(Value::Object(properties)) = out.get_mut("properties") {
+        properties.values_mut().for_each(|p| *p = convert(p, form));
+    }
+    for field in ["items", "additionalProperties"] {
+        if let Some(inner) = out.get_mut(field) {
+            *inner = convert(inner, form);
+        }
+    }
+    embed(&mut out, form);
+    Value::Object(out)
+}
+
+/// Takes away what clients of the v2 document cannot do with.
+fn simplify(schema: &mut Map<String, Value>) {
+    let is = |schema: &Map<String, Value>, field: &str| schema.get(field) == Some(&Value::Bool(true));
+    for field in ["allOf", "oneOf", "anyOf", "not"] {
+        schema.remove(field);
+    }
+    let nullable = |v: &Value| v["nullable"] == true;
+    if is(schema, "nullable") {
+        ["type", "nullable", "items", "properties"].iter().for_each(|f| drop(schema.remove(*f)));
+    }
+    let open = is(schema, "x-kubernetes-preserve-unknown-fields");
+    if open {
+        ["items", "properties"].iter().for_each(|f| drop(schema.remove(*f)));
+    }
+    let kind = schema.get("type").and_then(Value::as_str).unwrap_or("").to_owned();
+    if kind == "array" && !schema.contains_key("items") || kind == "object" && open {
+        schema.remove("type");
+    }
+    let may_be_null: Vec<String> = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .map(|p| p.iter().filter(|(_, v)| nullable(v)).map(|(k, _)| k.clone()).collect())
+        .unwrap_or_default();
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| !name.as_str().is_some_and(|n| may_be_null.iter().any(|m| m == n)));
+    }
+    let empty = schema.get("required").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    if empty || schema.get("additionalProperties").is_some_and(nullable) {
+        schema.remove("required");
+    }
+}
+
+/// A resource inside of a resource has what every object has.
+fn embed(schema: &mut Map<String, Value>, form: Form) {
+    let is = |field: &str| schema.get(field) == Some(&Value::Bool(true));
+    if !is("x-kubernetes-embedded-resource") || form == Form::V2 && is("x-kubernetes-preserve-unknown-fields") {
+        return;
+    }
+    let properties = schema.entry("properties").or_insert_with(|| json!({}));
+    properties["apiVersion"] = json!({"type": "string", "description": API_VERSION});
+    properties["kind"] = json!({"type": "string", "description": KIND});
+    properties["metadata"] = form.described(&format!("{META}ObjectMeta"), "Standard metadata of an object.");
+    let required = schema.entry("required").or_insert_with(|| json!([]));
+    if let Some(required) = required.as_array_mut() {
+        for name in ["kind", "apiVersion"] {
+            if !required.iter().any(|r| r == name) {
+                required.push(name.into());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn rows(schema: Value) -> Vec<Arc<Row>> {
+        let definition = json!({"metadata": {"name": "ws.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "ws", "singular": "w", "kind": "W", "listKind": "WList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+                "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}}}]}});
+        crate::custom::rows_of(&definition).expect("rows")
+    }
+
+    #[test]
+    fn schemas_are_published_in_both_forms() {
+        let rows = rows(json!({"type": "object", "description": "A W.", "properties": {"spec": {"type": "object",
+            "required": ["n", "ios"], "properties": {
+                "n": {"type": "integer", "nullable": true, "minimum": 1}, "ios": {"x-kubernetes-int-or-string": true},
+                "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}},
+                "one": {"type": "object", "oneOf": [{"required": ["a"]}], "example": 1}}}}}));
+        let rows = || rows.iter().map(|r| &**r);
+        let (paths, definitions) = v2(rows());
+        let spec = &definitions["com.example.v1.W"]["properties"]["spec"];
+        assert_eq!(
+            *spec,
+            json!({"type": "object", "required": ["ios"], "properties": {
+                "n": {"minimum": 1}, "ios": {"x-kubernetes-int-or-string": true},
+                "any": {"x-kubernetes-preserve-unknown-fields": true}, "one": {"type": "object"}}})
+        );
+        assert_eq!(
+            definitions["com.example.v1.W"]["x-kubernetes-group-version-kind"],
+            json!([{"group": "example.com", "kind": "W", "version": "v1"}])
+        );
+        assert_eq!(definitions["com.example.v1.WList"]["required"], json!(["items"]));
+        let mut names: Vec<&str> = paths.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "/apis/example.com/v1/namespaces/{namespace}/ws",
+                "/apis/example.com/v1/namespaces/{namespace}/ws/{name}",
+                "/apis/example.com/v1/namespaces/{namespace}/ws/{name}/scale",
+                "/apis/example.com/v1/namespaces/{namespace}/ws/{name}/status",
+                "/apis/example.com/v1/ws",
+            ]
+        );
+        let one = &paths["/apis/example.com/v1/namespaces/{namespace}/ws/{name}"];
+        assert_eq!(one["patch"]["operationId"], "patchExampleComV1NamespacedW");
+        assert_eq!(
+            one["patch"]["consumes"],
+            json!(["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"])
+        );
+        assert_eq!(one["get"]["produces"], json!(["application/json", "application/yaml"]));
+        assert_eq!(one["get"]["responses"]["200"]["schema"]["$ref"], "#/definitions/com.example.v1.W");
+        let documents = v3(rows());
+        let document = &documents["apis/example.com/v1"];
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(
+            schemas["com.example.v1.W"]["properties"]["spec"]["properties"]["ios"]["anyOf"][0]["type"],
+            "integer"
+        );
+        for name in [
+            "com.example.v1.WList",
+            "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+            "io.k8s.api.autoscaling.v1.Scale",
+        ] {
+            assert!(schemas[name].is_object(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_hold_anything_has_no_properties_for_old_clients() {
+        let rows = rows(
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"spec": {"type": "object"}}}),
+        );
+        let (_, definitions) = v2(rows.iter().map(|r| &**r));
+        assert_eq!(
+            definitions["com.example.v1.W"],
+            json!({"type": "object", "x-kubernetes-group-version-kind": [{"group": "example.com", "kind": "W", "version": "v1"}]})
+        );
+        let documents = v3(rows.iter().map(|r| &**r));
+        let schema = &documents["apis/example.com/v1"]["components"]["schemas"]["com.example.v1.W"];
+        assert!(schema["properties"]["spec"].is_object() && schema["properties"]["apiVersion"].is_object());
+    }
+}

@@ -1,0 +1,69 @@
+//! Bodies of custom resources: metadata is read as its type says, the rest as it is; then what the schema does not know goes.
+
+use super::super::call::Call;
+use super::super::options::Validation;
+use super::duplicates;
+use api_core::ApiError;
+use api_schema::codec;
+use api_schema::custom::Custom;
+use serde_json::{Value, json};
+
+/// Decodes a body; unknown and duplicate fields are ignored, warned of or refused.
+pub(crate) fn decode(
+    call: &Call,
+    custom: &Custom,
+    bytes: &[u8],
+    media: codec::Media,
+    validation: Validation,
+) -> Result<Value, ApiError> {
+    let (schema, root) = &custom.family.loose;
+    let kind = &call.row().kind;
+    let name = &kind.kind;
+    let refuse = |why: String| {
+        ApiError::bad_request(format!("{name} in version {:?} cannot be handled as a {name}: {why}", kind.version))
+    };
+    let decoded = codec::decode_as(schema, *root, kind, bytes, media, codec::FieldValidation::Warn)?;
+    let mut value = decoded.value;
+    let unknown = custom.prune(&mut value);
+    let embedded = custom.coerce_embedded(&mut value, &|metadata| typed(call, custom, metadata)).map_err(refuse)?;
+    let (mut duplicate, mut notes): (Vec<String>, Vec<String>) =
+        decoded.warnings.into_iter().partition(|note| note.starts_with("duplicate"));
+    if media == codec::Media::Json && validation != Validation::Ignore {
+        // The decoder looks only at fields that it knows.
+        duplicate = duplicates::find(bytes);
+    }
+    notes.extend(unknown.into_iter().chain(embedded).map(|path| format!("unknown field {path:?}")));
+    let notes: Vec<String> = duplicate.into_iter().chain(notes).collect();
+    match validation {
+        Validation::Ignore => {}
+        Validation::Warn => call.warn(notes),
+        Validation::Strict if notes.is_empty() => {}
+        Validation::Strict => return Err(refuse(format!("strict decoding error: {}", notes.join(", ")))),
+    }
+    Ok(value)
+}
+
+/// Metadata of an embedded resource, with what is unknown in it.
+fn typed(call: &Call, custom: &Custom, metadata: &Value) -> Result<(Value, Vec<String>), String> {
+    let (schema, root) = &custom.family.loose;
+    let body = json!({"metadata": metadata}).to_string();
+    let media = codec::Media::Json;
+    let read = codec::decode_as(schema, *root, &call.row().kind, body.as_bytes(), media, codec::FieldValidation::Warn);
+    let mut decoded = read.map_err(|e| match e.message.split_once("cannot be handled as a ") {
+        Some((_, why)) => why.split_once(": ").map_or(why, |(_, why)| why).to_owned(),
+        None => e.message.clone(),
+    })?;
+    let field = |note: &str| Some(note.strip_prefix("unknown field \"metadata.")?.strip_suffix('"')?.to_owned());
+    let unknown = decoded.warnings.iter().filter_map(|note| field(note)).collect();
+    Ok((decoded.value["metadata"].take(), unknown))
+}
+
+impl Call {
+    /// After a change that came from elsewhere (a webhook): unknown fields go, defaults come.
+    pub(crate) fn settle(&self, value: &mut Value) {
+        if let Some(custom) = &self.row().custom {
+            custom.prune(value);
+            custom.default(value);
+        }
+    }
+}

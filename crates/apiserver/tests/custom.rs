@@ -1,0 +1,19 @@
+//! Custom resources over the whole server: definitions, their objects, versions, discovery, OpenAPI. Each conformance
+//! behaviour about them has a test that is named like it.
+
+mod support;
+
+#[path = "custom/api.rs"]
+mod api;
+#[path = "custom/conversion.rs"]
+mod conversion;
+#[path = "custom/definitions.rs"]
+mod definitions;
+#[path = "custom/documents.rs"]
+mod documents;
+#[path = "custom/fields.rs"]
+mod fields;
+#[path = "custom/objects.rs"]
+mod objects;
+#[path = "custom/versions.rs"]
+mod versions;
