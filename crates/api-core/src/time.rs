@@ -33,6 +33,12 @@ pub fn format_unix_s(seconds: i64) -> String {
     Timestamp::from_second(clamped).map(format).unwrap_or_default()
 }
 
+/// [`format_micro`] of microseconds since the epoch; out of range gives the nearest time that there is.
+pub fn format_unix_us(microseconds: i64) -> String {
+    let nearest = if microseconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    format_micro(Timestamp::from_microsecond(microseconds).unwrap_or(nearest))
+}
+
 /// Reads a `Time`: RFC 3339 with or without parts of a second.
 pub fn parse(text: &str) -> Result<Timestamp, TimeError> {
     Reader { text, rest: text, layout: "2006-01-02T15:04:05Z07:00", exact_micros: false }.read()

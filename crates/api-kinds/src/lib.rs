@@ -14,7 +14,8 @@ pub mod openapi;
 pub mod quota;
 mod rows;
 pub mod select;
+pub mod stored;
 mod table;
 
 pub use deprecation::deprecation;
-pub use rows::{resource, rows, schema, type_of};
+pub use rows::{message_type_of, resource, rows, schema, type_of};

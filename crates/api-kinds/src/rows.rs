@@ -42,6 +42,11 @@ pub fn type_of(kind: &Gvk) -> Option<StructId> {
     BUILT.schema.kinds.get(kind).copied()
 }
 
+/// The type of a kind as a message: also of views and of versions that are stored but not served.
+pub fn message_type_of(kind: &Gvk) -> Option<StructId> {
+    type_of(kind).or_else(|| BUILT.schema.wire_kinds.get(kind).copied())
+}
+
 /// A resource's line and those that belong to it.
 fn blocks() -> impl Iterator<Item = Vec<&'static str>> {
     let mut lines = table::lines(table::RESOURCES).peekable();

@@ -4,12 +4,15 @@
 
 use api_core::Gvk;
 use api_core::gvk::split_api_version;
+use api_schema::protobuf::Wire;
 use api_schema::schema::{Field, ListKind, ListPatch, ListShape, MapShape, Schema, Shape, StructId, StructType};
 use serde_json::Value;
 use std::collections::HashMap;
 
 /// The generated table of types.
 pub const TYPES: &str = include_str!("../data/types.txt");
+/// Types that only protobuf and stored values know.
+const WIRE_TYPES: &str = include_str!("../data/wire-types.txt");
 /// The generated table of resources.
 pub const RESOURCES: &str = include_str!("../data/resources.txt");
 
@@ -43,7 +46,7 @@ pub fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
 pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
     let (shapes, by_name) = declare();
     let mut schema = Schema::default();
-    for line in lines(TYPES) {
+    for line in lines(TYPES).chain(lines(WIRE_TYPES)) {
         if let Some(rest) = line.strip_prefix("type ") {
             let mut words = rest.split(' ');
             let name = words.next().expect("a type has a name");
@@ -54,15 +57,23 @@ pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
                     ty.atomic = true;
                 } else if let Some(kinds) = word.strip_prefix("gvk=") {
                     schema.kinds.extend(kinds.split(',').map(|kind| (gvk(kind), id)));
+                } else if let Some(kinds) = word.strip_prefix("wire=") {
+                    schema.wire_kinds.extend(kinds.split(',').map(|kind| (gvk(kind), id)));
                 }
             }
             schema.structs.push(ty);
+        } else if let Some(rest) = line.strip_prefix("same ") {
+            let (kind, name) = rest.split_once(' ').expect("a kind and a type");
+            schema.wire_kinds.insert(gvk(kind), by_name[name]);
         } else if let Some(rest) = line.strip_prefix(' ') {
             let id = schema.structs.len().checked_sub(1).expect("a field belongs to a type");
             let fields = &mut schema.structs[id].fields;
             // Fields come sorted by name, so this is the place that it keeps.
             if let Some(name) = rest.split(' ').find_map(|word| word.strip_prefix("go=")) {
                 schema.go_types.insert((StructId::try_from(id).expect("few types"), fields.len()), name.into());
+            }
+            if let Some(wire) = rest.split(' ').find_map(wire) {
+                schema.wires.insert((StructId::try_from(id).expect("few types"), fields.len()), wire);
             }
             fields.push(field(&shapes, rest));
         }
@@ -114,7 +125,7 @@ fn declare() -> (Shapes, HashMap<&'static str, StructId>) {
     let mut by_name = HashMap::new();
     let mut scalars = Vec::new();
     let mut next: StructId = 0;
-    for line in lines(TYPES) {
+    for line in lines(TYPES).chain(lines(WIRE_TYPES)) {
         let mut words = line.split(' ');
         match (words.next(), words.next(), words.next()) {
             (Some("type"), Some(name), _) => {
@@ -191,10 +202,20 @@ fn field(shapes: &Shapes, line: &'static str) -> Field {
     field
 }
 
-/// `4`, or `2.7` for a field of an embedded message.
+/// `4`, or `2.7` for a field of an embedded message: a byte for each.
 fn number(text: &str) -> u32 {
-    let part = |text: &str| text.parse::<u32>().expect("a number");
-    text.split_once('.').map_or_else(|| part(text), |(outer, inner)| (part(outer) << 16) + part(inner))
+    text.split('.').fold(0, |outer, part| (outer << 8) + u32::from(part.parse::<u8>().expect("a small number")))
+}
+
+/// What a field's message is beside what its shape says.
+fn wire(word: &str) -> Option<Wire> {
+    match word {
+        "wrapped" => Some(Wire::Wrapped),
+        "or=bool" => Some(Wire::OrBool),
+        "or=array" => Some(Wire::OrArray),
+        "or=strings" => Some(Wire::OrStrings),
+        _ => None,
+    }
 }
 
 fn json(text: &str) -> Value {

@@ -10,6 +10,7 @@ pub mod custom;
 pub mod discovery;
 pub mod normalize;
 pub mod openapi;
+pub mod protobuf;
 pub mod row;
 mod scalar;
 pub mod schema;

@@ -9,7 +9,7 @@ use serde_json::{Number, Value};
 use std::str::FromStr;
 
 /// Go's standard encoding: padded, and bits after the last byte do not matter.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)

@@ -1,5 +1,6 @@
 //! The shape of objects: an arena of struct types, so that recursive types need no cycles of pointers.
 
+use crate::protobuf::{Messages, Wire};
 use api_core::Gvk;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,6 +17,12 @@ pub struct Schema {
     pub kinds: BTreeMap<Gvk, StructId>,
     /// What Go calls the type of a field (by its place in its struct) where the shape does not tell. For errors.
     pub go_types: BTreeMap<(StructId, usize), String>,
+    /// Fields (by their place in their struct) whose message does not follow from their shape.
+    pub wires: BTreeMap<(StructId, usize), Wire>,
+    /// Kinds that only protobuf and stored values know: other views, and versions that are no longer served.
+    pub wire_kinds: BTreeMap<Gvk, StructId>,
+    /// The types as messages.
+    pub messages: Messages,
 }
 
 impl Schema {
@@ -61,8 +68,8 @@ pub struct Field {
     pub zero_is_absent: bool,
     /// `x-kubernetes-patch-strategy` holds `retainKeys`.
     pub retain_keys: bool,
-    /// Field number in protobuf; 0 if it has none. A field of an embedded message has the outer number in the upper
-    /// 16 bits.
+    /// Field number in protobuf; 0 if it has none. A field of an embedded message has the outer number in the byte
+    /// above its own, and so on.
     pub number: u32,
 }
 

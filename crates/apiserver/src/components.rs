@@ -1,7 +1,7 @@
 //! `componentstatuses`: the health of the control plane's components, as clients of old ask for it. A component of this
 //! process is asked through its handle, one elsewhere on this machine at its own port, as upstream does.
 
-use crate::negotiate::{Form, View};
+use crate::negotiate::{Form, Offer, View};
 use crate::proxy::{Destination, Trust};
 use crate::registry::call::add_warnings;
 use crate::render::{self, Include};
@@ -47,7 +47,7 @@ impl InProcess {
 /// GET of one component, or of all.
 pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Response<Body>, ApiError> {
     let served = request.served()?;
-    let form = Form::negotiate(&request.parts.headers, true)?;
+    let form = Form::negotiate(&request.parts.headers, Offer::Views, request.info.verb == "list")?;
     let now = crate::authn::now();
     let rows = |components: &[Value], version| {
         let include = Include::of(&request.query)?;

@@ -1,9 +1,11 @@
 //! Which groups, versions and resources there are: the old documents and the aggregated ones.
 
 use crate::body::Body;
+use crate::negotiate::Media;
 use crate::nonresource;
 use crate::pipeline::not_found_page;
 use crate::registry::Table;
+use crate::render;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
 use api_schema::discovery::{self, Aggregated, Group};
@@ -18,8 +20,8 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
     let document = match parts.as_slice() {
         ["api"] | ["apis"] => {
             let core = parts[0] == "api";
-            if let Some(form) = wanted_form(&request.parts.headers) {
-                return aggregated(form, &table, core);
+            if let Some((media, form)) = wanted_form(&request.parts.headers) {
+                return aggregated(media, form, &table, core);
             }
             if core {
                 Some(discovery::core_versions(&address(server)))
@@ -71,21 +73,23 @@ fn address(server: &Inner) -> String {
 }
 
 /// The aggregated form that the client prefers, if it wants one.
-fn wanted_form(headers: &HeaderMap) -> Option<Aggregated> {
+fn wanted_form(headers: &HeaderMap) -> Option<(Media, Aggregated)> {
     let accepts = headers.get_all(header::ACCEPT);
     let ranges = accepts.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     for range in ranges {
         let mut parts = range.split(';').map(str::trim);
-        if !matches!(parts.next(), Some("application/json" | "*/*")) {
-            continue;
-        }
+        let media = match parts.next() {
+            Some("application/json" | "*/*") => Media::Json,
+            Some("application/vnd.kubernetes.protobuf") => Media::Protobuf,
+            _ => continue,
+        };
         let parts: Vec<&str> = parts.collect();
         if parts.contains(&"as=APIGroupDiscoveryList") && parts.contains(&"g=apidiscovery.k8s.io") {
             if parts.contains(&"v=v2") {
-                return Some(Aggregated::V2);
+                return Some((media, Aggregated::V2));
             }
             if parts.contains(&"v=v2beta1") {
-                return Some(Aggregated::V2Beta1);
+                return Some((media, Aggregated::V2Beta1));
             }
         } else if parts.is_empty() {
             return None;
@@ -94,14 +98,15 @@ fn wanted_form(headers: &HeaderMap) -> Option<Aggregated> {
     None
 }
 
-fn aggregated(form: Aggregated, table: &Table, core: bool) -> Result<Response<Body>, ApiError> {
+fn aggregated(media: Media, form: Aggregated, table: &Table, core: bool) -> Result<Response<Body>, ApiError> {
     let version = match form {
         Aggregated::V2 => "v2",
         Aggregated::V2Beta1 => "v2beta1",
     };
     let document = discovery::aggregated(form, rows(table).filter(|r| r.gvr.group.is_empty() == core));
-    let content_type = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-    let mut response = crate::body::json(StatusCode::OK, &document);
+    let parameters = format!("g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let content_type = format!("{};{parameters}", media.content_type());
+    let mut response = render::bytes(media, StatusCode::OK, document.to_string().into())?;
     let value = HeaderValue::from_str(&content_type).map_err(ApiError::internal)?;
     response.headers_mut().insert(header::CONTENT_TYPE, value);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));

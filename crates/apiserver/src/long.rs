@@ -2,6 +2,7 @@
 //! (rows of a Table, another version) is made while it is sent, a few pieces ahead, on all cores.
 
 use crate::body::{self, Body, BoxError};
+use crate::negotiate::Media;
 use api_core::ApiError;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
@@ -56,17 +57,30 @@ pub(crate) struct Document {
     pub(crate) tail: &'static str,
     /// Whether an opening brace is missing at the start of each item.
     pub(crate) brace: bool,
+    /// Whether commas stand between the items.
+    pub(crate) commas: bool,
+    pub(crate) media: Media,
 }
 
 type Piece = Result<Bytes, BoxError>;
 
 impl Document {
+    /// A document in JSON.
+    pub(crate) fn json(head: String, items: Items, tail: &'static str, brace: bool) -> Self {
+        Self { head, items, tail, brace, commas: true, media: Media::Json }
+    }
+
+    /// A document in protobuf: nothing but the items, one after the other.
+    pub(crate) fn binary(items: Items) -> Self {
+        Self { head: String::new(), items, tail: "", brace: false, commas: false, media: Media::Protobuf }
+    }
+
     /// As an answer, compressed if `gzip`.
     pub(crate) fn answer(self, gzip: bool) -> Response<Body> {
-        let length = self.length();
+        let (length, media) = (self.length(), self.media);
         let pieces = self.pieces();
         let body = if gzip { body::stream(compressed(pieces)) } else { body::stream(pieces) };
-        let mut response = body::answer(StatusCode::OK, "application/json", body);
+        let mut response = body::answer(StatusCode::OK, media.content_type(), body);
         let headers = response.headers_mut();
         if gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -91,15 +105,15 @@ impl Document {
     fn length(&self) -> Option<usize> {
         let Items::Ready(items) = &self.items else { return None };
         let opening = usize::from(self.brace);
-        let commas = items.len().saturating_sub(1);
+        let commas = if self.commas { items.len().saturating_sub(1) } else { 0 };
         Some(self.head.len() + items.iter().map(|i| i.len() + opening).sum::<usize>() + commas + self.tail.len())
     }
 
     fn pieces(self) -> BoxStream<'static, Piece> {
-        let Self { head, items, tail, brace } = self;
+        let Self { head, items, tail, brace, commas, .. } = self;
         match items {
             Items::Ready(items) => {
-                let state = Ready { head: Some(head), items, next: 0, tail: Some(tail), brace };
+                let state = Ready { head: Some(head), items, next: 0, tail: Some(tail), brace, commas };
                 stream::unfold(state, |mut state| async move { Some((Ok(state.next()?), state)) }).boxed()
             }
             Items::Made(objects, make) => {
@@ -158,6 +172,7 @@ struct Ready {
     next: usize,
     tail: Option<&'static str>,
     brace: bool,
+    commas: bool,
 }
 
 impl Ready {
@@ -171,7 +186,7 @@ impl Ready {
             if out.len() >= PIECE_BYTES {
                 return Some(out.freeze());
             }
-            if self.next > 0 {
+            if self.commas && self.next > 0 {
                 out.put_u8(b',');
             }
             if self.brace {
@@ -215,7 +230,7 @@ mod tests {
     }
 
     fn document(items: Items) -> Document {
-        Document { head: "{\"items\":[".into(), items, tail: "]}", brace: true }
+        Document::json("{\"items\":[".into(), items, "]}", true)
     }
 
     fn check(bytes: &[u8]) {

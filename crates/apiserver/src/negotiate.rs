@@ -9,14 +9,24 @@ use http::{HeaderMap, header};
 pub(crate) enum Media {
     Json,
     Yaml,
+    Protobuf,
 }
+
+/// In the order of preference where the client has none.
+const ALL: [Media; 3] = [Media::Json, Media::Yaml, Media::Protobuf];
 
 impl Media {
     pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
         }
+    }
+
+    /// Of an answer that says what is wrong: JSON where nothing else was agreed on.
+    pub(crate) fn of_failure(headers: &HeaderMap) -> Self {
+        Form::find(headers, Offer::Plain).map_or(Self::Json, |form| form.media)
     }
 }
 
@@ -29,6 +39,17 @@ pub(crate) enum View {
     Metadata(&'static str),
 }
 
+/// What there is to choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// The object itself.
+    Plain,
+    /// The object, a Table, its metadata.
+    Views,
+    /// The same of a custom resource, which has no protobuf of its own.
+    Custom,
+}
+
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {
@@ -36,72 +57,137 @@ pub(crate) struct Form {
     pub(crate) view: View,
 }
 
-impl Form {
-    pub(crate) const JSON: Form = Form { media: Media::Json, view: View::Object };
+/// A range of `Accept`, taken apart.
+struct Range<'a> {
+    quality: f32,
+    kind: &'a str,
+    subtype: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
 
-    /// Reads `Accept`; `views` says whether Table and metadata may be asked for.
-    pub(crate) fn negotiate(headers: &HeaderMap, views: bool) -> Result<Self, ApiError> {
-        let mut ranges: Vec<(f32, &str)> = headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split(','))
-            .map(|range| (quality(range), range.trim()))
-            .filter(|(_, range)| !range.is_empty())
-            .collect();
-        if ranges.is_empty() {
-            return Ok(Self::JSON);
-        }
-        ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
-        ranges.into_iter().find_map(|(_, range)| Self::of_range(range, views)).ok_or_else(not_acceptable)
+impl<'a> Range<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let (kind, subtype) = match parts.next()?.split_once('/') {
+            Some((kind, subtype)) => (kind.trim(), subtype.trim()),
+            None if text.trim_start().starts_with('*') => ("*", "*"),
+            None => return None,
+        };
+        let pairs = parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim()));
+        let (quality, parameters): (Vec<_>, Vec<_>) = pairs.partition(|(key, _)| *key == "q");
+        let quality = quality.first().and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
+        Some(Self { quality, kind, subtype, parameters })
     }
 
-    fn of_range(range: &str, views: bool) -> Option<Self> {
-        let mut parts = range.split(';').map(str::trim);
-        let media = match parts.next()? {
-            "application/json" | "*/*" | "application/*" => Media::Json,
-            "application/yaml" => Media::Yaml,
-            _ => return None,
-        };
-        let (mut kind, mut group, mut version) = ("", "", "");
-        for part in parts {
-            match part.split_once('=')? {
-                ("as", v) => kind = v,
-                ("g", v) => group = v,
-                ("v", v) => version = v,
+    /// Better ones come first: wanted more, then without a star.
+    fn rank(&self) -> (bool, bool) {
+        (self.kind == "*", self.subtype == "*")
+    }
+
+    fn covers(&self, media: Media) -> bool {
+        let (kind, subtype) = media.content_type().split_once('/').unwrap_or_default();
+        (self.kind == "*" && self.subtype == "*")
+            || (self.kind == kind && (self.subtype == "*" || self.subtype == subtype))
+    }
+
+    /// What the range asks of this media type; `None` if that is not offered.
+    fn form(&self, media: Media, offer: Offer) -> Option<Form> {
+        let (mut kind, mut group, mut version, mut converts) = ("", "", "", false);
+        for (key, value) in &self.parameters {
+            match *key {
+                "as" => (kind, converts) = (value, true),
+                "g" => (group, converts) = (value, true),
+                "v" => (version, converts) = (value, true),
+                "stream" if !value.is_empty() && (*value != "watch" || media == Media::Yaml) => return None,
+                // Another version of the server's own kinds, which there is not.
+                "sv" if !value.is_empty() => return None,
                 _ => {}
             }
         }
-        if kind.is_empty() {
-            return Some(Self { media, view: View::Object });
+        if !converts {
+            let offered = offer != Offer::Custom || media != Media::Protobuf;
+            return offered.then_some(Form { media, view: View::Object });
         }
-        let version = match version {
-            "v1" => "v1",
-            "v1beta1" => "v1beta1",
+        let version = match (offer, group, version) {
+            (Offer::Views | Offer::Custom, "meta.k8s.io", "v1") => "v1",
+            (Offer::Views | Offer::Custom, "meta.k8s.io", "v1beta1") => "v1beta1",
             _ => return None,
         };
-        if group != "meta.k8s.io" || !views {
-            return None;
-        }
-        match kind {
-            "Table" => Some(Self { media, view: View::Table(version) }),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" => {
-                Some(Self { media, view: View::Metadata(version) })
-            }
-            _ => None,
-        }
+        let view = match kind {
+            "Table" if media != Media::Protobuf => View::Table(version),
+            "PartialObjectMetadata" | "PartialObjectMetadataList" => View::Metadata(version),
+            _ => return None,
+        };
+        Some(Form { media, view })
     }
+}
+
+/// The ranges of `Accept`, the most wanted first. As upstream does it, only the first header counts.
+fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
+    let text = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let mut ranges: Vec<_> = text.split(',').filter_map(Range::read).collect();
+    ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality).then_with(|| a.rank().cmp(&b.rank())));
+    ranges
+}
+
+impl Form {
+    pub(crate) const JSON: Form = Form { media: Media::Json, view: View::Object };
+
+    /// Reads `Accept`; `is_collection` says whether watches are answered at this path too.
+    pub(crate) fn negotiate(headers: &HeaderMap, offer: Offer, is_collection: bool) -> Result<Self, ApiError> {
+        Self::find(headers, offer).ok_or_else(|| match offer {
+            Offer::Custom => not_accepted(&ALL),
+            // Upstream looks at the names of the media types before it looks at anything else.
+            _ if names_any(headers) => not_accepted(&ALL),
+            _ => not_produced(is_collection),
+        })
+    }
+
+    fn find(headers: &HeaderMap, offer: Offer) -> Option<Self> {
+        if headers.get(header::ACCEPT).is_none_or(|v| v.as_bytes().trim_ascii().is_empty()) {
+            return Some(Self::JSON);
+        }
+        ranges(headers).iter().find_map(|range| {
+            let covered = ALL.into_iter().filter(|media| range.covers(*media));
+            covered.into_iter().find_map(|media| range.form(media, offer))
+        })
+    }
+}
+
+/// Whether `Accept` names a media type that there is.
+fn names_any(headers: &HeaderMap) -> bool {
+    let named = |range: &Range<'_>| ALL.iter().any(|m| range.covers(*m) && (range.subtype != "*" || range.kind == "*"));
+    ranges(headers).iter().any(named)
+}
+
+/// 406 of a path that does not produce what is asked for.
+pub(crate) fn not_produced(is_collection: bool) -> ApiError {
+    let mut types: Vec<String> = ALL.iter().map(|m| m.content_type().to_owned()).collect();
+    if is_collection {
+        types.extend([Media::Json, Media::Protobuf].map(|m| format!("{};stream=watch", m.content_type())));
+    }
+    not_acceptable(&format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", ")))
+}
+
+/// 406 of an object that cannot be shown in the form that is asked for.
+fn not_accepted(media: &[Media]) -> ApiError {
+    let types: Vec<&str> = media.iter().map(|m| m.content_type()).collect();
+    not_acceptable(&format!("only the following media types are accepted: {}", types.join(", ")))
+}
+
+/// 406 of a watch in a media type that has no streams.
+pub(crate) fn no_stream() -> ApiError {
+    let types = [Media::Json, Media::Protobuf].map(|m| format!("{};stream=watch", m.content_type()));
+    not_acceptable(&format!("only the following media types are accepted: {}", types.join(", ")))
+}
+
+/// 406.
+fn not_acceptable(message: &str) -> ApiError {
+    ApiError::new(406, Reason::NotAcceptable, message).with_details(Details::default())
 }
 
 fn quality(range: &str) -> f32 {
     range.split(';').find_map(|p| p.trim().strip_prefix("q=")).and_then(|q| q.parse().ok()).unwrap_or(1.0)
-}
-
-/// 406 in upstream's words.
-pub(crate) fn not_acceptable() -> ApiError {
-    let message = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
-        application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
-    ApiError::new(406, Reason::NotAcceptable, message).with_details(Details::default())
 }
 
 /// Whether the client takes gzip.
@@ -133,28 +219,62 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
 mod tests {
     use super::*;
 
+    fn form(accept: &str, offer: Offer) -> Result<(Media, View), String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().expect("header"));
+        Form::negotiate(&headers, offer, true).map(|f| (f.media, f.view)).map_err(|e| e.message)
+    }
+
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
     #[test]
     fn accept_is_read_as_upstream_reads_it() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
         let cases = [
             ("", Some((Media::Json, View::Object))),
             ("*/*", Some((Media::Json, View::Object))),
+            ("application/*", Some((Media::Json, View::Object))),
             (table, Some((Media::Json, View::Table("v1")))),
             ("application/yaml", Some((Media::Yaml, View::Object))),
-            ("application/vnd.kubernetes.protobuf, */*", Some((Media::Json, View::Object))),
-            ("application/vnd.kubernetes.protobuf", None),
+            ("application/vnd.kubernetes.protobuf, */*", Some((Media::Protobuf, View::Object))),
+            (PROTOBUF, Some((Media::Protobuf, View::Object))),
+            ("application/vnd.kubernetes.protobuf;stream=watch", Some((Media::Protobuf, View::Object))),
+            ("*/*, application/vnd.kubernetes.protobuf", Some((Media::Protobuf, View::Object))),
+            ("application/json;q=0.9, application/vnd.kubernetes.protobuf", Some((Media::Protobuf, View::Object))),
+            ("application/json, application/vnd.kubernetes.protobuf;q=0.9", Some((Media::Json, View::Object))),
+            ("application/vnd.kubernetes.protobuf;stream=other,application/json", Some((Media::Json, View::Object))),
             ("text/csv", None),
             ("application/yaml;q=0.5,application/json", Some((Media::Json, View::Object))),
             (
                 "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
                 Some((Media::Json, View::Metadata("v1"))),
             ),
+            (metadata, Some((Media::Protobuf, View::Metadata("v1")))),
+            ("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1", None),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json;as=Table;g=meta.k8s.io;v=v1",
+                Some((Media::Json, View::Table("v1"))),
+            ),
         ];
         for (accept, expected) in cases {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, accept.parse().expect("header"));
-            let got = Form::negotiate(&headers, true).ok().map(|f| (f.media, f.view));
-            assert_eq!(got, expected, "{accept}");
+            assert_eq!(form(accept, Offer::Views).ok(), expected, "{accept}");
         }
+    }
+
+    #[test]
+    fn what_is_not_offered_is_refused_in_upstreams_words() {
+        let all = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let streams = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+        let produced = format!("406: Not Acceptable\n\nAvailable representations: {all}, {streams}");
+        assert_eq!(form("text/csv", Offer::Views), Err(produced));
+        let accepted = format!("only the following media types are accepted: {all}");
+        assert_eq!(form("application/json;as=Other;g=meta.k8s.io;v=v1", Offer::Views), Err(accepted.clone()));
+        assert_eq!(form(PROTOBUF, Offer::Custom), Err(accepted));
+        let fallback = form("application/vnd.kubernetes.protobuf,application/json", Offer::Custom);
+        assert_eq!(fallback, Ok((Media::Json, View::Object)));
+        let metadata =
+            form("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", Offer::Custom);
+        assert_eq!(metadata, Ok((Media::Protobuf, View::Metadata("v1"))));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::body::{self, Body};
 use crate::long::{Document, Items};
-use crate::negotiate::{self, Form};
+use crate::negotiate::{self, Form, Offer};
 use crate::server::{ApiRequest, Inner};
 use crate::{discovery, fairness, health, openapi, tokens};
 use api_core::ApiError;
@@ -26,8 +26,8 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
         return Ok(response);
     }
     match path.as_str() {
-        "" => value(&request, &root(server)),
-        "/version" => value(&request, &version()),
+        "" => Ok(body::json(StatusCode::OK, &root(server))),
+        "/version" => Ok(body::json(StatusCode::OK, &version())),
         "/metrics" => server.metrics.answer(server).await,
         "/openid/v1/jwks" => Ok(tokens::jwks(server)),
         "/.well-known/openid-configuration" => Ok(tokens::openid_configuration(server)),
@@ -43,7 +43,7 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
 
 /// A document in the media type that was asked for.
 pub(crate) fn value(request: &ApiRequest, value: &Value) -> Result<Response<Body>, ApiError> {
-    let form = Form::negotiate(&request.parts.headers, false)?;
+    let form = Form::negotiate(&request.parts.headers, Offer::Plain, false)?;
     let mut response = crate::render::bytes(form.media, StatusCode::OK, value.to_string().into())?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     Ok(response)
@@ -59,7 +59,7 @@ pub(crate) fn tagged(request: &ApiRequest, bytes: bytes::Bytes, hash: &str, leas
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else if bytes.len() > least && negotiate::takes_gzip(headers) {
-        Document { head: String::new(), items: Items::Ready(vec![bytes]), tail: "", brace: false }.answer(true)
+        Document::json(String::new(), Items::Ready(vec![bytes]), "", false).answer(true)
     } else {
         body::answer(StatusCode::OK, "application/json", body::full(bytes))
     };

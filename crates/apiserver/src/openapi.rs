@@ -5,7 +5,7 @@ mod published;
 pub(crate) use published::Published;
 
 use crate::body::Body;
-use crate::negotiate::not_acceptable;
+use crate::negotiate::not_produced;
 use crate::nonresource::tagged;
 use crate::pipeline::not_found_page;
 use crate::server::{ApiRequest, Inner};
@@ -37,7 +37,7 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
         Some(Form::Protobuf) if path == "/openapi/v2" => {
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
         }
-        _ => return Err(not_acceptable()),
+        _ => return Err(not_produced(true)),
     }
     if request.query.get("hash") == document.hash {
         // The hash is in the URL, so what is behind it never changes.

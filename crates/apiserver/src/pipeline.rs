@@ -5,10 +5,11 @@ use crate::authn::{self, UserInfo};
 use crate::authz::Attributes;
 use crate::body::{self, Body};
 use crate::fairness::{Asked, Within};
+use crate::negotiate::Media;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
-use crate::{nonresource, proxy, registry, reviews, tokens};
+use crate::{nonresource, proxy, registry, render, reviews, tokens};
 use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use futures::future::BoxFuture;
@@ -25,6 +26,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let audit_id = audit_id(&parts.headers);
+    let media = Media::of_failure(&parts.headers);
     let query = Query::parse(parts.uri.query());
     let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
     let summary = (info.clone(), query.clone());
@@ -41,7 +43,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
         }
         Err(e) => Err(e),
     };
-    let mut response = outcome.unwrap_or_else(|e| failure(&e));
+    let mut response = outcome.unwrap_or_else(|e| failure(&e, media));
     server.audit.end(record, audit_id.to_str().unwrap_or(""), response.status().as_u16(), long_running);
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id);
@@ -62,6 +64,7 @@ async fn stages(
     record.user(&user, &user);
     request.user = authn::impersonate(&server, &user, &request.parts)?;
     record.user(&user, &request.user);
+    let media = Media::of_failure(&request.parts.headers);
     let within = request.parts.extensions.get::<Within>().is_some();
     let asked = Asked { user: &request.user, info: &request.info, query: &request.query, limit, within };
     let mut passage = match server.fairness.enter(&server, asked).await {
@@ -72,7 +75,7 @@ async fn stages(
         authorize(&server, &request.user, &request.info, record).await?;
         route(&server, request).await
     };
-    let answer = passage.drive(work).await.unwrap_or_else(|e| failure(&e));
+    let answer = passage.drive(work).await.unwrap_or_else(|e| failure(&e, media));
     Ok(passage.finish(answer))
 }
 
@@ -117,10 +120,13 @@ pub(crate) fn not_found_page() -> Response<Body> {
 }
 
 /// A failure as an answer.
-pub(crate) fn failure(error: &ApiError) -> Response<Body> {
+pub(crate) fn failure(error: &ApiError, media: Media) -> Response<Body> {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let bytes = api_schema::codec::encode(&error.to_status());
-    let mut response = body::answer(code, "application/json", body::full(bytes));
+    let mut response = render::bytes(media, code, bytes.clone()).unwrap_or_else(|cause| {
+        tracing::error!(%cause, "a failure cannot be told in the form that was asked for");
+        body::answer(code, "application/json", body::full(bytes))
+    });
     let retry = error.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if retry > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));

@@ -2,7 +2,7 @@
 //! reviews.
 
 use crate::body::Body;
-use crate::negotiate::{Form, Media};
+use crate::negotiate::{Form, Media, Offer};
 use crate::query::Query;
 use crate::registry::call::{add_warnings, body_media, fields, read_body};
 use crate::registry::options::WriteOptions;
@@ -40,7 +40,7 @@ impl Posted {
         kind: &Gvk,
         subresource: &str,
     ) -> Result<Self, ApiError> {
-        let media = Form::negotiate(&parts.headers, false)?.media;
+        let media = Form::negotiate(&parts.headers, Offer::Plain, false)?.media;
         let options = WriteOptions::read(query, "CreateOptions", false)?;
         let bytes = read_body(body, server.config.limits.request_body_bytes_max).await?;
         let root = api_kinds::type_of(kind).ok_or_else(ApiError::no_such_resource)?;

@@ -2,6 +2,7 @@
 
 use crate::body::{self, Body};
 use crate::negotiate::{Form, Media, View};
+use crate::protobuf;
 use crate::query::Query;
 use crate::registry::Served;
 use crate::registry::object;
@@ -39,6 +40,7 @@ pub(crate) fn bytes(media: Media, status: StatusCode, json: Bytes) -> Result<Res
     let bytes = match media {
         Media::Json => json,
         Media::Yaml => yaml::write(&json)?.into(),
+        Media::Protobuf => protobuf::of_json(&json)?,
     };
     Ok(body::answer(status, media.content_type(), body::full(bytes)))
 }

@@ -8,6 +8,7 @@ use crate::body::{self, Body};
 use crate::config::Config;
 use crate::fairness::{self, Fairness};
 use crate::metrics::Metrics;
+use crate::negotiate::Media;
 use crate::proxy::Dialer;
 use crate::query::Query;
 use crate::registry::{Registry, Served, custom};
@@ -195,7 +196,7 @@ impl tower::Service<Request<Body>> for Service {
             drop(tracked);
             Ok(handled.unwrap_or_else(|_| {
                 tracing::error!("a request panicked");
-                pipeline::failure(&ApiError::internal("a rule of the server failed; see its log"))
+                pipeline::failure(&ApiError::internal("a rule of the server failed; see its log"), Media::Json)
             }))
         })
     }

@@ -271,8 +271,8 @@ async fn what_cannot_be_read_is_refused() {
         let answer = api.send(method, path, &[("content-type", media)], Some(&body)).await;
         check(answer, code, json!({"kind": "Status", "reason": reason}));
     }
-    let protobuf = api.send("GET", MAPS, &[("accept", "application/vnd.kubernetes.protobuf")], None).await;
-    check(protobuf, 406, json!({"reason": "NotAcceptable"}));
+    let table = api.send("GET", MAPS, &[("accept", "text/csv")], None).await;
+    check(table, 406, json!({"reason": "NotAcceptable"}));
     check(api.get(&format!("{MAPS}?resourceVersion=999999")).await, 504, json!({"reason": "Timeout"}));
     check(api.get(&format!("{MAPS}?continue=nonsense")).await, 400, json!({"reason": "BadRequest"}));
 }

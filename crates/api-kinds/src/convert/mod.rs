@@ -2,10 +2,12 @@
 //!
 //! A conversion takes an object in any of the versions; its `apiVersion` says which.
 
+mod definition;
 mod event;
 mod flowcontrol;
 mod hpa;
 mod hpa_metrics;
+mod slice;
 
 use crate::rows::{schema, type_of};
 use api_core::Gvk;
@@ -19,6 +21,8 @@ pub type Convert = fn(&mut Value, &Gvk);
 pub fn for_kind(group: &str, kind: &str) -> Option<Convert> {
     Some(match (group, kind) {
         ("" | "events.k8s.io", "Event") => event::convert,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition::convert,
+        ("discovery.k8s.io", "EndpointSlice") => slice::convert,
         ("autoscaling", "HorizontalPodAutoscaler") => hpa::convert,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flowcontrol::convert_schema,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flowcontrol::convert_level,

@@ -6,6 +6,7 @@
 
 mod go_json;
 mod options;
+mod protobuf;
 mod typed;
 mod yaml;
 
@@ -64,6 +65,7 @@ pub fn decode_as(
             reader.note(document.duplicates);
             reader.root().deserialize(document.value).unwrap_or(Value::Null)
         }
+        Media::Protobuf => return protobuf::decode(target, body),
     };
     let found = target.check_kind(&value, &reader, body)?;
     finish(target, reader, value, &found)
@@ -121,6 +123,11 @@ impl Root<'_> {
         if let Some(error) = reader.kind_error() {
             return Err(self.not_a_document(error, body));
         }
+        self.check_said(kind, api_version, body)
+    }
+
+    /// The same for a kind that was said.
+    fn check_said(&self, kind: &str, api_version: &str, body: &[u8]) -> Result<Gvk, ApiError> {
         let (group, version) = match api_version.split_once('/') {
             _ if api_version.is_empty() => (self.kind.group.as_str(), self.kind.version.as_str()),
             Some((group, version)) if !version.contains('/') => (group, version),

@@ -9,6 +9,8 @@ pub enum Media {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 /// What becomes of unknown and duplicate fields (`fieldValidation` of a request).

@@ -110,6 +110,9 @@ impl Call {
     pub(crate) fn decode(&self, bytes: &[u8], validation: Validation) -> Result<Value, ApiError> {
         let media = body_media(&self.headers)?;
         if let Some(custom) = &self.row().custom {
+            if media == codec::Media::Protobuf {
+                return Err(unsupported(&["application/json", "application/yaml"]));
+            }
             return super::custom::decode::decode(self, custom, bytes, media, validation);
         }
         let decoded = codec::decode(self.row(), bytes, media, fields(validation))?;
@@ -189,6 +192,7 @@ pub(crate) fn body_media(headers: &HeaderMap) -> Result<codec::Media, ApiError> 
     match negotiate::content_type(headers).as_str() {
         "" | "application/json" => Ok(codec::Media::Json),
         "application/yaml" => Ok(codec::Media::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(codec::Media::Protobuf),
         _ => Err(unsupported(&["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"])),
     }
 }

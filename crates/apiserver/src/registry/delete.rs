@@ -7,6 +7,7 @@ use super::txn::{Attempt, Current};
 use super::{custom, object};
 use crate::Body;
 use crate::admission::Operation;
+use crate::protobuf;
 use api_core::meta::Meta;
 use api_core::{ApiError, GroupResource};
 use api_schema::codec;
@@ -53,6 +54,7 @@ async fn read_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError
     let value: Value = match body_media(&call.headers)? {
         codec::Media::Json => serde_json::from_slice(&bytes).map_err(|e| ApiError::bad_request(e.to_string()))?,
         codec::Media::Yaml => crate::yaml::parse(&bytes)?,
+        codec::Media::Protobuf => protobuf::options(&bytes)?,
     };
     DeleteOptions::read(&call.query, Some(&value))
 }

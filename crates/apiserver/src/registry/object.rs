@@ -65,6 +65,11 @@ pub(crate) fn encode(value: &Value) -> Bytes {
     api_schema::codec::encode(value)
 }
 
+/// The bytes that this server would have stored: those that are stored, unless another server wrote them in another form.
+pub(crate) fn stored_json(stored: &Bytes) -> Result<Bytes, api_kinds::stored::Error> {
+    Ok(api_kinds::stored::upgrade(stored)?.map_or_else(|| stored.clone(), |value| encode(&value)))
+}
+
 /// Reads stored or served bytes. What cannot be read is the store's fault.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(bytes).map_err(|e| ApiError::internal(format!("stored object is unreadable: {e}")))

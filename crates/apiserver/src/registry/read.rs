@@ -8,11 +8,12 @@ use super::options::{ListOptions, parse_revision};
 use crate::body::Body;
 use crate::long::{Document, Items};
 use crate::negotiate::{Media, View, takes_gzip};
+use crate::protobuf::List;
 use crate::render::{self, Include};
 use api_core::ApiError;
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use watch_cache::Object;
 
@@ -52,6 +53,9 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
     if let Some(remaining) = page.remaining {
         meta["remainingItemCount"] = remaining.into();
     }
+    if call.form.media == Media::Protobuf {
+        return answer_protobuf(call, page, &meta).await;
+    }
     let (row, served, now_unix_s) = (call.row(), call.served.clone(), call.now_unix_s);
     let mut brace = false;
     let (head, items, tail) = match call.form.view {
@@ -90,10 +94,31 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
             (head, Items::make(page.items, Arc::new(each))?, tail)
         }
     };
-    let document = Document { head, items, tail, brace };
+    let document = Document::json(head, items, tail, brace);
     if call.form.media == Media::Yaml {
         return render::bytes(Media::Yaml, StatusCode::OK, document.whole().await?.into());
     }
+    let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
+    Ok(call.finish(document.answer(gzip)))
+}
+
+async fn answer_protobuf(call: &Call, page: Page, metadata: &Value) -> Result<Response<Body>, ApiError> {
+    let (row, served, objects) = (call.row(), call.served.clone(), page.items);
+    let api_version = row.gvr.api_version();
+    let document = match call.form.view {
+        View::Metadata(version) => {
+            let api_version = format!("meta.k8s.io/{version}");
+            let (kind, item_kind) = ("PartialObjectMetadataList", "PartialObjectMetadata");
+            let (api_version, item_api_version) = (api_version.as_str(), "meta.k8s.io/v1");
+            let list = List { api_version, kind, metadata, objects, item_api_version, item_kind };
+            list.document(move |o| Ok(object::metadata_only(&o.bytes, version)?.into())).await?
+        }
+        View::Object | View::Table(_) => {
+            let (api_version, kind, item_kind) = (api_version.as_str(), row.list_kind.as_str(), row.kind.kind.as_str());
+            let list = List { api_version, kind, metadata, objects, item_api_version: api_version, item_kind };
+            list.document(move |o| object::to_version(&served.row, &o.bytes)).await?
+        }
+    };
     let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
     Ok(call.finish(document.answer(gzip)))
 }

@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::{Served, create, delete, patching, read, subresource, update, watch};
 use crate::Body;
-use crate::negotiate::Form;
+use crate::negotiate::{Form, Offer};
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
@@ -53,7 +53,8 @@ pub(crate) fn serve(
 
 async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
     let ApiRequest { parts, body, info, query, user, .. } = request;
-    let form = Form::negotiate(&parts.headers, true)?;
+    let offer = if served.row.custom.is_some() { Offer::Custom } else { Offer::Views };
+    let form = Form::negotiate(&parts.headers, offer, matches!(info.verb.as_str(), "list" | "watch"))?;
     let call = Call {
         server,
         served,

@@ -42,7 +42,7 @@ impl RowDecoder {
 
 impl Decoder for RowDecoder {
     fn decode(&self, kv: &KeyValue) -> Result<Object, BoxError> {
-        let stored = self.in_order(&kv.value)?;
+        let stored = self.in_order(&object::stored_json(&kv.value)?)?;
         let bytes = object::with_revision(&stored, kv.mod_revision)?;
         let head = self.head.read(&stored)?;
         if head.name().is_empty() {
@@ -94,15 +94,4 @@ pub(crate) fn value(object: &Object) -> Result<Value, ApiError> {
     let mut value = object::decode(&object.bytes)?;
     value.set_meta("resourceVersion", "");
     Ok(value)
-}
-
-/// `{"type":...,"object":...}` and a newline: a line of a watch.
-pub(crate) fn frame(change: &str, object: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(object.len() + 40);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(change.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(object);
-    out.extend_from_slice(b"}\n");
-    out.into()
 }

@@ -90,7 +90,12 @@ impl Registry {
 }
 
 pub(super) fn live(kv: KeyValue) -> Result<Current, ApiError> {
-    Ok(Current { value: object::decode(&kv.value)?, revision: kv.mod_revision, is_live: true, stored: Some(kv.value) })
+    let stored = object::stored_json(&kv.value).map_err(unreadable)?;
+    Ok(Current { value: object::decode(&stored)?, revision: kv.mod_revision, is_live: true, stored: Some(stored) })
+}
+
+fn unreadable(error: api_kinds::stored::Error) -> ApiError {
+    ApiError::internal(format!("stored object is unreadable: {error}"))
 }
 
 /// A failure of the store as the client sees it.

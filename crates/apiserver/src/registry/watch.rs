@@ -6,15 +6,14 @@ use super::custom::convert;
 use super::list::{self, Selectors};
 use super::object;
 use super::options::ListOptions;
-use super::storage::frame;
 use crate::body::{self, Body, BoxError};
-use crate::negotiate::{Media, View};
+use crate::negotiate::{Form, Media, View, no_stream};
 use crate::render::{self, Include};
 use crate::server::Inner;
+use crate::stream;
 use api_core::ApiError;
 use api_core::meta::Meta;
 use bytes::{Bytes, BytesMut};
-use futures::stream;
 use http::{Response, StatusCode};
 use rand::Rng;
 use serde_json::{Value, json};
@@ -35,14 +34,10 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
     let options = ListOptions::read(&call.query, true)?;
     let selectors = Selectors::new(&call.served, &options)?;
     if call.form.media == Media::Yaml {
-        return Err(crate::negotiate::not_acceptable());
+        return Err(no_stream());
     }
-    let mut shown = Shown {
-        view: call.form.view,
-        include: Include::of(&call.query)?,
-        served: call.served.clone(),
-        headers_sent: false,
-    };
+    let mut shown =
+        Shown { form: call.form, include: Include::of(&call.query)?, served: call.served.clone(), headers_sent: false };
     let (watch, pending) = start(&call, &options, &selectors, &mut shown).await?;
     let events = Events {
         server: call.server.clone(),
@@ -57,11 +52,12 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         over: false,
     };
     let tracked = (call.server.tasks.token(), call.server.metrics.long_running(&call.info, &call.query));
-    let stream = stream::unfold((events, tracked), |(mut events, tracked)| async move {
+    let media = call.form.media;
+    let lines = futures::stream::unfold((events, tracked), |(mut events, tracked)| async move {
         let next = events.next().await?;
         Some((Ok::<_, BoxError>(next), (events, tracked)))
     });
-    Ok(body::answer(StatusCode::OK, "application/json", body::stream(stream)))
+    Ok(body::answer(StatusCode::OK, stream::content_type(media), body::stream(lines)))
 }
 
 /// The watch, and the lines that come before its events. A revision that is too old is told in the stream, as upstream does.
@@ -102,7 +98,7 @@ async fn start(
         Ok(watch) => Ok((Some(watch), pending)),
         Err(e) => {
             let error = list::cache_failed(&e, revision);
-            pending.push_back(frame("ERROR", error.to_status().to_string().as_bytes()));
+            pending.push_back(stream::error(call.form.media, &error));
             Ok((None, pending))
         }
     }
@@ -200,7 +196,7 @@ impl Events {
 
     fn fail(&mut self, error: &ApiError) {
         self.over = true;
-        self.pending.push_back(frame("ERROR", error.to_status().to_string().as_bytes()));
+        self.pending.push_back(stream::error(self.shown.form.media, error));
     }
 
     async fn push(&mut self, event: &Event) -> Result<(), ApiError> {
@@ -209,7 +205,8 @@ impl Events {
         if self.shown.served.row.custom.is_some() {
             let shown = convert::present(&self.server, &self.shown.served, vec![object.clone()]).await?;
             if let Some(other) = shown.first().filter(|shown| !Arc::ptr_eq(shown, object)) {
-                let line = frame(kind.as_str(), &self.shown.show(&other.bytes)?);
+                let shown = self.shown.show(&other.bytes)?;
+                let line = stream::frame(self.shown.form.media, kind.as_str(), &shown)?;
                 self.pending.push_back(line);
                 return Ok(());
             }
@@ -249,7 +246,7 @@ impl Events {
 
 /// How changes are shown to this watcher.
 struct Shown {
-    view: View,
+    form: Form,
     include: Include,
     served: Arc<Served>,
     headers_sent: bool,
@@ -258,20 +255,24 @@ struct Shown {
 impl Shown {
     fn added(&mut self, object: &Object) -> Result<Bytes, ApiError> {
         let bytes = object::to_version(&self.served.row, &object.bytes)?;
-        Ok(frame("ADDED", &self.show(&bytes)?))
+        let shown = self.show(&bytes)?;
+        stream::frame(self.form.media, "ADDED", &shown)
     }
 
     fn change(&mut self, event: &Event, kind: EventType, object: &Object) -> Result<Bytes, ApiError> {
-        if self.view == View::Object && object::is_as_stored(&self.served.row) {
-            let shared = event.frame(kind, 0, |kind, object| frame(kind.as_str(), &object.bytes));
+        let media = self.form.media;
+        if self.form.view == View::Object && object::is_as_stored(&self.served.row) {
+            let frame = |kind: EventType, object: &Object| stream::frame_or_error(media, kind.as_str(), &object.bytes);
+            let shared = event.frame(kind, stream::shared_format(media), frame);
             return shared.ok_or_else(|| ApiError::internal("a deletion of what was not there"));
         }
         let bytes = object::to_version(&self.served.row, &object.bytes)?;
-        Ok(frame(kind.as_str(), &self.show(&bytes)?))
+        let shown = self.show(&bytes)?;
+        stream::frame(media, kind.as_str(), &shown)
     }
 
     fn show(&mut self, bytes: &Bytes) -> Result<Bytes, ApiError> {
-        match self.view {
+        match self.form.view {
             View::Object => Ok(bytes.clone()),
             View::Metadata(version) => Ok(object::metadata_only(bytes, version)?.into()),
             View::Table(version) => {
@@ -291,7 +292,7 @@ impl Shown {
         }
         let object = json!({"kind": row.kind.kind, "apiVersion": row.kind.api_version(), "metadata": metadata});
         let bytes = object::encode(&object);
-        let shown = match self.view {
+        let shown: Bytes = match self.form.view {
             View::Table(version) => {
                 let rows = [format!("{{\"cells\":[],\"object\":{}}}", object::metadata_only(&bytes, version)?)];
                 let metadata = json!({"resourceVersion": revision.to_string()}).to_string();
@@ -300,7 +301,7 @@ impl Shown {
             View::Object => bytes,
             View::Metadata(version) => object::metadata_only(&bytes, version)?.into(),
         };
-        Ok(frame("BOOKMARK", &shown))
+        stream::frame(self.form.media, "BOOKMARK", &shown)
     }
 }
 

@@ -12,7 +12,8 @@ const HEADER: &str = "\
 #   scalar NAME SHAPE OPENAPI-V3-JSON OPENAPI-V2-JSON
 #    FIELD SHAPE PROTOBUF-NUMBER FLAGS     ([X] is a list, {X} a map; OUTER.INNER is a field of an embedded message)
 # Flags: rN required (in the order of N), z zero reads as absent, =JSON default, ~JSON written when absent but no OpenAPI default,
-# go=NAME of its type in Go, list=KIND[:KEYS], map=KIND, patch=STRATEGY[:KEY], bare (a reference without siblings), enum=JSON to the end of line.
+# go=NAME of its type in Go, list=KIND[:KEYS], map=KIND, patch=STRATEGY[:KEY], bare (a reference without siblings),
+# wrapped (in protobuf the list is in a message of its own), or=KIND (what else it may be, in protobuf), enum=JSON to the end of line.
 ";
 
 /// How a field is held where the OpenAPI document does not say, from `xtask/data/field-kinds.txt`.
@@ -101,7 +102,7 @@ fn one(
     let none = Map::new();
     let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let numbers = Numbers::of(facts, name);
+    let numbers = Numbers::of(facts, name, properties);
     for (field, property) in properties {
         let key = (short_name.clone(), field.clone());
         let kind = known.kinds.get(&key).map(String::as_str);
@@ -112,6 +113,12 @@ fn one(
         flags(out, property, &shape, required.iter().position(|r| r == field), kind)?;
         if let Some(go_type) = go_type {
             write!(out, " go={go_type}")?;
+        }
+        if numbers.is_wrapped(field, &shape) {
+            out.push_str(" wrapped");
+        }
+        if let Some(union) = union(&shape) {
+            write!(out, " or={union}")?;
         }
         if let Some(values) = enumeration(property) {
             write!(out, " enum={values}")?;
@@ -221,33 +228,54 @@ fn enumeration(property: &Value) -> Option<&Value> {
 struct Numbers<'a> {
     facts: &'a Facts,
     message: Option<&'a Map<String, Value>>,
+    properties: &'a Map<String, Value>,
 }
 
 impl<'a> Numbers<'a> {
-    fn of(facts: &'a Facts, name: &str) -> Self {
+    fn of(facts: &'a Facts, name: &str, properties: &'a Map<String, Value>) -> Self {
         let proto = name.replacen("io.k8s.", "k8s.io.", 1).replace('-', "_");
-        Self { facts, message: facts.protobuf.get(&proto).and_then(Value::as_object) }
+        Self { facts, message: facts.protobuf.get(&proto).and_then(Value::as_object), properties }
     }
 
-    /// `4`, `2.7` for a field of an embedded message, `0` if there is none.
+    /// `4`, `2.7` for a field of an embedded message (`2.2.1` for one in two), `0` if there is none.
     fn number(&self, field: &str) -> String {
-        let Some(message) = self.message else { return "0".into() };
-        let direct = |message: &Map<String, Value>| {
-            message.iter().find(|(k, _)| bare(k) == bare(field)).and_then(|(_, v)| v["n"].as_u64())
-        };
-        if let Some(n) = direct(message) {
-            return n.to_string();
+        self.message.and_then(|message| self.below(message, field)).unwrap_or_else(|| "0".into())
+    }
+
+    fn below(&self, message: &Map<String, Value>, field: &str) -> Option<String> {
+        if let Some(value) = direct(message, field) {
+            return Some(value["n"].to_string());
         }
-        for value in message.values() {
-            let nested = value["type"].as_str().and_then(|t| self.facts.protobuf.get(t)).and_then(Value::as_object);
-            if value["repeated"] != true
-                && let Some(n) = nested.and_then(direct)
-                && !matches!(field, "kind" | "apiVersion" | "metadata")
-            {
-                return format!("{}.{n}", value["n"]);
-            }
+        if matches!(field, "kind" | "apiVersion" | "metadata") {
+            return None;
         }
-        "0".into()
+        // What is embedded has no property of its own name.
+        message.iter().filter(|(name, _)| direct(self.properties, name).is_none()).find_map(|(_, value)| {
+            let nested = self.facts.protobuf.get(value["type"].as_str()?)?.as_object()?;
+            let inner = if value["repeated"] == true { None } else { self.below(nested, field) }?;
+            Some(format!("{}.{inner}", value["n"]))
+        })
+    }
+
+    /// Whether the list is in a message of its own.
+    fn is_wrapped(&self, field: &str, shape: &str) -> bool {
+        let value = self.message.and_then(|message| direct(message, field));
+        shape.starts_with('[') && value.is_some_and(|v| v["repeated"] != true)
+    }
+}
+
+fn direct<'a>(message: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+    message.iter().find(|(name, _)| bare(name) == bare(field)).map(|(_, value)| value)
+}
+
+/// How a value that may be of two types is told apart on the wire.
+fn union(shape: &str) -> Option<&'static str> {
+    let inner = shape.trim_matches(['[', ']', '{', '}']).strip_prefix("apiextensions.v1.JSONSchemaPropsOr")?;
+    match inner {
+        "Bool" => Some("bool"),
+        "Array" => Some("array"),
+        "StringArray" => Some("strings"),
+        _ => None,
     }
 }
 
