@@ -32,7 +32,14 @@ const CHECKS: &[(&str, Probe, bool)] = &[
     ("etcd", Probe::Store, false),
     ("etcd-readiness", Probe::Store, true),
     ("informer-sync", Probe::Caches, true),
+    ("poststarthook/start-apiserver-admission-initializer", Probe::Answers, false),
     ("poststarthook/generic-apiserver-start-informers", Probe::Caches, false),
+    ("poststarthook/priority-and-fairness-config-consumer", Probe::Caches, false),
+    ("poststarthook/priority-and-fairness-filter", Probe::Answers, false),
+    ("poststarthook/storage-object-count-tracker-hook", Probe::Caches, false),
+    ("poststarthook/start-apiextensions-informers", Probe::Caches, false),
+    ("poststarthook/start-apiextensions-controllers", Probe::Caches, false),
+    ("poststarthook/crd-informer-synced", Probe::Caches, false),
     ("poststarthook/rbac/bootstrap-roles", Probe::Bootstrapped, false),
     ("poststarthook/scheduling/bootstrap-system-priority-classes", Probe::Bootstrapped, false),
     ("poststarthook/priority-and-fairness-config-producer", Probe::Bootstrapped, false),
@@ -113,7 +120,7 @@ async fn check(server: &Inner, probe: Probe) -> Result<(), &'static str> {
             return if matches!(revision, Ok(Ok(_))) { Ok(()) } else { Err("the store does not answer") };
         }
         Probe::Bootstrapped => *server.bootstrapped.borrow(),
-        Probe::NotDraining => !server.drain.is_cancelled(),
+        Probe::NotDraining => !server.ending.is_cancelled(),
     };
     if well { Ok(()) } else { Err("not finished") }
 }

@@ -74,6 +74,8 @@ pub(crate) struct Inner {
     pub(crate) openapi: crate::openapi::Published,
     /// Cancelled when the server drains: watches end, background work ends.
     pub(crate) drain: CancellationToken,
+    /// Cancelled when the server is not ready any more, which may be a while before it drains.
+    pub(crate) ending: CancellationToken,
     /// Requests and background work that a drain waits for.
     pub(crate) tasks: TaskTracker,
     /// Whether [`bootstrap::run`] has made all that a cluster needs.
@@ -124,6 +126,7 @@ impl Server {
             fairness: Fairness::new(&config.limits, config.priority_and_fairness, &config.metrics)
                 .map_err(|e| BuildError::Metrics(e.to_string()))?,
             drain: CancellationToken::new(),
+            ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
             bootstrapped: tokio::sync::watch::Sender::new(!config.bootstrap),
             registry,
@@ -156,9 +159,15 @@ impl Server {
         }
     }
 
+    /// Fails `/readyz` from now on; all else is served as before.
+    pub fn announce_end(&self) {
+        self.inner.ending.cancel();
+    }
+
     /// Takes no more requests, ends watches, and waits until what is under way is done or the drain's time is over.
     /// Returns whether all of it was done.
     pub async fn shutdown(&self) -> bool {
+        self.announce_end();
         self.inner.drain.cancel();
         self.inner.tasks.close();
         let done = tokio::time::timeout(self.inner.config.limits.drain_timeout, self.inner.tasks.wait()).await.is_ok();

@@ -164,6 +164,21 @@ pub struct Server {
     /// File that a line for each request is appended to (audit.k8s.io/v1 events, level Metadata); none by default.
     #[arg(long, value_name = "FILE")]
     pub audit_log_path: Option<PathBuf>,
+    /// Requests at once that only read; with those that write, the seats that priority levels share. 400 by default.
+    #[arg(long, value_name = "N")]
+    pub max_requests_inflight: Option<usize>,
+    /// Requests at once that write; 200 by default.
+    #[arg(long, value_name = "N")]
+    pub max_mutating_requests_inflight: Option<usize>,
+    /// Whether flow schemas and priority levels are in effect; on by default.
+    #[arg(long, value_name = "BOOL")]
+    pub enable_priority_and_fairness: Option<bool>,
+    /// Seconds that a request may take; 60 by default.
+    #[arg(long, value_name = "SECONDS")]
+    pub request_timeout: Option<u64>,
+    /// Seconds that the server goes on serving after it has said that it is not ready any more; 0 by default.
+    #[arg(long, value_name = "SECONDS")]
+    pub shutdown_delay_duration: Option<u64>,
     /// Which log lines to write, such as `info` or `info,apiserver=debug`.
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,

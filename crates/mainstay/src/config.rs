@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A component that a server can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +78,14 @@ pub struct ServerConfig {
     pub kubeconfig: Option<PathBuf>,
     /// Where audit events are written.
     pub audit_log: Option<PathBuf>,
+    /// Requests at once that only read, and that write.
+    pub requests_inflight_max: (usize, usize),
+    /// Whether flow schemas and priority levels are in effect.
+    pub priority_and_fairness: bool,
+    /// Longest that a request may take.
+    pub request_timeout: Duration,
+    /// How long the server goes on serving after it has said that it is not ready any more.
+    pub shutdown_delay: Duration,
     /// Log filter.
     pub log: String,
     /// JSON log lines.
@@ -104,6 +113,11 @@ struct File {
     kubelet_port: Option<u16>,
     kubeconfig: Option<PathBuf>,
     audit_log_path: Option<PathBuf>,
+    max_requests_inflight: Option<usize>,
+    max_mutating_requests_inflight: Option<usize>,
+    enable_priority_and_fairness: Option<bool>,
+    request_timeout: Option<u64>,
+    shutdown_delay_duration: Option<u64>,
     log: Option<String>,
     log_format: Option<String>,
 }
@@ -148,6 +162,18 @@ impl ServerConfig {
             kubelet_port: flags.kubelet_port.or(file.kubelet_port).unwrap_or(10250),
             kubeconfig: flags.kubeconfig.clone().or(file.kubeconfig),
             audit_log: flags.audit_log_path.clone().or(file.audit_log_path),
+            requests_inflight_max: (
+                flags.max_requests_inflight.or(file.max_requests_inflight).unwrap_or(400),
+                flags.max_mutating_requests_inflight.or(file.max_mutating_requests_inflight).unwrap_or(200),
+            ),
+            priority_and_fairness: flags
+                .enable_priority_and_fairness
+                .or(file.enable_priority_and_fairness)
+                .unwrap_or(true),
+            request_timeout: Duration::from_secs(flags.request_timeout.or(file.request_timeout).unwrap_or(60)),
+            shutdown_delay: Duration::from_secs(
+                flags.shutdown_delay_duration.or(file.shutdown_delay_duration).unwrap_or(0),
+            ),
             log: flags.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
             log_json,
         };
@@ -158,6 +184,12 @@ impl ServerConfig {
     fn check(&self) -> Result<()> {
         if !self.roles.contains(&Role::Api) && self.kubeconfig.is_none() {
             bail!("without the api role the server needs --kubeconfig, to know which cluster it belongs to");
+        }
+        if self.request_timeout.is_zero() {
+            bail!("--request-timeout is 0, so that no request could be answered; give seconds");
+        }
+        if self.requests_inflight_max == (0, 0) {
+            bail!("--max-requests-inflight and --max-mutating-requests-inflight are both 0; one must be more");
         }
         let (services, pods) = (self.service_cidr, self.cluster_cidr);
         if services.contains(&pods.network()) || pods.contains(&services.network()) {

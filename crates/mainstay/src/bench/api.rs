@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::connect::Target;
+use super::fairness;
 use super::meter::Meter;
 use anyhow::{Context as _, Result, bail};
 use futures::future::try_join_all;
@@ -34,7 +35,7 @@ struct Run<'a> {
 /// # Errors
 /// If the server cannot be reached, or an operation is not known.
 pub async fn run(args: &Api) -> Result<()> {
-    const KNOWN: &[&str] = &["create", "get", "list", "table", "patch", "watch", "delete"];
+    const KNOWN: &[&str] = &["create", "get", "list", "table", "patch", "watch", "fairness", "delete"];
     if let Some(unknown) = args.ops.iter().find(|op| !KNOWN.contains(&op.as_str())) {
         bail!("there is no measurement {unknown:?}; there are {}", KNOWN.join(", "));
     }
@@ -64,6 +65,7 @@ impl Run<'_> {
                     self.lists("list-cached", "application/json", "?resourceVersion=0").await?;
                 }
                 "table" => self.lists("table", TABLE, "").await?,
+                "fairness" => self.fairness().await?,
                 _ => self.watch().await?,
             }
         }
@@ -179,6 +181,27 @@ impl Run<'_> {
         let mut line = meter.line("watch", seen, &mut [], errors + changes * self.args.watchers - seen);
         line.insert("watchers".into(), self.args.watchers.into());
         self.print(line);
+        Ok(())
+    }
+
+    /// Lets the greedy clients' account read, and measures what they do to a client of the system.
+    async fn fairness(&self) -> Result<()> {
+        let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", self.namespace);
+        let role = json!({"metadata": {"name": "read"}, "rules": [{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}]});
+        self.send("POST", &format!("{rbac}/roles"), None, &role).await?;
+        let binding = json!({"metadata": {"name": "read"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "read"},
+            "subjects": [{"kind": "ServiceAccount", "namespace": self.namespace, "name": "greedy"}]});
+        self.send("POST", &format!("{rbac}/rolebindings"), None, &binding).await?;
+        let plan = fairness::Plan {
+            target: self.target.clone(),
+            namespace: self.namespace.clone(),
+            pod: self.pod(0),
+            greedy: self.args.greedy,
+            requests: self.args.changes,
+            pids: self.args.pids.clone(),
+        };
+        fairness::run(&plan).await?.into_iter().for_each(|line| self.print(line));
         Ok(())
     }
 

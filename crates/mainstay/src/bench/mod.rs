@@ -4,6 +4,7 @@
 
 mod api;
 mod connect;
+mod fairness;
 mod meter;
 
 use anyhow::{Context as _, Result};
@@ -19,7 +20,7 @@ pub struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Create, get, list, table, patch, watch and delete pods that no node runs.
+    /// Create, get, list, table, patch, watch and delete pods that no node runs; `--ops fairness` measures what greedy clients do to others.
     Api(Api),
 }
 
@@ -59,6 +60,9 @@ pub struct Api {
     /// Changes that every watcher must see.
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub changes: usize,
+    /// Greedy clients for the fairness measurement, which is made only if --ops names it.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    pub greedy: usize,
     /// Times that a list is read; the median counts.
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub lists: usize,

@@ -106,6 +106,7 @@ struct Starting<'a> {
     advertise: IpAddr,
     clients: &'a Clients,
     informers: Informers,
+    metrics: &'a telemetry::metrics::Registry,
     tasks: &'a mut Tasks,
     stop: &'a CancellationToken,
 }
@@ -118,6 +119,7 @@ pub async fn start(
     config: &ServerConfig,
     advertise: IpAddr,
     clients: &Clients,
+    metrics: &telemetry::metrics::Registry,
     tasks: &mut Tasks,
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -127,7 +129,7 @@ pub async fn start(
     // One cache of each kind for all components of the process; they write under identities of their own.
     let reader = clients.client("system:kube-controller-manager", &[], "mainstay-informers");
     let informers = Informers::new(reader);
-    let mut starting = Starting { config, advertise, clients, informers, tasks, stop };
+    let mut starting = Starting { config, advertise, clients, informers, metrics, tasks, stop };
     for role in &config.roles {
         match role {
             Role::Api => {}
@@ -151,7 +153,7 @@ impl Starting<'_> {
             root_ca_pem: pki.ca.cert_pem.clone(),
             signing_ca: Some((pki.ca.cert_pem.clone(), pki.ca.key_pem.clone())),
             accounts: Some(self.clients.accounts()),
-            observer: Arc::new(()),
+            observer: Arc::new(super::observe::Controllers::new(self.metrics)?),
         };
         let client = self.clients.client("system:kube-controller-manager", &[], "kube-controller-manager");
         let (informers, stop) = (self.informers.clone(), self.stop.clone());

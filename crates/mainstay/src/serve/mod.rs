@@ -10,11 +10,13 @@ mod keep;
 mod listener;
 mod machine;
 mod notify;
+mod observe;
 
 use crate::config::{Role, ServerConfig};
 use anyhow::{Context as _, Result, anyhow};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
+use telemetry::metrics::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ pub async fn run(config: ServerConfig) -> Result<()> {
         ended = running.components.join_next(), if !running.components.is_empty() => unexpected_end(ended),
     };
     notify::stopping();
+    running.announce_end(config.shutdown_delay).await;
     running.drain(&stop).await;
     result
 }
@@ -57,6 +60,14 @@ struct Api {
 }
 
 impl Running {
+    /// Says that the server is not ready any more, and serves on for `delay`, so that load balancers look elsewhere.
+    async fn announce_end(&self, delay: std::time::Duration) {
+        if let Some(api) = &self.api {
+            api.server.announce_end();
+            tokio::time::sleep(delay).await;
+        }
+    }
+
     async fn drain(mut self, stop: &CancellationToken) {
         stop.cancel();
         while let Some(ended) = self.components.join_next().await {
@@ -95,19 +106,20 @@ async fn start(config: &ServerConfig, stop: &CancellationToken) -> Result<Runnin
         None if config.roles.iter().eq([&Role::Api]) => address::find().unwrap_or(IpAddr::from([127, 0, 0, 1])),
         None => address::find()?,
     };
+    let metrics = Registry::new();
     let mut running = Running { components: JoinSet::new(), api: None };
     let clients = if config.roles.contains(&Role::Api) {
-        let (api, clients) = start_api(config, advertise).await?;
+        let (api, clients) = start_api(config, advertise, &metrics).await?;
         running.api = Some(api);
         clients
     } else {
         components::Clients::from_kubeconfig(config).await?
     };
-    components::start(config, advertise, &clients, &mut running.components, stop).await?;
+    components::start(config, advertise, &clients, &metrics, &mut running.components, stop).await?;
     Ok(running)
 }
 
-async fn start_api(config: &ServerConfig, advertise: IpAddr) -> Result<(Api, components::Clients)> {
+async fn start_api(config: &ServerConfig, advertise: IpAddr, metrics: &Registry) -> Result<(Api, components::Clients)> {
     let socket = listener::bind(config.bind.0, config.bind.1).await?;
     let local = socket.local_addr().context("the socket has no address")?;
     let server_url = format!("https://{}", SocketAddr::new(reachable(local.ip(), advertise), local.port()));
@@ -121,7 +133,7 @@ async fn start_api(config: &ServerConfig, advertise: IpAddr) -> Result<(Api, com
     })?;
     let tls = listener::tls(&pki.apiserver, &[&pki.ca.cert_pem, &pki.front_proxy_ca.cert_pem])?;
     let store = keep::open(config).await?;
-    let api_config = api_config(config, advertise, local.port(), &pki);
+    let api_config = api_config(config, advertise, local.port(), &pki, metrics.clone());
     let in_process = api_config.components.clone();
     let server = apiserver::Server::build(api_config, store).await.context("cannot start the API server")?;
     let stop_listening = CancellationToken::new();
@@ -141,7 +153,13 @@ fn reachable(listening: IpAddr, advertise: IpAddr) -> IpAddr {
     }
 }
 
-fn api_config(config: &ServerConfig, advertise: IpAddr, port: u16, pki: &pki::Cluster) -> apiserver::Config {
+fn api_config(
+    config: &ServerConfig,
+    advertise: IpAddr,
+    port: u16,
+    pki: &pki::Cluster,
+    metrics: Registry,
+) -> apiserver::Config {
     apiserver::Config {
         advertise_address: advertise,
         secure_port: port,
@@ -159,6 +177,14 @@ fn api_config(config: &ServerConfig, advertise: IpAddr, port: u16, pki: &pki::Cl
         front_proxy_ca_pem: pki.front_proxy_ca.cert_pem.clone(),
         front_proxy_names: vec!["front-proxy-client".into()],
         audit_log: config.audit_log.clone(),
+        priority_and_fairness: config.priority_and_fairness,
+        limits: apiserver::config::Limits {
+            inflight_reading_max: config.requests_inflight_max.0,
+            inflight_writing_max: config.requests_inflight_max.1,
+            request_timeout: config.request_timeout,
+            ..Default::default()
+        },
+        metrics,
         ..apiserver::Config::default()
     }
 }
