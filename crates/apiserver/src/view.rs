@@ -2,11 +2,14 @@
 //!
 //! A trait, so that what decides is tested with a few objects in a map, and knows nothing of caches.
 
+use api_core::Gvr;
 use api_core::meta::Meta;
+use api_schema::row::Row;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A read-only view of the objects that are there.
@@ -39,6 +42,27 @@ pub trait View: Send + Sync + Debug {
 
     /// All objects of a namespace, or of all namespaces if it is empty.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value>;
+
+    /// Number and newest revision of a resource's objects, which tell whether anything has changed; `None` if unknown.
+    fn state(&self, _group: &str, _resource: &str) -> Option<(usize, i64)> {
+        None
+    }
+
+    /// The resource of that version.
+    fn row(&self, gvr: &Gvr) -> Option<Arc<Row>>;
+
+    /// Group and plural name of the kind's objects, and whether they are in namespaces.
+    fn resource_of(&self, api_version: &str, kind: &str) -> Option<(String, String, bool)>;
+
+    /// The same objects in all versions that are served.
+    fn equivalents(&self, row: &Row) -> Vec<Gvr> {
+        vec![row.gvr.clone()]
+    }
+
+    /// Brings a stored object into the version of the row.
+    fn convert(&self, row: &Row, object: &mut Value) {
+        crate::registry::object::convert(row, object, &row.kind);
+    }
 }
 
 /// A view of a handful of objects, for tests and for dry runs.
@@ -66,5 +90,14 @@ impl View for MapView {
             g == group && r == resource && (namespace.is_empty() || n == namespace)
         };
         self.0.iter().filter(|(key, _)| wanted(key)).map(|(_, object)| object.clone()).collect()
+    }
+
+    fn row(&self, gvr: &Gvr) -> Option<Arc<Row>> {
+        api_kinds::rows().iter().find(|r| r.gvr == *gvr).cloned()
+    }
+
+    fn resource_of(&self, api_version: &str, kind: &str) -> Option<(String, String, bool)> {
+        let found = api_kinds::rows().iter().find(|r| r.kind.api_version() == api_version && r.kind.kind == kind)?;
+        Some((found.gvr.group.clone(), found.gvr.resource.clone(), found.namespaced))
     }
 }

@@ -12,6 +12,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod pod_scheduling;
 mod pod_security;
+mod policy;
 mod service_account;
 mod storage;
 
@@ -100,6 +101,8 @@ pub struct Context {
     pub view: Arc<dyn View>,
     /// Permissions.
     pub authorizer: Arc<Authorizer>,
+    /// Policies, compiled.
+    pub policies: policy::Policies,
 }
 
 type Mutate = fn(&Context, &Attributes<'_>, &mut Value) -> Result<(), ApiError>;
@@ -135,6 +138,7 @@ const PLUGINS: &[Plugin] = &[
     plugin("CertificateApproval", None, Some(certificates::permission)),
     plugin("CertificateSubjectRestriction", None, Some(certificates::subject)),
     plugin("DefaultIngressClass", Some(ingress_class::mutate), None),
+    plugin("ValidatingAdmissionPolicy", None, Some(policy::validate)),
     // Done with the write itself, in `registry::charge`.
     plugin("ResourceQuota", None, None),
     plugin("RoleEscalation", Some(escalation::mutate), None),
@@ -149,7 +153,7 @@ pub struct Admission {
 impl Admission {
     /// All plugins that are on by default.
     pub fn new(view: Arc<dyn View>, authorizer: Arc<Authorizer>) -> Self {
-        Self { context: Context { view, authorizer } }
+        Self { context: Context { view, authorizer, policies: policy::Policies::default() } }
     }
 
     /// Names of the plugins that are on, in their order.

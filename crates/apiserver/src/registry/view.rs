@@ -2,6 +2,8 @@
 
 use super::{Registry, Served, list, readable, storage};
 use crate::view::View;
+use api_core::Gvr;
+use api_schema::row::Row;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use std::sync::Arc;
@@ -56,6 +58,29 @@ impl View for Registry {
         let Some(cache) = &served.cache else { return Vec::new() };
         let prefix = list::prefix(&served, namespace);
         cache.snapshot().prefix(prefix.as_bytes()).filter_map(|o| readable(storage::value(o))).collect()
+    }
+
+    fn state(&self, group: &str, resource: &str) -> Option<(usize, i64)> {
+        let cache = self.cache_of(group, resource)?;
+        let snapshot = cache.snapshot();
+        Some(snapshot.prefix(cache.prefix()).fold((0, 0), |(n, newest), o| (n + 1, i64::max(newest, o.revision))))
+    }
+
+    fn row(&self, gvr: &Gvr) -> Option<Arc<Row>> {
+        self.lookup(&gvr.group, &gvr.version, &gvr.resource).map(|s| s.row.clone())
+    }
+
+    fn resource_of(&self, api_version: &str, kind: &str) -> Option<(String, String, bool)> {
+        let table = self.table();
+        let found = table.rows.iter().find(|s| s.api_version == api_version && s.row.kind.kind == kind)?;
+        Some((found.row.gvr.group.clone(), found.row.gvr.resource.clone(), found.row.namespaced))
+    }
+
+    fn equivalents(&self, row: &Row) -> Vec<Gvr> {
+        let table = self.table();
+        let same =
+            table.rows.iter().filter(|s| !row.storage_prefix.is_empty() && s.row.storage_prefix == row.storage_prefix);
+        same.map(|s| s.row.gvr.clone()).collect()
     }
 }
 

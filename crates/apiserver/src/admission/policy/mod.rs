@@ -1,0 +1,205 @@
+//! Validating admission policies: which are for a write, with which parameters, and what becomes of the write.
+//!
+//! Matching and what expressions may name are `api_kinds::admission`; expressions are `api_cel`. [`loaded`] keeps policies
+//! compiled, [`evaluate`] applies one to a write.
+
+mod evaluate;
+mod loaded;
+mod params;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use loaded::Policies;
+
+use super::{Attributes, Context};
+use api_core::meta::Meta;
+use api_core::status::Cause;
+use api_core::{ApiError, Gvr, Reason};
+use api_kinds::admission::policies::{self, Request};
+use evaluate::{Decision, Write};
+use loaded::{Binding, Policy};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Longest value of an audit annotation, in bytes; the rest is cut off.
+const ANNOTATION_BYTES_MAX: usize = 10 * 1024;
+
+/// Why a write is refused.
+struct Denied {
+    message: String,
+    reason: String,
+}
+
+/// What has come of the policies so far.
+#[derive(Default)]
+struct Outcome {
+    denied: Vec<Denied>,
+    warnings: Vec<String>,
+    annotations: Vec<(String, String)>,
+}
+
+/// Refuses a write that a policy denies.
+pub fn validate(
+    context: &Context,
+    a: &Attributes<'_>,
+    object: Option<&Value>,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
+    if policies::exempt(a.resource) {
+        return Ok(());
+    }
+    let all = context.policies.all(&*context.view);
+    if all.is_empty() {
+        return Ok(());
+    }
+    let equivalents = context.view.equivalents(a.row);
+    let of_namespaces = a.resource.group.is_empty() && a.resource.resource == "namespaces";
+    let own_name = object.map_or("", Meta::name);
+    let name = if a.name.is_empty() { own_name } else { a.name };
+    let request = Request {
+        operation: a.operation.as_str(),
+        resource: a.resource,
+        subresource: a.subresource,
+        equivalents: &equivalents,
+        namespace: if of_namespaces { name } else { a.namespace },
+        name,
+        object,
+        old: a.old,
+    };
+    let mut outcome = Outcome::default();
+    for policy in all.iter() {
+        outcome.policy(context, a, &request, policy);
+    }
+    warnings.append(&mut outcome.warnings);
+    annotate(a, outcome.annotations);
+    match outcome.denied.into_iter().next() {
+        Some(denied) => Err(refusal(a, object, denied)),
+        None => Ok(()),
+    }
+}
+
+fn annotate(a: &Attributes<'_>, annotations: Vec<(String, String)>) {
+    for (key, value) in annotations {
+        tracing::info!(target: "audit", key, value, user = a.user.name, name = a.name, "a policy annotates a write");
+    }
+}
+
+/// The error of a refusal: a 403 in form, with the reason and the code that the policy names.
+fn refusal(a: &Attributes<'_>, object: Option<&Value>, denied: Denied) -> ApiError {
+    let mut error = a.forbidden(object, &denied.message);
+    (error.code, error.reason) = match denied.reason.as_str() {
+        "Forbidden" => (403, Reason::Forbidden),
+        "Unauthorized" => (401, Reason::Unauthorized),
+        "RequestEntityTooLarge" => (413, Reason::RequestEntityTooLarge),
+        _ => (422, Reason::Invalid),
+    };
+    let mut details = error.details.take().unwrap_or_default();
+    details.causes.push(Cause { message: denied.message, ..Cause::default() });
+    error.details = Some(details);
+    error
+}
+
+impl Outcome {
+    fn policy(&mut self, context: &Context, a: &Attributes<'_>, request: &Request<'_>, policy: &Policy) {
+        let namespace = |name: &str| context.view.get("", "namespaces", "", name);
+        if policy.bindings.is_empty() {
+            return;
+        }
+        let gvr = match policy.constraints.matches(request, &namespace) {
+            Ok(Some(gvr)) => gvr,
+            Ok(None) => return,
+            Err(why) => return self.misconfigured(policy, None, &why),
+        };
+        let mut write = None;
+        let mut annotations = BTreeMap::new();
+        for binding in &policy.bindings {
+            match binding.constraints.matches(request, &namespace) {
+                Ok(Some(_)) => {}
+                Ok(None) => continue,
+                Err(why) => {
+                    self.misconfigured(policy, Some(binding), &why);
+                    continue;
+                }
+            }
+            match params::collect(&*context.view, policy, binding, a.namespace) {
+                Ok(found) => {
+                    let write = write.get_or_insert_with(|| Write::new(context, a, request, &gvr));
+                    for param in found {
+                        self.apply(write, policy, binding, param.as_ref(), &mut annotations);
+                    }
+                }
+                Err(why) => self.misconfigured(policy, Some(binding), &why),
+            }
+        }
+        let joined = annotations
+            .into_iter()
+            .map(|(key, values): (String, Vec<String>)| (format!("{}/{key}", policy.name), values.join(", ")));
+        self.annotations.extend(joined);
+    }
+
+    /// The policy cannot be applied.
+    fn misconfigured(&mut self, policy: &Policy, binding: Option<&Binding>, why: &str) {
+        if policy.fails {
+            let what = if binding.is_some() { "binding" } else { "policy" };
+            let decision = Decision { message: format!("failed to configure {what}: {why}"), reason: String::new() };
+            self.deny(policy, binding, decision);
+        }
+    }
+
+    fn deny(&mut self, policy: &Policy, binding: Option<&Binding>, decision: Decision) {
+        let with = binding.map(|b| format!(" with binding '{}'", b.name)).unwrap_or_default();
+        let name = format!("ValidatingAdmissionPolicy '{}'{with}", policy.name);
+        self.denied
+            .push(Denied { message: format!("{name} denied request: {}", decision.message), reason: decision.reason });
+    }
+
+    fn apply(
+        &mut self,
+        write: &Write,
+        policy: &Policy,
+        binding: &Binding,
+        param: Option<&Value>,
+        annotations: &mut BTreeMap<String, Vec<String>>,
+    ) {
+        let result = evaluate::evaluate(write, policy, param);
+        for (index, decision) in result.decisions {
+            for action in &binding.actions {
+                match action.as_str() {
+                    "Deny" => self.deny(policy, Some(binding), decision.clone()),
+                    "Warn" => self.warnings.push(format!(
+                        "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
+                        policy.name, binding.name, decision.message
+                    )),
+                    "Audit" => {
+                        let failure = json!([{
+                            "message": decision.message, "policy": policy.name, "binding": binding.name,
+                            "expressionIndex": index, "validationActions": binding.actions,
+                        }]);
+                        let key = "validation.policy.admission.k8s.io/validation_failure";
+                        self.annotations.push((key.into(), failure.to_string()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (key, value) in result.annotations {
+            match value {
+                Ok(mut value) => {
+                    let end = (0..=ANNOTATION_BYTES_MAX.min(value.len())).rev().find(|i| value.is_char_boundary(*i));
+                    value.truncate(end.unwrap_or(0));
+                    let values = annotations.entry(key).or_default();
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
+                }
+                Err(message) => self.deny(policy, Some(binding), Decision { message, reason: String::new() }),
+            }
+        }
+    }
+}
+
+/// The version of the object that the policy is for, if that is not the one asked for.
+fn is_own(a: &Attributes<'_>, gvr: &Gvr) -> bool {
+    gvr == a.resource
+}
