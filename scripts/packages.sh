@@ -5,7 +5,7 @@ set -euo pipefail
 
 needed=(build-essential ca-certificates protobuf-compiler libprotobuf-dev containerd runc containernetworking-plugins
         nftables iproute2 conntrack busybox-static kmod procps)
-[ "${1:-run}" = test ] && needed+=(etcd-server etcd-client python3 util-linux curl)
+[ "${1:-run}" = test ] && needed+=(etcd-server etcd-client python3 python3-venv openssl util-linux curl)
 
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
 

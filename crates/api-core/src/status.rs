@@ -2,7 +2,7 @@
 
 use crate::field::Errors;
 use crate::gvk::{GroupKind, GroupResource};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// The machine-readable reason of a failure.
@@ -121,6 +121,8 @@ pub struct ApiError {
     pub message: String,
     /// What it is about.
     pub details: Option<Box<Details>>,
+    /// `metadata.continue`: where a list may go on all the same; usually empty.
+    pub continue_token: String,
 }
 
 impl fmt::Display for ApiError {
@@ -132,7 +134,7 @@ impl fmt::Display for ApiError {
 impl ApiError {
     /// A failure without details.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: String::new() }
     }
 
     /// A failure with details, possibly empty ones.
@@ -216,6 +218,12 @@ impl ApiError {
         Self::new(410, Reason::Expired, message)
     }
 
+    /// The same failure with a token to go on with.
+    pub fn with_continue(mut self, token: String) -> Self {
+        self.continue_token = token;
+        self
+    }
+
     /// 405 as a resource answers a verb that it has not.
     pub fn method_not_allowed() -> Self {
         Self::new(405, Reason::MethodNotAllowed, "the server does not allow this method on the requested resource")
@@ -233,7 +241,9 @@ impl ApiError {
         let mut status = Map::new();
         status.insert("kind".into(), "Status".into());
         status.insert("apiVersion".into(), "v1".into());
-        status.insert("metadata".into(), json!({}));
+        let mut metadata = Map::new();
+        put(&mut metadata, "continue", &self.continue_token);
+        status.insert("metadata".into(), metadata.into());
         status.insert("status".into(), "Failure".into());
         put(&mut status, "message", &self.message);
         put(&mut status, "reason", self.reason.as_str());
@@ -295,6 +305,7 @@ pub(crate) fn aggregate(errors: &Errors) -> String {
 mod tests {
     use super::*;
     use crate::field::Path;
+    use serde_json::json;
 
     #[test]
     fn an_invalid_object_lists_its_causes() {

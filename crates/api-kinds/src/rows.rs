@@ -122,9 +122,11 @@ fn hooks_of(kind: &Gvk, returns_deleted: bool) -> &'static Hooks {
     let mut hooks = *hooks::for_kind(&kind.group, &kind.kind);
     hooks.returns_deleted = returns_deleted;
     hooks.table_cells = columns::for_kind(&kind.group, &kind.kind);
+    hooks.table_conditions = columns::conditions(&kind.group, &kind.kind);
     hooks.table_paths = columns::paths(&kind.group, &kind.kind);
     hooks.selectable_fields = select::for_kind(&kind.group, &kind.kind);
     hooks.selectable_paths = select::paths(&kind.group, &kind.kind);
+    hooks.stored_field = select::stored_names(&kind.group, &kind.kind);
     hooks.convert = convert::for_kind(&kind.group, &kind.kind);
     Box::leak(Box::new(hooks))
 }

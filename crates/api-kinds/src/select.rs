@@ -112,22 +112,26 @@ fn event(o: &Value) -> Vec<(&'static str, String)> {
 
 /// The same by the names of the group `events.k8s.io`.
 fn event_of_its_group(o: &Value) -> Vec<(&'static str, String)> {
-    let renamed = event(o).into_iter().filter_map(|(name, value)| {
-        let name = match name {
-            "involvedObject.kind" => "regarding.kind",
-            "involvedObject.namespace" => "regarding.namespace",
-            "involvedObject.name" => "regarding.name",
-            "involvedObject.uid" => "regarding.uid",
-            "involvedObject.apiVersion" => "regarding.apiVersion",
-            "involvedObject.resourceVersion" => "regarding.resourceVersion",
-            "involvedObject.fieldPath" => "regarding.fieldPath",
-            "reportingComponent" => "reportingController",
-            "source" => return None,
-            same => same,
-        };
-        Some((name, value))
-    });
-    renamed.collect()
+    let shown = |stored: &'static str| RENAMED.iter().find(|(_, s)| *s == stored).map_or(stored, |(shown, _)| shown);
+    event(o).into_iter().map(|(name, value)| (shown(name), value)).collect()
+}
+
+/// Fields of events as the group `events.k8s.io` calls them, and as they are stored.
+const RENAMED: &[(&str, &str)] = &[
+    ("regarding.kind", "involvedObject.kind"),
+    ("regarding.namespace", "involvedObject.namespace"),
+    ("regarding.name", "involvedObject.name"),
+    ("regarding.uid", "involvedObject.uid"),
+    ("regarding.apiVersion", "involvedObject.apiVersion"),
+    ("regarding.resourceVersion", "involvedObject.resourceVersion"),
+    ("regarding.fieldPath", "involvedObject.fieldPath"),
+    ("reportingController", "reportingComponent"),
+];
+
+/// How a field of a kind is called in the version that is stored, where it is called otherwise.
+pub fn stored_names(group: &str, kind: &str) -> Option<fn(&str) -> Option<&'static str>> {
+    ((group, kind) == ("events.k8s.io", "Event"))
+        .then_some(|name| RENAMED.iter().find(|(shown, _)| *shown == name).map(|(_, stored)| *stored))
 }
 
 #[cfg(test)]

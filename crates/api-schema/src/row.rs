@@ -125,11 +125,15 @@ pub struct Hooks {
     pub warnings: Option<fn(&Value, Option<&Value>) -> Vec<String>>,
     /// Fields that a field selector may name beside `metadata.name` and `metadata.namespace`, with their values.
     pub selectable_fields: Option<fn(&Value) -> Vec<(&'static str, String)>>,
+    /// Name in the stored version of a field that is called otherwise in this one.
+    pub stored_field: Option<fn(&str) -> Option<&'static str>>,
     /// Paths of all that `selectable_fields` reads; without any, it is given the whole object.
     pub selectable_paths: &'static [&'static str],
     /// Cells of its row in a Table, one for each column: `(object, now_unix_s)`.
     pub table_cells: Option<fn(&Value, i64) -> Vec<Value>>,
-    /// Paths of all that `table_cells` reads; without any, it is given the whole object but for its managed fields.
+    /// Conditions of an object's row in a Table.
+    pub table_conditions: Option<fn(&Value) -> Vec<Value>>,
+    /// Paths of all that `table_cells` and `table_conditions` read; without any, it is given the whole object but for its managed fields.
     pub table_paths: &'static [&'static str],
     /// Converts between versions of the kind: `(object, to version)`; the object's `apiVersion` says from which.
     pub convert: Option<fn(&mut Value, &Gvk)>,
@@ -142,6 +146,8 @@ pub struct Hooks {
     pub default_grace_s: Option<fn(&Value) -> Option<i64>>,
     /// Whether a DELETE that does not say what becomes of dependents orphans them (Job, ReplicationController).
     pub orphan_by_default: bool,
+    /// What is told to who deletes an object and does not say what shall become of its dependents; usually nothing.
+    pub delete_warning: &'static str,
     /// Whether a DELETE answers with the object, not with a `Status`.
     pub returns_deleted: bool,
     /// Whether `spec.finalizers` holds back the deletion too, and a DELETE sets `status.phase` to `Terminating`.
@@ -189,14 +195,17 @@ impl Hooks {
         validate_name: None,
         warnings: None,
         selectable_fields: None,
+        stored_field: None,
         selectable_paths: &[],
         table_cells: None,
+        table_conditions: None,
         table_paths: &[],
         convert: None,
         unconditional_update: true,
         create_on_update: false,
         default_grace_s: None,
         orphan_by_default: false,
+        delete_warning: "",
         returns_deleted: false,
         has_spec_finalizers: false,
         mark_deleted: None,

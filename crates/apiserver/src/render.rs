@@ -83,12 +83,16 @@ pub(crate) fn row(
         (None, Some(custom)) => api_kinds::custom::cells(custom, &value, now_unix_s).into(),
         (None, None) => json!([value.name(), value.meta_str("creationTimestamp")]),
     };
+    let conditions = match served.row.hooks.table_conditions.map(|of| of(&value)) {
+        Some(found) if !found.is_empty() => format!("\"conditions\":{},", Value::Array(found)),
+        _ => String::new(),
+    };
     let object = match include {
-        Include::None => return Ok(format!("{{\"cells\":{cells},\"object\":null}}")),
+        Include::None => return Ok(format!("{{\"cells\":{cells},{conditions}\"object\":null}}")),
         Include::Metadata => object::metadata_only(bytes, version)?,
         Include::Object => String::from_utf8_lossy(bytes).into_owned(),
     };
-    Ok(format!("{{\"cells\":{cells},\"object\":{object}}}"))
+    Ok(format!("{{\"cells\":{cells},{conditions}\"object\":{object}}}"))
 }
 
 /// A Table as JSON; `metadata` and `rows` are JSON already.

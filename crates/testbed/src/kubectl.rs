@@ -37,6 +37,18 @@ impl Kubectl {
         Ok(Self { program, kubeconfig: kubeconfig.into(), namespace, home: home.into(), flags: Vec::new() })
     }
 
+    /// One for each version that is installed.
+    pub fn all(kubeconfig: &Path, home: &Path) -> Vec<Self> {
+        let of = |program: PathBuf| Self {
+            program,
+            kubeconfig: kubeconfig.into(),
+            namespace: None,
+            home: home.into(),
+            flags: Vec::new(),
+        };
+        installed().into_iter().map(of).collect()
+    }
+
     /// The same with `flags` before every command, such as `--namespace=x`.
     #[must_use]
     pub fn with_flags(&self, flags: &[&str]) -> Self {
@@ -158,11 +170,27 @@ impl Kubectl {
 }
 
 fn find() -> Option<PathBuf> {
+    let dirs = dirs();
+    VERSIONS.iter().find_map(|name| dirs.iter().map(|dir| dir.join(name)).find(|p| p.is_file()))
+}
+
+/// Where a `kubectl` may lie.
+fn dirs() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<PathBuf> = env::split_paths(&path).collect();
     // Several versions may lie beside the one that `PATH` leads to.
     let linked = dirs.iter().filter_map(|dir| dir.join("kubectl").canonicalize().ok());
     let beside: Vec<PathBuf> = linked.filter_map(|p| p.parent().map(Path::to_path_buf)).collect();
     dirs.extend(beside);
-    VERSIONS.iter().find_map(|name| dirs.iter().map(|dir| dir.join(name)).find(|p| p.is_file()))
+    dirs
+}
+
+/// Each `kubectl.1.NN` there is; where there is none, the plain `kubectl`.
+fn installed() -> Vec<PathBuf> {
+    let entries = dirs().into_iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten();
+    let named = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("kubectl.1."));
+    let mut versions: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(named).collect();
+    versions.sort();
+    versions.dedup_by(|a, b| a.file_name() == b.file_name());
+    if versions.is_empty() { find().into_iter().collect() } else { versions }
 }

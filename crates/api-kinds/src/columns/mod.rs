@@ -32,6 +32,11 @@ pub fn for_kind(group: &str, kind: &str) -> Option<Cells> {
     found.or(Some(created_at))
 }
 
+/// How the conditions of a kind's rows are found, if it has any.
+pub fn conditions(group: &str, kind: &str) -> Option<fn(&Value) -> Vec<Value>> {
+    ((group, kind) == ("", "Pod")).then_some(pod::conditions)
+}
+
 /// Paths of all that a kind's cells show, for a kind that is listed often and of which they show little.
 pub fn paths(group: &str, kind: &str) -> &'static [&'static str] {
     if (group, kind) == ("", "Pod") { pod::PATHS } else { &[] }

@@ -1,7 +1,7 @@
 //! A pod's cells: its status in one word takes most of the thinking.
 
 use super::access::{age, at, condition, flag, has, holds, int, list, name, since, text, text_or};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What is read of a pod.
 pub const PATHS: &[&str] = &[
@@ -35,6 +35,17 @@ pub fn cells(pod: &Value, now_unix_s: i64) -> Vec<Value> {
         text_or(pod, "status.nominatedNodeName", "<none>").into(),
         readiness_gates(pod).into(),
     ]
+}
+
+/// That a pod has run to its end, so that a client may leave it out.
+pub fn conditions(pod: &Value) -> Vec<Value> {
+    let phase = text(pod, "status.phase");
+    let message = match phase {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return Vec::new(),
+    };
+    vec![json!({"type": "Completed", "status": "True", "reason": phase, "message": message})]
 }
 
 fn readiness_gates(pod: &Value) -> String {

@@ -180,6 +180,11 @@ impl Admission {
         Ok(())
     }
 
+    /// Refuses what is posted into a namespace that cannot take it; [`Admission::mutate`] begins with it.
+    pub async fn check_namespace(&self, a: &Attributes<'_>, object: &Value) -> Result<(), ApiError> {
+        namespace_lifecycle::check(&self.context, a, object).await
+    }
+
     /// Checks a write; `object` is `None` on delete.
     pub async fn validate(
         &self,

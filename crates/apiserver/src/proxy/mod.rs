@@ -95,10 +95,6 @@ async fn proxy(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body
     let info = &request.info;
     let asked = target::Asked::parse(&info.resource, &info.name)?;
     let (prefix, rest) = target::split_path(request.parts.uri.path(), &info.resource, &info.namespace);
-    if rest.is_empty() && request.parts.method == http::Method::GET && !dial::is_upgrade(&request.parts.headers) {
-        // So that relative links of the page work.
-        return Ok(redirect::to_directory(&request.parts.uri));
-    }
     let destination = match info.resource.as_str() {
         names::NODES => {
             let node = find(server, names::NODES, "", &asked.name).await?;
@@ -123,6 +119,10 @@ async fn proxy(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body
             Destination { host, port, trust: asked.trust() }
         }
     };
+    if rest.is_empty() && request.parts.method == http::Method::GET && !dial::is_upgrade(&request.parts.headers) {
+        // So that relative links of the page work.
+        return Ok(redirect::to_directory(&request.parts.uri));
+    }
     let query = request.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default();
     let path: PathAndQuery =
         format!("{rest}{query}").parse().map_err(|_| ApiError::bad_request("the path is not valid"))?;

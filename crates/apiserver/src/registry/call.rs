@@ -32,7 +32,7 @@ pub(crate) struct Call {
     pub(crate) form: Form,
     pub(crate) now_unix_s: i64,
     /// What the client is told beside the answer.
-    pub(crate) warnings: Mutex<Vec<String>>,
+    pub(crate) warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Call {

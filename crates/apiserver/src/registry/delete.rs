@@ -47,6 +47,15 @@ pub(crate) async fn delete_collection(call: Call, body: Body) -> Result<Response
 }
 
 async fn read_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError> {
+    let options = parse_options(call, body).await?;
+    let warning = call.row().hooks.delete_warning;
+    if !warning.is_empty() && options.propagation.is_none() && options.orphan_dependents.is_none() {
+        call.warn([warning.to_owned()]);
+    }
+    Ok(options)
+}
+
+async fn parse_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError> {
     let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
     if bytes.is_empty() {
         return DeleteOptions::read(&call.query, None);

@@ -32,6 +32,7 @@ pub(crate) struct Selectors {
     labels: labels::Selector,
     fields: fields::Selector,
     everything: bool,
+    stored_field: Option<fn(&str) -> Option<&'static str>>,
 }
 
 impl Selectors {
@@ -48,13 +49,19 @@ impl Selectors {
             everything: options.labels.is_everything() && options.fields.is_empty(),
             labels: options.labels.clone(),
             fields: options.fields.clone(),
+            stored_field: served.row.hooks.stored_field,
         })
     }
 
     /// A field that must have one value, to wake a watch for nothing else.
     pub(crate) fn single_field(&self) -> Option<(String, String)> {
         let term = self.fields.terms().iter().find(|t| !t.negated)?;
-        Some((term.field.clone(), term.value.clone()))
+        Some((self.stored(&term.field).to_owned(), term.value.clone()))
+    }
+
+    /// A field's name as objects are cached by.
+    fn stored<'a>(&self, field: &'a str) -> &'a str {
+        self.stored_field.and_then(|of| of(field)).unwrap_or(field)
     }
 
     pub(crate) fn is_everything(&self) -> bool {
@@ -63,7 +70,8 @@ impl Selectors {
 
     pub(crate) fn matches(&self, object: &Object) -> bool {
         self.everything
-            || (self.labels.matches(&*object.labels) && self.fields.matches(|name| Some(object.field(name))))
+            || (self.labels.matches(&*object.labels)
+                && self.fields.matches(|name| Some(object.field(self.stored(name)))))
     }
 }
 
@@ -84,6 +92,9 @@ pub(crate) fn prefix(served: &Served, namespace: &str) -> String {
     }
 }
 
+/// Revision of a token that goes on in whatever state there is.
+const INCONSISTENT: i64 = -1;
+
 /// Where the next page starts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Token {
@@ -98,13 +109,23 @@ fn encode_token(revision: i64, start: &str) -> String {
 }
 
 fn decode_token(text: &str, prefix: &str) -> Result<(i64, String), ApiError> {
-    let bad = |why: String| ApiError::bad_request(format!("continue key is not valid: {why}"));
+    let bad = |why: String| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let json = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
     let token: Token = serde_json::from_slice(&json).map_err(|e| bad(e.to_string()))?;
     if token.v != "meta.k8s.io/v1" {
         return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));
     }
-    Ok((token.rv, format!("{prefix}{}", token.start)))
+    if token.rv == 0 {
+        return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
+    }
+    if token.start.is_empty() {
+        return Err(bad("encoded start key empty (version meta.k8s.io/v1)".into()));
+    }
+    let start = token.start.strip_prefix('/').unwrap_or(&token.start);
+    if start.split('/').any(|part| matches!(part, "." | ".." | "")) {
+        return Err(bad(token.start));
+    }
+    Ok((token.rv, format!("{prefix}{start}")))
 }
 
 /// Selects what the options ask for.
@@ -162,7 +183,7 @@ async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start
             fresh(call).await?;
             return Ok(Start { snapshot: cache.snapshot(), after });
         }
-        let snapshot = cache.snapshot_at(revision).map_err(|_| expired_page())?;
+        let snapshot = cache.snapshot_at(revision).map_err(|_| expired_page(prefix, &after))?;
         return Ok(Start { snapshot, after });
     }
     // Upstream's old rule: a limit without a match asks for exactly that revision.
@@ -224,10 +245,14 @@ fn too_new(asked: i64, newest: i64) -> ApiError {
     ApiError::new(504, Reason::Timeout, format!("Timeout: {message}")).with_details(details)
 }
 
-/// The revision of the token is no longer known.
-fn expired_page() -> ApiError {
+/// The revision of the token is no longer known. The client may start again, or take what is there now after the same key.
+fn expired_page(prefix: &str, after: &Option<String>) -> ApiError {
+    let key = after.as_deref().unwrap_or("");
     ApiError::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
-         the continue parameter.",
+         the continue parameter, or use the continue token in this response to retrieve the remainder of the results. \
+         Continuing with the provided token results in an inconsistent list - objects that were created, modified, or \
+         deleted between the time the first chunk was returned and now may show up in the list.",
     )
+    .with_continue(encode_token(INCONSISTENT, key.strip_prefix(prefix).unwrap_or(key)))
 }

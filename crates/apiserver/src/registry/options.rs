@@ -229,32 +229,34 @@ impl ListOptions {
     fn check(&self, query: &Query, watch: bool) -> Result<(), ApiError> {
         let mut errors = Errors::new();
         let (path, asked) = (Path::new("resourceVersionMatch"), query.get("resourceVersionMatch"));
-        let version = query.get("resourceVersion");
-        if watch && self.send_initial_events.is_some() {
-            if self.matching != Match::NotOlderThan {
-                let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-                errors.forbidden(&path, why);
+        let mut refuse = |why: &str| errors.forbidden(&path, why);
+        match (watch, self.send_initial_events.is_some()) {
+            (true, true) if self.matching != Match::NotOlderThan => {
+                refuse("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
             }
-            return finish("ListOptions", &errors);
+            (true, false) if !asked.is_empty() => {
+                refuse("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            }
+            _ => {}
         }
         if !asked.is_empty() {
-            if watch {
-                errors.forbidden(&path, "resourceVersionMatch is forbidden for watch");
-            }
-            if version.is_empty() {
+            if !watch && query.get("resourceVersion").is_empty() {
                 errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if watch && self.matching != Match::NotOlderThan {
+                errors.not_supported(&path, asked, &["NotOlderThan"]);
             }
             if !self.continue_token.is_empty() {
                 errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
             }
-            if self.matching == Match::Unset {
+            if !watch && self.matching == Match::Unset {
                 errors.not_supported(&path, asked, &["Exact", "NotOlderThan", ""]);
             }
-            if self.matching == Match::Exact && version == "0" {
+            if !watch && self.matching == Match::Exact && query.get("resourceVersion") == "0" {
                 errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
             }
         }
-        if self.send_initial_events.is_some() {
+        if !watch && self.send_initial_events.is_some() {
             errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
         }
         finish("ListOptions", &errors)
@@ -306,6 +308,22 @@ mod tests {
             "422 ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is \
              forbidden unless resourceVersion is provided"
         );
+        for (query, watch, why) in [
+            (
+                "resourceVersionMatch=Exact&resourceVersion=1",
+                true,
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided, resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"",
+            ),
+            (
+                "sendInitialEvents=true",
+                true,
+                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
+            ("sendInitialEvents=true", false, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
+        ] {
+            let got = message(ListOptions::read(&q(query), watch));
+            assert!(got.starts_with("422") && got.replace(['[', ']'], "").ends_with(why), "{query}: {got}");
+        }
         assert_eq!(
             message(ListOptions::read(&q("resourceVersion=abc"), false)),
             "500 resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax"

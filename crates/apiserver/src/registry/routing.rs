@@ -1,9 +1,10 @@
 //! From a request for a resource to the verb that serves it.
 
-use super::call::Call;
+use super::call::{Call, add_warnings};
 use super::{Served, create, delete, patching, read, subresource, update, watch};
 use crate::Body;
-use crate::negotiate::{Form, Offer};
+use crate::negotiate::{Form, Media, Offer};
+use crate::pipeline::failure;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
@@ -52,6 +53,27 @@ pub(crate) fn serve(
 }
 
 async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let media = Media::of_failure(&request.parts.headers);
+    let answer = serve_verb(server, served, request, &warnings).await;
+    // What was warned of before a failure is told with it.
+    answer.or_else(|error| {
+        let warnings = warnings.lock();
+        if warnings.is_empty() {
+            return Err(error);
+        }
+        let mut response = failure(&error, media);
+        add_warnings(response.headers_mut(), &warnings);
+        Ok(response)
+    })
+}
+
+async fn serve_verb(
+    server: Arc<Inner>,
+    served: Arc<Served>,
+    request: ApiRequest,
+    warnings: &Arc<Mutex<Vec<String>>>,
+) -> Result<Response<Body>, ApiError> {
     let ApiRequest { parts, body, info, query, user, .. } = request;
     let offer = if served.row.custom.is_some() { Offer::Custom } else { Offer::Views };
     let form = Form::negotiate(&parts.headers, offer, matches!(info.verb.as_str(), "list" | "watch"))?;
@@ -60,7 +82,7 @@ async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest
         served,
         now_unix_s: jiff::Timestamp::now().as_second(),
         headers: parts.headers,
-        warnings: Mutex::new(Vec::new()),
+        warnings: warnings.clone(),
         info,
         query,
         user,

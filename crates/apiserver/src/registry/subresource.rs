@@ -5,6 +5,7 @@ use super::custom::convert;
 use super::options::{Validation, WriteOptions};
 use super::txn::Current;
 use super::{eviction, object, patching, read, update};
+use crate::admission::Operation;
 use crate::body::Body;
 use api_core::field::{Errors, Path};
 use api_core::meta::Meta;
@@ -165,6 +166,9 @@ async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
         // A POST to the old collection of such objects names its object in the body.
         call.info.name = posted.name().to_owned();
     }
+    let name = call.info.name.clone();
+    let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
+    call.server.admission.check_namespace(&attributes, &posted).await?;
     let edit = |call: &Call, current: Option<&Current>| {
         let current = current.ok_or_else(|| call.not_found())?;
         let mut value = current.value.clone();

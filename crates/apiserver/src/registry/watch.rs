@@ -28,6 +28,8 @@ use watch_cache::{Cache, Event, EventType, Interest, Object, Watch};
 const PIECE_BYTES: usize = 64 << 10;
 /// Time between bookmarks of a watch.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// So long before its end a watch gets a last bookmark, so that the next one can start there.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// Serves a watch.
 pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
@@ -39,6 +41,7 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
     let mut shown =
         Shown { form: call.form, include: Include::of(&call.query)?, served: call.served.clone(), headers_sent: false };
     let (watch, pending) = start(&call, &options, &selectors, &mut shown).await?;
+    let deadline = Instant::now() + lifetime(&call, &options);
     let events = Events {
         server: call.server.clone(),
         watch,
@@ -46,8 +49,8 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         shown,
         pending,
         cache: call.served.cache()?.clone(),
-        deadline: Instant::now() + lifetime(&call, &options),
-        next_bookmark: options.bookmarks.then(|| Instant::now() + BOOKMARK_EVERY),
+        deadline,
+        next_bookmark: options.bookmarks.then(|| next_bookmark(Instant::now(), deadline)),
         end: call.server.drain.clone(),
         over: false,
     };
@@ -101,6 +104,15 @@ async fn start(
             pending.push_back(stream::error(call.form.media, &error));
             Ok((None, pending))
         }
+    }
+}
+
+/// When a bookmark is due after `now`.
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let regular = now + BOOKMARK_EVERY;
+    match deadline.checked_sub(BOOKMARK_BEFORE_END) {
+        Some(last) if last > now => regular.min(last),
+        _ => regular,
     }
 }
 
@@ -219,7 +231,7 @@ impl Events {
     /// Everything up to the store's newest revision has been sent if nothing is left to send after catching up.
     async fn push_bookmark(&mut self) {
         let now = Instant::now();
-        self.next_bookmark = Some(now + BOOKMARK_EVERY);
+        self.next_bookmark = Some(next_bookmark(now, self.deadline));
         if let Err(error) = self.cache.catch_up(now + BOOKMARK_EVERY).await {
             tracing::debug!(%error, "no bookmark");
             return;

@@ -131,8 +131,9 @@ impl Driver {
         let has_dependents = !self.shared.graph.lock().dependents(uid).is_empty();
         match judge(&owners, has_dependents) {
             Verdict::Keep => {}
-            Verdict::Release(lost) => self.release(&live, &lost, &api).await?,
+            Verdict::Release(lost) => drop(self.release(&live, &lost, &api).await?),
             Verdict::Delete { foreground } => {
+                let live = if foreground && self.closes_circle(uid) { self.unblock(&live, &api).await? } else { live };
                 let policy = if now.orphan {
                     PropagationPolicy::Orphan
                 } else if foreground || now.foreground {
@@ -146,6 +147,20 @@ impl Driver {
         Ok(Next::Done)
     }
 
+    /// Whether one of its own dependents waits already, perhaps for this one.
+    fn closes_circle(&self, uid: &str) -> bool {
+        self.shared_dependents(uid).iter().any(Item::waits_for_dependents)
+    }
+
+    /// Makes an object hold back none of its owners any more: in a circle each would wait for the next for ever.
+    async fn unblock(&self, live: &ObjectMeta, api: &Api<DynamicObject>) -> Result<ObjectMeta, kube::Error> {
+        let mut owners = live.owner_references.clone().unwrap_or_default();
+        owners.iter_mut().for_each(|owner| owner.block_owner_deletion = Some(false));
+        let patch =
+            json!({"metadata": {"uid": live.uid, "resourceVersion": live.resource_version, "ownerReferences": owners}});
+        self.patch(live, &patch, api).await
+    }
+
     /// Whether all owners are known to be there, by the graph alone.
     fn is_well_owned(&self, item: &Item) -> bool {
         let graph = self.shared.graph.lock();
@@ -157,8 +172,7 @@ impl Driver {
         {
             let graph = self.shared.graph.lock();
             if let Some(known) = graph.get(&owner.uid) {
-                let waits = known.waits_for_dependents() && owner.block_owner_deletion == Some(true);
-                return Ok(Some(if waits { Owner::Waiting } else { Owner::There }));
+                return Ok(Some(if known.waits_for_dependents() { Owner::Waiting } else { Owner::There }));
             }
             if graph.is_gone(&owner.uid) {
                 return Ok(Some(Owner::Gone));
@@ -211,7 +225,12 @@ impl Driver {
         self.shared.graph.lock().remove(uid);
     }
 
-    async fn release(&self, live: &ObjectMeta, lost: &[String], api: &Api<DynamicObject>) -> Result<(), kube::Error> {
+    async fn release(
+        &self,
+        live: &ObjectMeta,
+        lost: &[String],
+        api: &Api<DynamicObject>,
+    ) -> Result<ObjectMeta, kube::Error> {
         let owners = live.owner_references.iter().flatten();
         let kept: Vec<&OwnerReference> = owners.filter(|owner| !lost.contains(&owner.uid)).collect();
         let kept = if kept.is_empty() { serde_json::Value::Null } else { json!(kept) };
@@ -234,9 +253,9 @@ impl Driver {
         live: &ObjectMeta,
         patch: &serde_json::Value,
         api: &Api<DynamicObject>,
-    ) -> Result<(), kube::Error> {
+    ) -> Result<ObjectMeta, kube::Error> {
         let name = live.name.as_deref().unwrap_or_default();
-        api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(|patched| patched.metadata)
     }
 
     async fn delete(

@@ -36,6 +36,8 @@ static JOB: Hooks = Hooks {
     validate_update: Some(validate::job_update),
     warnings: Some(job_warnings),
     orphan_by_default: true,
+    delete_warning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
+                     them or set propagationPolicy=Orphan to suppress this warning",
     ..Hooks::NONE
 };
 
