@@ -1,6 +1,7 @@
 //! Objects of any type, made up from a number.
 
 use api_kinds::schema;
+use api_schema::normalize::normalize;
 use api_schema::protobuf::Wire;
 use api_schema::schema::{Shape, StructId};
 use serde_json::{Map, Value, json};
@@ -69,7 +70,12 @@ impl Maker {
                 (_, 0) => self.object(*id, depth),
                 (Wire::OrBool, _) => true.into(),
                 (Wire::OrStrings, _) => json!(["a", ""]),
-                _ => json!([self.object(*id, depth)]),
+                _ => {
+                    // `normalize` does not look into such a list; what is read from a message is whole there too.
+                    let mut item = self.object(*id, depth);
+                    normalize(schema(), *id, &mut item);
+                    json!([item])
+                }
             },
             Shape::Map(map) => {
                 let entry = |maker: &mut Self| (maker.text(), maker.value(&map.value, wire, depth));
