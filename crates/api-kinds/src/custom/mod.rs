@@ -1,5 +1,6 @@
 //! From a definition of a custom resource to its rows; what its objects must be; the status that the definition gets.
 
+mod rules;
 mod status;
 mod validate;
 
@@ -98,7 +99,9 @@ fn row(definition: &Value, version: &Value, family: &Arc<Family>) -> Row {
     let name = format!("{group}.{}.{kind}", gvk.version);
     let ((schema, root), _) = compile(&family.versions[&gvk.version], &name, builtin, object_meta());
     let (columns, cells) = columns(version);
+    let schema_value = &version["schema"]["openAPIV3Schema"];
     let custom = Custom {
+        rules: rules::of(schema_value),
         family: family.clone(),
         version: gvk.version.clone(),
         columns: cells,

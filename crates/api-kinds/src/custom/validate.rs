@@ -7,9 +7,10 @@ use api_schema::custom::{self, Custom};
 use api_schema::row::Row;
 use serde_json::Value;
 
-/// Checks an object; `old` is `None` on create. Rules of metadata are checked elsewhere.
-pub fn validate(row: &Row, subresource: &str, new: &Value, old: Option<&Value>, errors: &mut Errors) {
-    let Some(custom) = &row.custom else { return };
+/// Checks an object; `old` is `None` on create. Rules of metadata are checked elsewhere. Gives warnings.
+#[must_use]
+pub fn validate(row: &Row, subresource: &str, new: &Value, old: Option<&Value>, errors: &mut Errors) -> Vec<String> {
+    let Some(custom) = &row.custom else { return Vec::new() };
     let status = subresource == "status";
     if status {
         custom.validate_status(new, errors);
@@ -22,7 +23,7 @@ pub fn validate(row: &Row, subresource: &str, new: &Value, old: Option<&Value>, 
         custom.embedded(new, &mut |path, value| embedded(path, value, errors));
     }
     lists(custom, new, old, errors);
-    rules(custom, new, old, status, errors);
+    rules(custom, new, old, errors)
 }
 
 /// Lists that were wrong before may stay so.
@@ -56,15 +57,17 @@ fn blocks_rules(errors: &Errors) -> bool {
     errors.0.iter().any(|e| blocking(e.kind))
 }
 
-fn rules(custom: &Custom, _new: &Value, _old: Option<&Value>, _status: bool, errors: &mut Errors) {
-    if !custom.has_rules() {
-        return;
-    }
+fn rules(custom: &Custom, new: &Value, old: Option<&Value>, errors: &mut Errors) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(rules) = &custom.rules else { return warnings };
     if blocks_rules(errors) {
         let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
                    complete validation";
         errors.invalid(&Path::ROOT, BadValue::from("null"), why);
+    } else {
+        rules.validate(new, old, errors, &mut warnings);
     }
+    warnings
 }
 
 /// Numbers that the `scale` subresource shows.
@@ -197,7 +200,7 @@ mod tests {
             "names": {"plural": "ws", "singular": "w", "kind": "W", "listKind": "WList"}, "versions": [v]}});
         let rows = crate::custom::rows_of(&definition).expect("rows");
         let mut errors = Errors::new();
-        validate(&rows[0], subresource, &new, old, &mut errors);
+        drop(validate(&rows[0], subresource, &new, old, &mut errors));
         errors.0.iter().map(ToString::to_string).collect()
     }
 
@@ -246,6 +249,29 @@ mod tests {
         assert_eq!(wrong(schema.clone(), json!({}), "", twice.clone(), None).len(), 1);
         assert_eq!(wrong(schema.clone(), json!({}), "", json!({"l": ["a", "a", "b"]}), Some(&twice)).len(), 0);
         assert_eq!(wrong(schema, json!({}), "", twice, Some(&json!({"l": ["a"]}))).len(), 1);
+    }
+
+    #[test]
+    fn rules_are_evaluated_on_what_is_otherwise_good() {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object",
+            "x-kubernetes-validations": [{"rule": "self.min <= self.max", "message": "min over max", "fieldPath": ".min"}],
+            "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}, "fixed": {"type": "string",
+                "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "fixed"}]}}}}});
+        let none = json!({});
+        let say = |new: Value, old: Option<&Value>| wrong(schema.clone(), none.clone(), "", new, old);
+        assert_eq!(
+            say(json!({"spec": {"min": 2, "max": 1}}), None),
+            ["spec.min: Invalid value: \"object\": min over max"]
+        );
+        let old = json!({"spec": {"min": 1, "max": 2, "fixed": "a"}});
+        assert_eq!(say(old.clone(), None), [""; 0]);
+        assert_eq!(
+            say(json!({"spec": {"min": 1, "max": 2, "fixed": "b"}}), Some(&old)),
+            ["spec.fixed: Invalid value: \"string\": fixed"]
+        );
+        let found = say(json!({"spec": {"min": "x", "max": 1}}), None);
+        assert_eq!(found.len(), 2);
+        assert!(found[1].starts_with("<nil>: Invalid value: \"null\": some validation rules were not checked"));
     }
 
     #[test]

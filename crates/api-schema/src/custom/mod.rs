@@ -65,9 +65,17 @@ pub enum Conversion {
     },
 }
 
+/// Rules of a schema that relate values to each other; who can evaluate them makes them.
+pub trait ObjectRules: std::fmt::Debug + Send + Sync {
+    /// Checks an object; `old` is what it replaces. What an update has not changed is warned of, not refused.
+    fn validate(&self, object: &Value, old: Option<&Value>, errors: &mut Errors, warnings: &mut Vec<String>);
+}
+
 /// What a row of a custom resource has beside other rows.
 #[derive(Debug)]
 pub struct Custom {
+    /// Rules of its schema (`x-kubernetes-validations`); `None` if it has none.
+    pub rules: Option<Box<dyn ObjectRules>>,
     /// What it shares with the rows of the other versions.
     pub family: Arc<Family>,
     /// Its version.
@@ -147,11 +155,6 @@ impl Custom {
         let dropped = prune::prune(self.tree(), object, true);
         prune::drop_nulls(Some(self.tree()), object);
         dropped
-    }
-
-    /// Whether its schema has rules of expressions.
-    pub fn has_rules(&self) -> bool {
-        self.family.schemas[&self.version].to_string().contains("\"x-kubernetes-validations\":[{")
     }
 
     /// Brings metadata of embedded resources into the form of metadata; `typed` reads one, and gives what is unknown in it.

@@ -92,7 +92,7 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     if let Some(validate) = row.hooks.validate {
         validate(value, &mut errors);
     }
-    api_kinds::custom::validate(row, &call.info.subresource, value, None, &mut errors);
+    call.warn(api_kinds::custom::validate(row, &call.info.subresource, value, None, &mut errors));
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.kind.group_kind(), value.name(), &errors));
     }

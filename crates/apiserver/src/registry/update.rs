@@ -333,7 +333,7 @@ fn validate<'a>(
         (None, Some(validate)) => validate(new, &mut errors),
         (None, None) => {}
     }
-    api_kinds::custom::validate(row, &call.info.subresource, new, Some(old), &mut errors);
+    call.warn(api_kinds::custom::validate(row, &call.info.subresource, new, Some(old), &mut errors));
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.kind.group_kind(), new.name(), &errors));
     }

@@ -158,3 +158,30 @@ async fn a_cluster_scoped_resource_has_no_namespaces() {
     api.delete("/apis/example.com/v1/things").await.ok(200);
     assert_eq!(api.get("/apis/example.com/v1/things").await.ok(200)["items"], json!([]));
 }
+
+#[tokio::test]
+async fn rules_hold_for_objects_and_transitions() {
+    let api = Api::start().await;
+    api.define(&widgets(json!({"type": "object", "x-kubernetes-validations": [
+            {"rule": "self.min <= self.max", "message": "min is over max", "reason": "FieldValueForbidden", "fieldPath": ".min"},
+            {"rule": "self.name == oldSelf.name", "messageExpression": "'name was ' + oldSelf.name"}],
+        "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}, "name": {"type": "string", "maxLength": 9}}})))
+    .await;
+    let good = json!({"min": 1, "max": 2, "name": "a"});
+    let refused = api.post(WIDGETS, &widget("w", json!({"min": 3, "max": 2, "name": "a"}))).await;
+    refused.refused(422, "spec.min: Forbidden: min is over max");
+    api.post(WIDGETS, &widget("w", good)).await.ok(201);
+    let path = format!("{WIDGETS}/w");
+    api.merge(&path, &json!({"spec": {"name": "b"}})).await.refused(422, "name was a");
+    api.merge(&path, &json!({"spec": {"max": 5}})).await.ok(200);
+    let mut bad = definition(
+        "gadgets",
+        "Gadget",
+        json!({"type": "object", "properties": {"l": {"type": "array", "items": {"type": "string"}}},
+        "x-kubernetes-validations": [{"rule": "self.none == 1"}]}),
+    );
+    api.post(DEFINITIONS, &bad).await.refused(422, "undefined field 'none'");
+    bad["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
+        json!([{"rule": "self.l.all(a, self.l.all(b, self.l.all(c, a + b == c)))"}]);
+    api.post(DEFINITIONS, &bad).await.refused(422, "exceeds budget by factor of");
+}

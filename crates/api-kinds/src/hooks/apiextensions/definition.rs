@@ -3,7 +3,7 @@
 //! Upstream checks the form that it had before it had versions: what is the same for all versions is reported as if it
 //! stood beside them.
 
-use super::{openapi, structural};
+use super::{openapi, rules, structural};
 use crate::hooks::admissionregistration::webhooks::{webhook_service, webhook_url};
 use crate::hooks::check::Node;
 use api_core::field::Errors;
@@ -190,9 +190,14 @@ fn schemas(spec: &Node<'_, '_>, versions: &Node<'_, '_>, e: &mut Errors) {
         if !schema.present() {
             return;
         }
+        let first = e.len();
         openapi::validate_root(&schema, status, e);
         let before = e.len();
         structural::validate(&schema, e);
+        if e.len() == first {
+            // Rules are compiled against types, so the schema must be good.
+            api_cel::validations::check(&schema.path, schema.value, &rules::shown, e);
+        }
         if e.len() == before {
             structural::validate_defaults(&schema, true, e);
         }

@@ -56,10 +56,9 @@ pub(super) fn validate_root(schema: &Node<'_, '_>, status_subresource: bool, e: 
     if schema.at("nullable").is_true() {
         schema.at("nullable").forbidden("nullable cannot be true at the root", e);
     }
-    let mut walk = Walk { e: Errors::new(), cel: Errors::new() };
+    let mut walk = Walk { e: Errors::new() };
     walk.schema(schema, Place { root: true, no_defaults: "" });
     e.extend(walk.e);
-    e.extend(walk.cel);
 }
 
 /// Where a schema stands.
@@ -72,13 +71,10 @@ struct Place {
 
 struct Walk {
     e: Errors,
-    /// Errors of expressions, which do not keep others from being compiled.
-    cel: Errors,
 }
 
 impl Walk {
     fn schema(&mut self, schema: &Node<'_, '_>, place: Place) {
-        let before = self.e.len();
         self.standard(schema, place);
         if schema.at("uniqueItems").is_true() {
             let why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
@@ -90,11 +86,6 @@ impl Walk {
         let validations = schema.at("x-kubernetes-validations");
         for rule in validations.items() {
             rules::validate(&rule, schema, &mut self.e);
-        }
-        if self.e.len() == before {
-            for rule in validations.items() {
-                rules::compile(&rule, schema, place.root, &mut self.cel);
-            }
         }
     }
 

@@ -1,10 +1,8 @@
 //! Rules of `x-kubernetes-validations`: what a rule says, whether its expression can be compiled.
 
-use crate::hooks::cel::{self, Scope};
 use crate::hooks::check::Node;
 use api_core::field::Errors;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 
@@ -67,38 +65,24 @@ fn leads_somewhere(schema: &Value, path: &str) -> bool {
     true
 }
 
-/// Checks a rule's expressions; `schema` is what `self` is.
-pub(super) fn compile(node: &Node<'_, '_>, schema: &Node<'_, '_>, root: bool, e: &mut Errors) {
-    let properties = schema.at("properties");
-    let mut names: Vec<String> = properties.entries().map(|(name, _)| escape(name)).collect();
-    if root {
-        names.extend(["apiVersion", "kind", "metadata"].map(str::to_owned));
-    }
-    let fields: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    let open = schema.at("x-kubernetes-preserve-unknown-fields").is_true()
-        || schema.has("additionalProperties")
-        || schema.text("type") != "object";
-    let scope = Scope {
-        names: &["self", "oldSelf"],
-        params: false,
-        authorizer: false,
-        variables: None,
-        fields: (!open).then_some(&fields),
+/// A rule as upstream's errors show it: a value of its language.
+pub(super) fn shown(rule: &Value) -> String {
+    let text = |field: &str| rule[field].as_str().unwrap_or("");
+    // What a pointer points at is shown as an address, which is never the same twice.
+    let pointer = |field: &str, kind: &str| {
+        let value = if rule[field].is_null() { "nil" } else { "0x0" };
+        format!("(*{kind})({value})")
     };
-    for field in ["rule", "messageExpression"] {
-        let expression = node.at(field);
-        if !expression.is_empty() {
-            cel::compiles(&expression, &scope, e);
-        }
-    }
-}
-
-/// A property's name as CEL can name it.
-fn escape(name: &str) -> String {
-    if cel::is_reserved(name) {
-        return format!("__{name}__");
-    }
-    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
+    format!(
+        "apiextensions.ValidationRule{{Rule:{:?}, Message:{:?}, MessageExpression:{:?}, Reason:{}, FieldPath:{:?}, \
+         OptionalOldSelf:{}}}",
+        text("rule"),
+        text("message"),
+        text("messageExpression"),
+        pointer("reason", "apiextensions.FieldValueErrorReason"),
+        text("fieldPath"),
+        pointer("optionalOldSelf", "bool"),
+    )
 }
 
 #[cfg(test)]
@@ -122,7 +106,5 @@ mod tests {
         ] {
             assert_eq!(leads_somewhere(&schema, path), good, "{path}");
         }
-        assert_eq!(escape("namespace"), "__namespace__");
-        assert_eq!(escape("a.b-c/d__e"), "a__dot__b__dash__c__slash__d__underscores__e");
     }
 }

@@ -127,11 +127,6 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
-/// Whether CEL keeps the word for itself.
-pub(super) fn is_reserved(text: &str) -> bool {
-    RESERVED.contains(&text)
-}
-
 /// Whether `text` can name a variable.
 pub(super) fn is_identifier(text: &str) -> bool {
     let start = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');

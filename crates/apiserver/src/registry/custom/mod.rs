@@ -215,6 +215,9 @@ async fn clean_up(server: &Arc<Inner>, definition: &Value) -> Result<(), ApiErro
     if custom::is_served(&live)
         && let Some(served) = server.registry.any_version(group, plural).filter(|s| s.is_of(definition.name()))
     {
+        // In the version that objects are stored in nothing needs to be converted, so a broken webhook does not matter.
+        let stored = served.row.storage_version.version.clone();
+        let served = server.registry.lookup(group, &stored, plural).unwrap_or(served);
         empty(server, &served).await?;
     }
     let live = server.call(&me, Method::GET, &path, None).await?;
