@@ -212,7 +212,10 @@ fn server(flags: &Server) -> Result<()> {
         .thread_name("mainstay")
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(serve::run(config))
+    let result = runtime.block_on(serve::run(config));
+    // All is drained. What a thread still waits for outlives us: the end of a containerd that we have found running.
+    runtime.shutdown_background();
+    result
 }
 
 fn small_runtime() -> Result<tokio::runtime::Runtime> {

@@ -12,6 +12,9 @@ use testbed::{ApiServer, Cluster, Ended, ServerOptions, Traces, run};
 const BINARY: &str = env!("CARGO_BIN_EXE_mainstay");
 const API: &[&str] = &["server", "--roles", "api", "--bind-address", "127.0.0.1"];
 
+/// More than an object of the store's first ones and its head take.
+const OBJECT_BYTES_MAX: usize = 64 << 10;
+
 /// Exit code 1 and one line on standard error that begins with our name and contains all of `words`.
 fn one_sentence(ended: &Ended, words: &[&str]) -> Result<()> {
     let last = ended.stderr.lines().last().unwrap_or_default();
@@ -100,6 +103,16 @@ fn others_than_root_are_refused() -> Result<()> {
         &["Permission denied"],
     )?;
     assert!(!Path::new(&*root).exists());
+    // Where it could begin, it does not.
+    let open = dir.path().join("open");
+    fs::create_dir(&open)?;
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777))?;
+    let root = open.join("root");
+    one_sentence(
+        &nobody(&["server", "--secure-port", "0", "--root", &root.to_string_lossy()])?,
+        &["node role", "root"],
+    )?;
+    assert!(!root.exists());
     Ok(())
 }
 
@@ -140,13 +153,24 @@ fn stores_that_are_refused() -> Result<()> {
     let places: Vec<usize> =
         content.windows(object.len()).enumerate().filter(|(_, w)| w == object).map(|(i, _)| i).collect();
     ensure!(!places.is_empty(), "no object in the store");
-    for place in places {
-        file.seek(SeekFrom::Start(u64::try_from(place)?))?;
+    for place in &places {
+        file.seek(SeekFrom::Start(u64::try_from(*place)?))?;
         file.write_all(b"\"kind\":\"Clusterrole\"")?;
     }
     drop(file);
-    one_sentence(&server(damaged.root(), &[])?, &["store.redb", "offset", "corrupt"])?;
-    Ok(())
+    let ended = server(damaged.root(), &[])?;
+    one_sentence(&ended, &["store.redb", "offset", "corrupt"])?;
+    let offset = ended.stderr.split("offset ").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit));
+    let offset: usize = offset.context("no offset")?.collect::<String>().parse()?;
+    // The object that begins there is one of those that were damaged.
+    let near = places.iter().any(|place| (offset..offset + OBJECT_BYTES_MAX).contains(place));
+    ensure!(near, "offset {offset}, but the damage is at {places:?}");
+    ensure!(server(damaged.root(), &[])?.stderr.contains(&format!("offset {offset}")), "not the same place again");
+
+    // Half a file.
+    let (cut, path) = stopped_server()?;
+    File::options().write(true).open(&path)?.set_len(fs::metadata(&path)?.len() / 2)?;
+    one_sentence(&server(cut.root(), &[])?, &["store.redb"])
 }
 
 #[test]
@@ -170,9 +194,12 @@ fn up_leaves_nothing_when_it_fails() -> Result<()> {
         fs::set_permissions(dir.join("containerd"), fs::Permissions::from_mode(0o755))?;
         Ok(format!("{}:{path}", dir.display()))
     };
-    let ending = fake("ending", "echo broken; exit 3")?;
+    let ending = fake("ending", "echo notify=${NOTIFY_SOCKET-none}; exit 3")?;
     one_sentence(&up(&ending, &[])?, &["containerd ended while starting", "exit status: 3", "containerd.log"])?;
     ensure!(!root.join("run").exists() && !root.join("etc").exists(), "up has left files");
+    // What tells `up` that the server is ready is not for containerd, which would say so in its stead.
+    let log = fs::read_to_string(root.join("var/log/containerd.log"))?;
+    ensure!(log == "notify=none\n", "containerd sees {log}");
     let silent = fake("silent", "exec sleep 1000")?;
     one_sentence(&up(&silent, &[])?, &["containerd did not answer", "containerd.log"])?;
     ensure!(!root.join("run").exists() && !root.join("etc").exists(), "up has left files");
@@ -204,6 +231,13 @@ impl Tmpfs {
         ensure!(ended.code == 0, "mount: {}", ended.stderr);
         Ok(Self { dir })
     }
+
+    fn resize(&self, size: &str) -> Result<()> {
+        let options = format!("remount,size={size}");
+        let ended = run(Command::new("mount").args(["-o", &options]).arg(self.dir.path()), "")?;
+        ensure!(ended.code == 0, "mount: {}", ended.stderr);
+        Ok(())
+    }
 }
 
 impl Drop for Tmpfs {
@@ -217,8 +251,18 @@ impl Drop for Tmpfs {
 
 #[test]
 fn no_space_to_start() -> Result<()> {
-    let small = Tmpfs::new("400k")?;
-    one_sentence(&server(small.dir.path(), &[])?, &["o space left"])
+    // There is none for a directory, for a key, for a certificate, for the store.
+    for size in ["8k", "16k", "24k", "36k", "52k", "400k"] {
+        let small = Tmpfs::new(size)?;
+        let options = ServerOptions { parent: Some(small.dir.path().into()), ..ServerOptions::default() };
+        let mut api = ApiServer::prepare(BINARY, options)?;
+        one_sentence(&server(api.root(), &[])?, &["o space left"]).context(size)?;
+        // What it began is no hindrance once there is space.
+        small.resize("160m")?;
+        api.restart().with_context(|| format!("{size}, then more"))?;
+        api.kubectl()?.ok("create configmap works");
+    }
+    Ok(())
 }
 
 #[test]

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::time::Instant;
 
 use crate::Adaptations;
-use crate::cri::Cri;
+use crate::cri::{Cri, CriError};
 use crate::watchfile::FileWatch;
 
 /// The sandbox image that our own instance uses.
@@ -21,6 +22,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the CRI plugin may take to notice an imported image.
 const IMPORT_NOTICED_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pods removed at once.
+const REMOVALS_AT_ONCE: usize = 8;
 /// Longest path that fits a unix socket address, with room for containerd's `.ttrpc`.
 const SOCKET_PATH_MAX: usize = 100;
 
@@ -241,20 +244,30 @@ pub async fn find(options: Options) -> Result<Option<Containerd>, Error> {
 }
 
 impl Containerd {
-    /// Stops and removes every pod of the instance, so that nothing of it is left running when it stops.
-    pub async fn remove_pods(&self) -> Result<(), Error> {
+    /// Stops and removes every pod of the instance, with its network and its mounts, so that nothing of it is left
+    /// running when it stops. Returns how many there were.
+    ///
+    /// # Errors
+    /// If the runtime refuses.
+    pub async fn remove_pods(&self) -> Result<usize, CriError> {
         let cri = Cri::connect(&self.socket());
-        let all = async {
-            let remove = cri.list_pod_sandboxes(None).await?.into_iter().map(|sandbox| {
-                let cri = cri.clone();
-                async move {
-                    cri.stop_pod_sandbox(&sandbox.id).await?;
-                    cri.remove_pod_sandbox(&sandbox.id).await
-                }
-            });
-            futures::future::try_join_all(remove).await
-        };
-        all.await.map(drop).map_err(|e| Error::Failed { program: "remove pods".into(), stderr: e.to_string() })
+        let sandboxes = cri.list_pod_sandboxes(None).await?;
+        let count = sandboxes.len();
+        let removals = sandboxes.into_iter().map(|sandbox| {
+            let cri = cri.clone();
+            async move {
+                cri.stop_pod_sandbox(&sandbox.id).await?;
+                cri.remove_pod_sandbox(&sandbox.id).await
+            }
+        });
+        let mut removals = futures::stream::iter(removals).buffer_unordered(REMOVALS_AT_ONCE);
+        while let Some(removed) = removals.next().await {
+            match removed {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(count)
     }
 
     /// Path of the socket that serves the CRI.
@@ -335,7 +348,8 @@ impl Containerd {
         Ok(())
     }
 
-    /// Returns when the process has ended.
+    /// Returns when the process has ended. If it is not our child a thread waits for it, also when nobody waits for
+    /// this any more: a program that containerd outlives must not wait for its threads.
     pub async fn ended(&mut self) -> Result<(), Error> {
         let signal_error = |source| Error::Signal { pid: self.pid, source };
         if let Some(child) = &mut self.child {
@@ -417,6 +431,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   restrict_oom_score_adj = {restrict_oom_score_adj}
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
+  netns_mounts_under_state_dir = true
 
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {bin:?}

@@ -1,12 +1,8 @@
 //! Removing every pod of an instance of containerd, with its network and its mounts, before the instance itself goes.
 
 use crate::containerd::{self, Options};
-use crate::cri::{Cri, CriError};
-use futures::StreamExt as _;
+use crate::cri::CriError;
 use std::path::Path;
-
-/// Sandboxes removed at once.
-const PARALLEL: usize = 8;
 
 /// Why not all pods could be removed.
 #[derive(Debug, thiserror::Error)]
@@ -30,24 +26,7 @@ pub async fn purge(root: &Path) -> Result<usize, PurgeError> {
         return Ok(0);
     }
     let runtime = containerd::start(options).await?;
-    let cri = Cri::connect(&runtime.socket());
-    let sandboxes = cri.list_pod_sandboxes(None).await?;
-    let count = sandboxes.len();
-    let removals = sandboxes.into_iter().map(|sandbox| {
-        let cri = cri.clone();
-        async move {
-            cri.stop_pod_sandbox(&sandbox.id).await?;
-            cri.remove_pod_sandbox(&sandbox.id).await
-        }
-    });
-    let mut removals = futures::stream::iter(removals).buffer_unordered(PARALLEL);
-    while let Some(removed) = removals.next().await {
-        match removed {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
-        }
-    }
-    drop(removals);
+    let count = runtime.remove_pods().await?;
     runtime.stop().await?;
     Ok(count)
 }

@@ -3,10 +3,11 @@
 use crate::{Error, subject};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PublicKeyData as _, SanType,
 };
 use std::net::IpAddr;
 use time::{Duration, OffsetDateTime};
+use x509_parser::pem::parse_x509_pem;
 
 /// A certificate (or public key) and its private key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,18 @@ pub fn certificate_authority(common_name: &str, now_unix_s: i64, valid_days: u32
 pub fn key_pair() -> Result<Pair, Error> {
     let key = KeyPair::generate().map_err(|source| Error::Sign { subject: "service accounts".into(), source })?;
     Ok(Pair { cert_pem: key.public_key_pem(), key_pem: key.serialize_pem() })
+}
+
+/// Whether `cert_pem`, a certificate or a public key, is that of the private key `key_pem`.
+pub(crate) fn belongs(key_pem: &str, cert_pem: &str) -> bool {
+    let (Ok(key), Ok((_, block))) = (KeyPair::from_pem(key_pem), parse_x509_pem(cert_pem.as_bytes())) else {
+        return false;
+    };
+    let public = key.subject_public_key_info();
+    match block.label.as_str() {
+        "CERTIFICATE" => block.parse_x509().is_ok_and(|cert| cert.public_key().raw == public),
+        _ => block.contents == public,
+    }
 }
 
 pub(crate) fn issuer(ca: &Pair) -> Result<Issuer<'static, KeyPair>, Error> {

@@ -23,6 +23,16 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> Result<(), Error>
     fs::rename(&beside, path).map_err(fail)
 }
 
+/// Moves a file to another place of the same file system, over what is there.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|source| Error::File { action: "write", path: to.to_path_buf(), source })
+}
+
+/// Removes a file.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    fs::remove_file(path).map_err(|source| Error::File { action: "remove", path: path.to_path_buf(), source })
+}
+
 /// Reads a text file; `None` if it does not exist.
 pub(crate) fn read_optional(path: &Path) -> Result<Option<String>, Error> {
     match fs::read_to_string(path) {

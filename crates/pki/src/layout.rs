@@ -2,7 +2,8 @@
 //!
 //! What exists is kept, what is missing is made; so a user can bring an authority of their own.
 
-use crate::file::{read_optional, write_atomic};
+use crate::cert::belongs;
+use crate::file::{read_optional, remove, rename, write_atomic};
 use crate::{Error, KubeconfigSpec, LeafSpec, Pair, Usage, certificate_authority, key_pair, kubeconfig, leaf};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ const CA_DAYS: u32 = 3650;
 const LEAF_DAYS: u32 = 365;
 /// A certificate of ours that ends sooner than this is made anew at start.
 const RENEW_BEFORE_S: i64 = 30 * 86400;
+
+/// Ends the name of a certificate whose key is not in its place yet.
+const PENDING: &str = ".new";
 
 /// What a control plane's certificates must say.
 #[derive(Debug, Clone)]
@@ -218,8 +222,18 @@ fn still_good(cert_pem: &str, ca: &Pair, spec: &LeafSpec, now: i64) -> bool {
         && spec.ip_addresses.iter().all(has_ip)
 }
 
+/// The pair, if it is there; finishes one whose writing was cut off by a crash.
 fn read_pair(cert: &Path, key: &Path) -> Result<Option<Pair>, Error> {
-    match (read_optional(cert)?, read_optional(key)?) {
+    let new = with_extension(cert, PENDING);
+    let key_pem = read_optional(key)?;
+    if let Some(pending) = read_optional(&new)? {
+        if key_pem.as_deref().is_some_and(|key_pem| belongs(key_pem, &pending)) {
+            rename(&new, cert)?;
+        } else {
+            remove(&new)?;
+        }
+    }
+    match (read_optional(cert)?, key_pem) {
         (None, None) => Ok(None),
         (Some(cert_pem), Some(key_pem)) => Ok(Some(Pair { cert_pem, key_pem })),
         (Some(_), None) => Err(Error::HalfPair { present: cert.into(), missing: key.into() }),
@@ -227,9 +241,13 @@ fn read_pair(cert: &Path, key: &Path) -> Result<Option<Pair>, Error> {
     }
 }
 
+/// Writes a pair so that a crash at any point leaves the old one, the new one, or what [`read_pair`] makes the new one
+/// of: the certificate waits beside its place until its key is in its own.
 fn write_pair(cert: &Path, key: &Path, pair: &Pair) -> Result<(), Error> {
+    let new = with_extension(cert, PENDING);
+    write_atomic(&new, pair.cert_pem.as_bytes(), 0o644)?;
     write_atomic(key, pair.key_pem.as_bytes(), 0o600)?;
-    write_atomic(cert, pair.cert_pem.as_bytes(), 0o644)
+    rename(&new, cert)
 }
 
 #[cfg(test)]
@@ -270,6 +288,32 @@ mod tests {
         moved.now_unix_s += 360 * 86400;
         let third = Cluster::load_or_create(&moved).expect("made");
         assert_ne!(second.apiserver, third.apiserver);
+    }
+
+    #[test]
+    fn a_pair_that_was_cut_off_while_it_was_written_is_the_old_or_the_new_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (cert, key) = (dir.path().join("a.crt"), dir.path().join("a.key"));
+        let pending = with_extension(&cert, PENDING);
+        let write = |path: &Path, text: &str| std::fs::write(path, text).expect("written");
+        for make in [|| key_pair().expect("made"), || certificate_authority("a", 1_800_000_000, 1).expect("made")] {
+            let (old, new) = (make(), make());
+            // The first ever: before and after its key is in place.
+            write(&pending, &new.cert_pem);
+            assert_eq!(read_pair(&cert, &key).expect("read"), None);
+            write(&pending, &new.cert_pem);
+            write(&key, &new.key_pem);
+            assert_eq!(read_pair(&cert, &key).expect("read"), Some(new.clone()));
+            // One that replaces another.
+            write_pair(&cert, &key, &old).expect("written");
+            write(&pending, &new.cert_pem);
+            assert_eq!(read_pair(&cert, &key).expect("read"), Some(old.clone()));
+            write(&pending, &new.cert_pem);
+            write(&key, &new.key_pem);
+            assert_eq!(read_pair(&cert, &key).expect("read"), Some(new));
+            assert_eq!(std::fs::read_dir(dir.path()).expect("read").count(), 2);
+            std::fs::remove_file(&cert).and_then(|()| std::fs::remove_file(&key)).expect("removed");
+        }
     }
 
     #[test]

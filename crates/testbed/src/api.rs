@@ -37,13 +37,31 @@ impl ApiServer {
     /// # Errors
     /// If it does not become ready; its log is in the error.
     pub fn start(binary: &str, options: ServerOptions) -> Result<Self> {
+        let mut server = Self::prepare(binary, options)?;
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Makes a root and starts nothing.
+    ///
+    /// # Errors
+    /// If the root cannot be made.
+    pub fn prepare(binary: &str, options: ServerOptions) -> Result<Self> {
         let root = match &options.parent {
             Some(parent) => tempfile::tempdir_in(parent)?,
             None => tempfile::tempdir()?,
         };
-        let mut server = Self { binary: binary.into(), root, options, running: None };
-        server.restart()?;
-        Ok(server)
+        Ok(Self { binary: binary.into(), root, options, running: None })
+    }
+
+    /// Starts it and kills it without warning after `patience`, ready or not.
+    ///
+    /// # Errors
+    /// If it cannot be started or killed.
+    pub fn start_and_kill(&self, patience: Duration) -> Result<()> {
+        let mut running = self.spawn()?;
+        std::thread::sleep(patience);
+        running.kill()
     }
 
     /// Starts it again on the same root.
@@ -52,6 +70,13 @@ impl ApiServer {
     /// If it does not become ready.
     pub fn restart(&mut self) -> Result<()> {
         let notifications = Notifications::listen(&self.root().join("notify.sock"))?;
+        let mut running = self.spawn()?;
+        notifications.wait_ready(&mut running, READY_TIMEOUT).with_context(|| self.log())?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<Running> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let roles = if self.options.roles.is_empty() { "api" } else { &self.options.roles };
         let mut command = Command::new(&self.binary);
@@ -62,10 +87,7 @@ impl ApiServer {
             .env("NOTIFY_SOCKET", self.root().join("notify.sock"))
             .stdout(log.try_clone()?)
             .stderr(log);
-        let mut running = Running::start(&mut command)?;
-        notifications.wait_ready(&mut running, READY_TIMEOUT).with_context(|| self.log())?;
-        self.running = Some(running);
-        Ok(())
+        Running::start(&mut command)
     }
 
     /// Its root.

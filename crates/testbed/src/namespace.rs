@@ -2,7 +2,10 @@
 
 use crate::process::{Ended, run};
 use anyhow::{Result, bail};
-use std::path::PathBuf;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -49,6 +52,16 @@ impl Namespace {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path().display())).arg(program);
         command
+    }
+
+    /// Moves the calling thread into it, for good; sockets that the thread makes are there.
+    ///
+    /// # Errors
+    /// If it may not; it needs root.
+    pub fn enter(path: &Path) -> Result<()> {
+        let file = File::open(path)?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(())
     }
 
     /// Runs a shell script in it.

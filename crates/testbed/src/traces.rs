@@ -2,18 +2,18 @@
 
 use crate::cluster::Cluster;
 use crate::process::run;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// The machine as seen before a cluster starts, and the namespaces of its pods while it runs.
 #[derive(Debug)]
 pub struct Traces {
     network: String,
-    pod_namespaces: Vec<PathBuf>,
+    pod_namespaces: BTreeSet<u64>,
 }
 
 impl Traces {
@@ -22,24 +22,19 @@ impl Traces {
     /// # Errors
     /// If it cannot be asked for.
     pub fn before(cluster: &Cluster) -> Result<Self> {
-        Ok(Self { network: network(cluster)?, pod_namespaces: Vec::new() })
+        Ok(Self { network: network(cluster)?, pod_namespaces: BTreeSet::new() })
     }
 
     /// Notes the network namespaces of the pods that run now.
     ///
     /// # Errors
-    /// If containerd does not answer.
+    /// If containerd does not answer, or no pod has a namespace of its own.
     pub fn note_pods(&mut self, cluster: &Cluster) -> Result<()> {
+        let own = inode(&cluster.namespace().path().to_string_lossy());
         let tasks = cluster.tasks()?;
-        let inodes: BTreeSet<u64> =
-            tasks.iter().filter_map(|task| inode(&format!("/proc/{}/ns/net", task.pid))).collect();
-        for entry in fs::read_dir("/run/netns")? {
-            let path = entry?.path();
-            let cni = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cni-"));
-            if cni && fs::metadata(&path).is_ok_and(|m| inodes.contains(&m.ino())) {
-                self.pod_namespaces.push(path);
-            }
-        }
+        let found = tasks.iter().filter_map(|task| inode(&format!("/proc/{}/ns/net", task.pid)));
+        self.pod_namespaces.extend(found.filter(|inode| Some(*inode) != own));
+        ensure!(!self.pod_namespaces.is_empty(), "no pod has a network namespace");
         Ok(())
     }
 
@@ -53,8 +48,8 @@ impl Traces {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let root_text = root.to_string_lossy().into_owned();
         left.extend(mounts.lines().filter(|line| line.contains(&root_text)).map(|line| format!("mount {line}")));
-        let of_pods = self.pod_namespaces.iter().filter(|path| path.exists());
-        left.extend(of_pods.map(|path| format!("namespace {}", path.display())));
+        let of_pods = |line: &&str| self.pod_namespaces.iter().any(|inode| line.contains(&format!("net:[{inode}]")));
+        left.extend(mounts.lines().filter(of_pods).map(|line| format!("namespace {line}")));
         let now = network(cluster)?;
         let (before, after): (BTreeSet<&str>, BTreeSet<&str>) = (self.network.lines().collect(), now.lines().collect());
         left.extend(after.symmetric_difference(&before).map(|line| format!("network: {line}")));

@@ -50,6 +50,8 @@ impl Item {
 pub struct Graph {
     items: HashMap<String, Item>,
     dependents: HashMap<String, BTreeSet<String>>,
+    /// For each group and kind the resources of which an object ever named one of it as owner.
+    owned_by: HashMap<(String, String), BTreeSet<usize>>,
     /// Whose deletion has been seen or found out; bounded.
     gone: Recent,
 }
@@ -68,6 +70,11 @@ impl Graph {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()
     }
 
+    /// The resources of which something has been owned by an object of this kind.
+    pub fn owned_by(&self, group: &str, kind: &str) -> Vec<usize> {
+        self.owned_by.get(&(group.to_owned(), kind.to_owned())).into_iter().flatten().copied().collect()
+    }
+
     /// The uids that this resource has.
     pub fn of_resource(&self, resource: usize) -> Vec<String> {
         let own = self.items.iter().filter(|(_, item)| item.resource == resource);
@@ -80,6 +87,10 @@ impl Graph {
         let old = self.items.insert(uid.to_owned(), item.clone());
         if old.as_ref() == Some(&item) {
             return look;
+        }
+        for owner in &item.owners {
+            let kind = (group_of(owner).to_owned(), owner.kind.clone());
+            self.owned_by.entry(kind).or_default().insert(item.resource);
         }
         let owners = |item: &Item| item.owners.iter().map(|owner| owner.uid.clone()).collect::<BTreeSet<_>>();
         let before = old.as_ref().map(owners).unwrap_or_default();
@@ -130,6 +141,11 @@ impl Graph {
             }
         }
     }
+}
+
+/// The API group that an owner reference names.
+pub fn group_of(owner: &OwnerReference) -> &str {
+    owner.api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// Uids remembered in each of two generations.
@@ -217,6 +233,7 @@ mod tests {
         assert!(graph.get("owner").unwrap().waits_for_dependents());
         assert_eq!(graph.remove("child"), ["owner"]);
         assert!(graph.dependents("owner").is_empty() && graph.is_gone("child"));
+        assert_eq!((graph.owned_by("", "K"), graph.owned_by("g", "K")), (vec![0], vec![]), "also of what is gone");
         graph.set("late", item(&["owner"], false, ""));
         assert_eq!(graph.remove("owner"), ["late"]);
     }

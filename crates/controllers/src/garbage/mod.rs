@@ -14,13 +14,13 @@ use std::time::Duration;
 use controller_kit::{Context, Controller, Error, Key, Next, Row, Runner};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::discovery::Found;
-use graph::{FOREGROUND, Graph, Item, ORPHAN, Owner, Verdict, judge};
+use graph::{FOREGROUND, Graph, Item, ORPHAN, Owner, Verdict, group_of, judge};
 
 pub(crate) static ROW: Row = Row {
     name: "garbage-collector",
@@ -66,7 +66,7 @@ impl Shared {
 
     /// The resource that an owner reference names, in whatever version is served.
     fn owner_resource(&self, owner: &OwnerReference) -> Option<Found> {
-        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        let group = group_of(owner);
         let resources = self.resources.lock();
         let named = |found: &&Found| found.resource.kind == owner.kind && found.resource.group == group;
         resources.iter().find(named).cloned()
@@ -115,7 +115,7 @@ impl Driver {
             return self.orphan(uid, &now, &live, &api).await;
         }
         if now.waits_for_dependents() {
-            return self.finish_foreground(uid, &now, &live, &api).await;
+            return self.finish_foreground(uid, &now, found, &live, &api).await;
         }
         if now.deleting || now.owners.is_empty() {
             return Ok(Next::Done);
@@ -128,7 +128,9 @@ impl Driver {
                 None => return Ok(Next::Done),
             }
         }
-        let has_dependents = !self.shared.graph.lock().dependents(uid).is_empty();
+        let waited_for = owners.iter().any(|(_, state)| *state == Owner::Waiting);
+        let has_dependents = !self.shared.graph.lock().dependents(uid).is_empty()
+            || waited_for && self.has_unseen_dependent(uid, &now, found, |_| true).await?;
         match judge(&owners, has_dependents) {
             Verdict::Keep => {}
             Verdict::Release(lost) => drop(self.release(&live, &lost, &api).await?),
@@ -203,16 +205,55 @@ impl Driver {
     }
 
     /// Lets an object go once nothing that blocks it is left.
-    async fn finish_foreground(&self, uid: &str, item: &Item, live: &ObjectMeta, api: &Api<DynamicObject>) -> Attempt {
-        let blocks = |dependent: &Item| {
-            dependent.owners.iter().any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
-        };
-        if self.shared_dependents(uid).iter().any(blocks) {
+    async fn finish_foreground(
+        &self,
+        uid: &str,
+        item: &Item,
+        found: &Found,
+        live: &ObjectMeta,
+        api: &Api<DynamicObject>,
+    ) -> Attempt {
+        let blocks = |owner: &OwnerReference| owner.block_owner_deletion == Some(true);
+        let blocked = |dependent: &Item| dependent.owners.iter().filter(|owner| owner.uid == uid).any(blocks);
+        if self.shared_dependents(uid).iter().any(blocked)
+            || self.has_unseen_dependent(uid, item, found, blocks).await?
+        {
             // Each of them points here again when it goes.
             tracing::debug!(name = item.name, "waits for its dependents");
             return Ok(Next::Done);
         }
         self.drop_finalizer(live, FOREGROUND, api).await
+    }
+
+    /// Whether the server has a dependent of `uid` whose reference is as `wanted`. Each resource has a watch of its own,
+    /// and that of the owners may be ahead of that of their dependents: one made or adopted a moment ago is not in the
+    /// graph then. When its watch brings it, it is looked at, and when it goes, its owner is.
+    async fn has_unseen_dependent(
+        &self,
+        uid: &str,
+        item: &Item,
+        found: &Found,
+        wanted: impl Fn(&OwnerReference) -> bool,
+    ) -> Result<bool, kube::Error> {
+        let resources = self.shared.graph.lock().owned_by(&found.resource.group, &found.resource.kind);
+        for dependent in resources.into_iter().filter_map(|at| self.shared.resource(at)) {
+            let namespace = if dependent.namespaced && found.namespaced { item.namespace.as_str() } else { "" };
+            let api = match namespace {
+                "" => Api::all_with(self.context.client.clone(), &dependent.resource),
+                namespace => self.api(&dependent, namespace),
+            };
+            let all = match api.list_metadata(&ListParams::default()).await {
+                Ok(all) => all,
+                // No longer served.
+                Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                Err(error) => return Err(error),
+            };
+            let owners = all.items.iter().flat_map(|one| one.metadata.owner_references.iter().flatten());
+            if owners.into_iter().any(|owner| owner.uid == uid && wanted(owner)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn shared_dependents(&self, uid: &str) -> Vec<Item> {

@@ -178,9 +178,6 @@ impl Starting<'_> {
     }
 
     async fn node(&mut self) -> Result<()> {
-        if !rustix::process::geteuid().is_root() {
-            bail!("the node role needs root, for containers and networks; run as root or leave it out of --roles");
-        }
         let Some(pki) = self.clients.pki() else {
             bail!("the node role gets its certificates from the API server beside it; add the api role")
         };

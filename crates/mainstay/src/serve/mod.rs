@@ -13,7 +13,7 @@ mod notify;
 mod observe;
 
 use crate::config::{Role, ServerConfig};
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 use telemetry::metrics::Registry;
@@ -106,6 +106,9 @@ async fn start(config: &ServerConfig, stop: &CancellationToken) -> Result<Runnin
         None if config.roles.iter().eq([&Role::Api]) => address::find().unwrap_or(IpAddr::from([127, 0, 0, 1])),
         None => address::find()?,
     };
+    if config.roles.contains(&Role::Node) && !rustix::process::geteuid().is_root() {
+        bail!("the node role needs root, for containers and networks; run as root or leave it out of --roles");
+    }
     let metrics = Registry::new();
     let mut running = Running { components: JoinSet::new(), api: None };
     let clients = if config.roles.contains(&Role::Api) {

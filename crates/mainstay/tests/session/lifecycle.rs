@@ -42,10 +42,44 @@ fn cascade(place: &Place) {
     assert_eq!(place.ok("get replicasets -o name"), set, "the orphan is adopted");
     place.ok("delete deployment web --cascade=foreground");
     assert_eq!(place.ok("get replicasets,pods -o name"), "", "foreground waits for the dependents");
+    foreground(place);
     place.apply(&web("web", 2));
     place.ok("rollout status deployment/web --timeout=60s");
     place.ok("delete deployment web");
     place.eventually("get replicasets,pods -o name", str::is_empty);
+}
+
+/// Deletes in the foreground what was adopted the moment before, again and again, with pods that are slow to end.
+fn foreground(place: &Place) {
+    let slow = web("web", 2)
+        .replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 2")
+        .replace("exec httpd", "trap '' TERM; httpd")
+        .replace("-h /www'", "-h /www; sleep 3600'");
+    for round in 0..6 {
+        place.apply(&slow);
+        place.ok("rollout status deployment/web --timeout=60s");
+        place.ok("delete deployment web --cascade=orphan");
+        place.apply(&slow);
+        place.eventually("get replicasets -o jsonpath={.items[*].metadata.ownerReferences[*].kind}", |kind| {
+            kind == "Deployment"
+        });
+        place.ok("delete deployment web --cascade=foreground");
+        assert_eq!(place.ok("get replicasets,pods -o name"), "", "round {round}");
+    }
+    // A pod that may not go holds all above it.
+    place.apply(&slow);
+    place.ok("rollout status deployment/web --timeout=60s");
+    let pod = place.ok("get pods -o jsonpath={.items[0].metadata.name}");
+    place.ok_args(&["patch", "pod", &pod, "-p", r#"{"metadata":{"finalizers":["example.com/held"]}}"#]);
+    place.ok("delete deployment web --cascade=foreground --wait=false");
+    place.eventually("get pods -o name", |names| names.lines().count() == 1);
+    for kind in ["deployments", "replicasets"] {
+        let finalizers = place.ok(&format!("get {kind} -o jsonpath={{.items[*].metadata.finalizers}}"));
+        assert_eq!(finalizers, r#"["foregroundDeletion"]"#, "{kind}");
+    }
+    place.ok_args(&["patch", "pod", &pod, "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
+    place.ok("wait deployment/web --for=delete --timeout=60s");
+    assert_eq!(place.ok("get replicasets,pods -o name"), "");
 }
 
 fn namespace(place: &Place) {

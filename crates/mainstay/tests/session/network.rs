@@ -2,8 +2,21 @@
 
 use crate::Step;
 use crate::place::{Place, shell_pod, web};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
-pub const STEPS: &[Step] = &[("services", services), ("dns", dns), ("pod network", pod_network)];
+/// How long an answer is waited for that must come at once.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+pub const STEPS: &[Step] = &[
+    ("services", services),
+    ("service without endpoints", refused),
+    ("dns", dns),
+    ("pod network", pod_network),
+    ("host network", host_network),
+    ("host port", host_port),
+];
 
 fn services(place: &Place) {
     place.apply(&web("web", 2));
@@ -30,13 +43,66 @@ fn services(place: &Place) {
         ),
     );
     assert!(names.split(' ').all(|name| all.contains(name)), "both pods are asked: {all}");
-    place.ok("scale deployment web --replicas=0");
-    place.eventually("get endpoints web", |text| text.contains("<none>"));
-    // curl ends with 7 where it is refused, with 28 where nobody answers.
-    let ask = format!("code=0; curl -s --max-time 5 http://{cluster_ip}/ || code=$?");
-    place.on_host(&format!("for i in $(seq 50); do {ask}; [ $code != 7 ] || exit 0; sleep 0.1; done; exit 1"));
     assert_eq!(place.ok("delete service web"), "service \"web\" deleted\n");
     place.eventually("get endpoints -o name", |text| !text.contains("web"));
+}
+
+/// Asks for a page from the pod `client`, and says why there is none; without blanks in the script.
+fn ask(ip: &str) -> String {
+    format!("exec client -- sh -c wget${{IFS}}-T2${{IFS}}-O-${{IFS}}http://{ip}/${{IFS}}2>&1||true")
+}
+
+/// A service that nobody is behind refuses at once: a TCP connection with a reset, a UDP packet with ICMP "port
+/// unreachable"; both are told to the asker as "connection refused".
+fn refused(place: &Place) {
+    place.apply(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: empty}
+spec:
+  type: NodePort
+  selector: {app: nobody}
+  ports:
+  - {name: tcp, port: 80, protocol: TCP}
+  - {name: udp, port: 53, protocol: UDP}
+",
+    );
+    place.shell_pod("client", "sleep 3600");
+    let ip = place.ok("get service empty -o jsonpath={.spec.clusterIP}");
+    let ports = place.ok("get service empty -o jsonpath={.spec.ports[*].nodePort}");
+    let (tcp, udp) = ports.split_once(' ').expect("two ports");
+    let node = place.ok("get nodes -o jsonpath={.items[0].status.addresses[0].address}");
+    // Until the proxy knows of the service, packets to its address go nowhere.
+    place.eventually(&ask(&ip), |said| said.contains("Connection refused"));
+    for address in [format!("{ip}:80"), format!("{node}:{tcp}")] {
+        let said = place.sh("client", &format!("wget -T 2 -O - http://{address}/ 2>&1 || true"));
+        assert!(said.contains("Connection refused"), "{address} from a pod: {said}");
+        let address: SocketAddr = address.parse().expect("an address");
+        let began = Instant::now();
+        let error = place.in_network(move || TcpStream::connect_timeout(&address, PATIENCE)).expect_err("nobody there");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address} from the host");
+        assert!(began.elapsed() < PATIENCE / 2, "{address} is refused at once");
+    }
+    for address in [format!("{ip}:53"), format!("{node}:{udp}")] {
+        let address: SocketAddr = address.parse().expect("an address");
+        let answer = place.in_network(move || {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.connect(address)?;
+            socket.send(b"anyone?")?;
+            socket.recv(&mut [0; 16])
+        });
+        assert_eq!(answer.expect_err("nobody there").kind(), ErrorKind::ConnectionRefused, "{address} by UDP");
+    }
+    // Endpoints that go make it refuse, too.
+    place.apply(&web("web", 1));
+    place.ok("rollout status deployment/web --timeout=60s");
+    place.ok("expose deployment web --port=80 --target-port=http");
+    let ip = place.ok("get service web -o jsonpath={.spec.clusterIP}");
+    place.eventually(&format!("exec client -- wget -T 2 -q -O - http://{ip}/"), |page| page.starts_with("web-"));
+    place.ok("scale deployment web --replicas=0");
+    place.eventually(&ask(&ip), |said| said.contains("Connection refused"));
 }
 
 fn dns(place: &Place) {
@@ -92,12 +158,33 @@ fn pod_network(place: &Place) {
     let one = place.ok("get pod one -o jsonpath={.status.podIP}");
     place.eventually(&format!("exec two -- wget -q -O - http://{one}:8080/"), |text| text == "one\n");
     assert_eq!(place.on_host(&format!("curl -sS --max-time 5 http://{one}:8080/")), "one\n");
-    assert!(place.sh("two", &format!("ping -c 1 -W 2 {one}")).contains("1 packets received"));
+    let two = place.ok("get pod two -o jsonpath={.status.podIP}");
+    for (from, to) in [("two", &one), ("one", &two)] {
+        let said = place.sh(from, &format!("ping -c 2 -W 2 {to}"));
+        assert!(said.contains("2 packets transmitted, 2 packets received"), "{said}");
+    }
+    assert!(place.on_host(&format!("ping -c 1 -W 2 {one}")).contains("1 received"));
+    // As the runtime sets it up for all: no capability is needed for it.
+    place.apply(
+        &shell_pod("plain", "sleep 3600")
+            .replace("image:", "securityContext: {runAsUser: 1000, capabilities: {drop: [ALL]}}\n    image:"),
+    );
+    place.ready("plain");
+    assert!(place.sh("plain", "cat /proc/sys/net/ipv4/ping_group_range").starts_with("0\t"));
+}
+
+fn host_network(place: &Place) {
     place.apply(&shell_pod("hosted", "sleep 3600").replace("spec:", "spec:\n  hostNetwork: true"));
     place.ready("hosted");
     let hosted = place.ok("get pod hosted -o jsonpath={.status.podIP}={.status.hostIP}");
     let (pod, host) = hosted.split_once('=').expect("two addresses");
     assert_eq!(pod, host);
+    let links = place.sh("hosted", "cat /proc/net/dev");
+    assert!(links.contains("up0:"), "it sees the links of the machine: {links}");
+}
+
+fn host_port(place: &Place) {
+    let host = place.ok("get nodes -o jsonpath={.items[0].status.addresses[0].address}");
     place.apply(
         &shell_pod("port", "mkdir /www; echo port > /www/index.html; exec httpd -f -p 8080 -h /www")
             .replace("image:", "ports: [{containerPort: 8080, hostPort: 18080}]\n    image:"),

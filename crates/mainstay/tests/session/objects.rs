@@ -219,7 +219,10 @@ fn errors(place: &Place) {
     let kind = refused("{apiVersion: v1, kind: Pot, metadata: {name: a}}");
     assert!(kind.contains("no matches for kind \"Pot\" in version \"v1\""), "{kind}");
     place.ok("create configmap twice --from-literal=a=b");
-    assert!(place.fails("create configmap twice").contains("configmaps \"twice\" already exists"));
+    assert_eq!(
+        place.fails("create configmap twice"),
+        "error: failed to create configmap: configmaps \"twice\" already exists\n"
+    );
     assert!(place.fails("create configmap x -n absent").contains("namespaces \"absent\" not found"));
     let dry = place.ok("create deployment dry --image=x --dry-run=server -o yaml");
     assert!(dry.contains("progressDeadlineSeconds: 600"), "{dry}");

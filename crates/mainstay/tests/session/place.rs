@@ -3,7 +3,7 @@
 use crate::terminal::Terminal;
 use std::ops::Deref;
 use std::path::PathBuf;
-use testbed::{Cluster, Kubectl};
+use testbed::{Cluster, Kubectl, Namespace};
 
 /// The image that every cluster of `mainstay up` has.
 pub const IMAGE: &str = "mainstay.local/hello:1";
@@ -67,6 +67,16 @@ impl<'a> Place<'a> {
     /// The path of a file for this step.
     pub fn path(&self, name: &str) -> PathBuf {
         self.cluster.scratch().join(format!("{}-{name}", self.namespace))
+    }
+
+    /// What `ask` brings on a thread in the network of the machine that the cluster runs on.
+    pub fn in_network<T: Send + 'static>(&self, ask: impl FnOnce() -> T + Send + 'static) -> T {
+        let path = self.cluster.namespace().path();
+        let asked = std::thread::spawn(move || {
+            Namespace::enter(&path).expect("the namespace is there");
+            ask()
+        });
+        asked.join().expect("it does not panic")
     }
 
     /// What a shell script prints on the machine that the cluster runs on.

@@ -29,6 +29,18 @@ fn readiness(place: &Place) {
         .replace("image:", "readinessProbe: {tcpSocket: {port: 9000}, periodSeconds: 1}\n    image:");
     place.apply(&tcp);
     place.ready("tcp");
+    // A server that takes one connection and ends: the first probe is its last client, so it has to be started again
+    // for each; the pod is ready as long as that is done, and no longer once it is not.
+    let once = shell_pod("once", "while [ ! -e /stop ]; do nc -l -p 9000 < /dev/null; done; sleep 3600").replace(
+        "image:",
+        "readinessProbe: {tcpSocket: {port: 9000}, periodSeconds: 1, failureThreshold: 2}\n    image:",
+    );
+    place.apply(&once);
+    place.ready("once");
+    place.sh("once", "touch /stop");
+    place.ok("wait pod/once --for=condition=Ready=false --timeout=30s");
+    let described = place.eventually("describe pod once", |text| text.contains("Readiness probe failed"));
+    assert!(described.contains(":9000: connect: connection refused"), "{described}");
 }
 
 fn liveness(place: &Place) {

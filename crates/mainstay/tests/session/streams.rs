@@ -84,6 +84,14 @@ fn copy(place: &Place) {
     assert_eq!(std::fs::read_to_string(back.join("sub/two")).expect("copied"), "2\n");
     place.ok(&format!("cp {} box:/tmp/again", back.display()));
     assert_eq!(place.sh("box", "cat /tmp/again/one"), "1\n");
+    // Of a file that is not there kubectl tells what the container's tar says, and ends as tar did.
+    let here = place.path("absent");
+    let absent = place.run(&format!("cp box:/tmp/absent {}", here.display()));
+    assert_eq!(absent.code, 1, "{}{}", absent.stdout, absent.stderr);
+    assert!(absent.stderr.contains("tmp/absent: No such file or directory"), "{}", absent.stderr);
+    assert!(absent.stderr.contains("command terminated with exit code 1"), "{}", absent.stderr);
+    let absent = place.fails(&format!("cp {} box:/tmp/x", here.display()));
+    assert!(absent.contains("doesn't exist in local filesystem"), "{absent}");
 }
 
 fn attach(place: &Place) {

@@ -28,7 +28,7 @@ pub const NODE: &str = "n1";
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs `test` in namespaces of its own, by running this test again below `unshare`; skipped where that cannot be.
+/// Runs `test` in namespaces of its own, by running this test again below `unshare`.
 pub fn isolated(name: &str, test: impl FnOnce()) {
     if std::env::var_os(INNER).is_some() {
         return test();
@@ -38,10 +38,14 @@ pub fn isolated(name: &str, test: impl FnOnce()) {
     let found = |program: &str| {
         std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|d| d.join(program).exists())
     };
-    if !root || !busybox || !found("containerd") || !found("unshare") {
-        eprintln!("skipped: needs root, containerd, unshare and a static busybox");
-        return;
-    }
+    let missing = [
+        (root, "root"),
+        (busybox, "a static /bin/busybox"),
+        (found("containerd"), "containerd"),
+        (found("unshare"), "unshare"),
+    ];
+    let missing: Vec<&str> = missing.iter().filter(|(there, _)| !there).map(|(_, what)| *what).collect();
+    assert!(missing.is_empty(), "this test needs {}; `make test` sees to it", missing.join(", "));
     let dir = tempfile::Builder::new().prefix("mn").tempdir().expect("directory");
     // With its pid namespace ends everything that was started in it.
     let status = std::process::Command::new("unshare")
@@ -337,7 +341,7 @@ impl Machine {
 
     /// Runs kubectl with something on its standard input.
     pub async fn kubectl_fed(&self, input: Stdio, args: &[&str]) -> (bool, String) {
-        let output = tokio::process::Command::new(kubectl().expect("kubectl"))
+        let output = tokio::process::Command::new(kubectl())
             .arg("--kubeconfig")
             .arg(self.root().join("etc/kubernetes/admin.conf"))
             .args(args)
@@ -448,12 +452,16 @@ fn ask(
     Box::pin(answer)
 }
 
-/// A kubectl of this version, if there is one.
-pub fn kubectl() -> Option<PathBuf> {
+/// A kubectl, of this version if there is one.
+fn kubectl() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = PathBuf::from("/usr/lib/google-cloud-sdk/bin");
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).chain([extra]).collect();
-    ["kubectl.1.30", "kubectl"].iter().flat_map(|name| dirs.iter().map(move |d| d.join(name))).find(|p| p.exists())
+    ["kubectl.1.30", "kubectl"]
+        .iter()
+        .flat_map(|name| dirs.iter().map(move |d| d.join(name)))
+        .find(|p| p.exists())
+        .expect("kubectl is installed; `make test` installs it where a package has it")
 }
 
 /// Runs curl; status and body.

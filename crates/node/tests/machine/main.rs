@@ -226,10 +226,6 @@ fn the_kubelet_api_answers_the_cluster_only() {
 
 #[test]
 fn kubectl_reaches_containers() {
-    if kit::kubectl().is_none() {
-        eprintln!("skipped: needs kubectl");
-        return;
-    }
     on_a_machine("kubectl_reaches_containers", |m| async move {
         m.serve_api().await;
         m.pod("box", json!({"shareProcessNamespace": true, "containers": [{"name": "c", "command": ["sh", "-c", "echo hello; httpd -f -p 8080 -h /etc"]}]})).await;

@@ -1,5 +1,7 @@
 //! `kill -9` under write load, again and again: what was acknowledged is there, revisions never go back, and a watch
-//! from before the crash goes on without a gap.
+//! from before the crash goes on without a gap; containers go on running, and a restart picks them up.
+
+mod containers;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -9,6 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use rand::Rng as _;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +41,32 @@ enum Known {
 
 type Objects = BTreeMap<String, Known>;
 
-async fn connect(server: &ApiServer) -> Result<Api<ConfigMap>> {
-    let kubeconfig = Kubeconfig::read_from(server.kubeconfig())?;
+/// What is killed and started again.
+trait Victim {
+    /// The administrator's kubeconfig.
+    fn kubeconfig(&self) -> PathBuf;
+    /// Kills the server without warning.
+    fn kill(&mut self) -> Result<()>;
+    /// Starts it again, and returns when the API is usable.
+    fn restart(&mut self) -> Result<()>;
+}
+
+impl Victim for ApiServer {
+    fn kubeconfig(&self) -> PathBuf {
+        ApiServer::kubeconfig(self)
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        self.process().kill()
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        ApiServer::restart(self)
+    }
+}
+
+async fn connect(kubeconfig: &Path) -> Result<Api<ConfigMap>> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Api::namespaced(Client::try_from(config)?, "default"))
 }
@@ -148,7 +175,7 @@ async fn watch(api: &Api<ConfigMap>, since: u64, writes: &[Write]) -> Result<()>
 }
 
 /// Writes from all clients until a random number of writes is acknowledged, then kills the server in the midst.
-async fn crash(server: &mut ApiServer, objects: Objects, writes: &mut Vec<Write>) -> Result<Objects> {
+async fn crash(server: &mut impl Victim, objects: Objects, writes: &mut Vec<Write>) -> Result<Objects> {
     let (tell, mut told) = mpsc::channel(WRITES_MAX * 4);
     let mut writers = Vec::new();
     let mut shares = vec![Objects::new(); WRITERS];
@@ -156,7 +183,7 @@ async fn crash(server: &mut ApiServer, objects: Objects, writes: &mut Vec<Write>
         shares[i % WRITERS].insert(name, known);
     }
     for share in shares {
-        writers.push(tokio::spawn(write(connect(server).await?, share, tell.clone())));
+        writers.push(tokio::spawn(write(connect(&server.kubeconfig()).await?, share, tell.clone())));
     }
     drop(tell);
     let wanted = rand::rng().random_range(1..=WRITES_MAX);
@@ -166,7 +193,7 @@ async fn crash(server: &mut ApiServer, objects: Objects, writes: &mut Vec<Write>
     }
     // Anywhere within the time of a write.
     tokio::time::sleep(Duration::from_micros(rand::rng().random_range(0..5000))).await;
-    server.process().kill()?;
+    server.kill()?;
     while let Some(write) = told.recv().await {
         writes.extend(write);
     }
@@ -177,7 +204,7 @@ async fn crash(server: &mut ApiServer, objects: Objects, writes: &mut Vec<Write>
     Ok(objects)
 }
 
-async fn crash_often(server: &mut ApiServer, rounds: usize) -> Result<()> {
+async fn crash_often(server: &mut impl Victim, rounds: usize) -> Result<()> {
     let names = (0..WRITERS as u32 * KEYS_PER_WRITER).map(|i| format!("object-{i}"));
     let mut objects: Objects = names.map(|name| (name, Known::Exactly(None))).collect();
     // The revision to watch from and the writes of the last two rounds.
@@ -187,7 +214,7 @@ async fn crash_often(server: &mut ApiServer, rounds: usize) -> Result<()> {
         if round > 0 {
             server.restart()?;
         }
-        let api = connect(server).await?;
+        let api = connect(&server.kubeconfig()).await?;
         let (now, revision) = verify(&api, &objects).await.with_context(|| format!("after crash {round}"))?;
         let newest = writes.iter().map(|write| write.2).max().unwrap_or(0);
         ensure!(revision >= newest, "crash {round}: the revision went back from {newest} to {revision}");
@@ -207,6 +234,7 @@ async fn crash_often(server: &mut ApiServer, rounds: usize) -> Result<()> {
 }
 
 fn run(flags: &[&str], rounds: usize) -> Result<()> {
+    use_crypto();
     let options = ServerOptions { flags: flags.iter().map(ToString::to_string).collect(), ..ServerOptions::default() };
     let mut server = ApiServer::start(BINARY, options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -220,13 +248,31 @@ fn use_crypto() {
 
 #[test]
 fn no_acknowledged_write_is_lost_in_fifty_crashes() -> Result<()> {
-    use_crypto();
     run(&["--log", "warn"], 50)
 }
 
 #[test]
 fn no_acknowledged_write_is_lost_on_etcd() -> Result<()> {
-    use_crypto();
     let etcd = Etcd::start()?;
     run(&["--log", "warn", "--store", "etcd", "--etcd-servers", &etcd.url], 6)
+}
+
+/// Also before its keys, its store and its first objects are complete.
+#[test]
+fn a_start_may_be_killed_at_any_moment() -> Result<()> {
+    use_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    for round in 0..12 {
+        let options = ServerOptions { flags: vec!["--log".into(), "warn".into()], ..ServerOptions::default() };
+        let mut server = ApiServer::prepare(BINARY, options)?;
+        for _ in 0..4 {
+            server.start_and_kill(Duration::from_millis(rand::rng().random_range(0..500)))?;
+        }
+        server.restart().with_context(|| format!("round {round}"))?;
+        runtime.block_on(async {
+            let api = connect(&server.kubeconfig()).await?;
+            api.create(&PostParams::default(), &config_map("works", "")).await.context("after the last start")
+        })?;
+    }
+    Ok(())
 }
