@@ -123,6 +123,8 @@ pub struct ApiError {
     pub details: Option<Box<Details>>,
     /// `metadata.continue`: where a list may go on all the same; usually empty.
     pub continue_token: String,
+    /// The whole `Status`, if somebody else has worded it: a webhook, say.
+    pub status: Option<Box<Value>>,
 }
 
 impl fmt::Display for ApiError {
@@ -134,7 +136,13 @@ impl fmt::Display for ApiError {
 impl ApiError {
     /// A failure without details.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: String::new() }
+        Self { code, reason, message: message.into(), details: None, continue_token: String::new(), status: None }
+    }
+
+    /// A failure that is shown as this `Status` object.
+    pub fn with_status(mut self, status: Value) -> Self {
+        self.status = Some(Box::new(status));
+        self
     }
 
     /// A failure with details, possibly empty ones.
@@ -238,6 +246,9 @@ impl ApiError {
 
     /// The `Status` object.
     pub fn to_status(&self) -> Value {
+        if let Some(status) = &self.status {
+            return (**status).clone();
+        }
         let mut status = Map::new();
         status.insert("kind".into(), "Status".into());
         status.insert("apiVersion".into(), "v1".into());

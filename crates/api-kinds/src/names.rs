@@ -15,6 +15,10 @@ pub const ENDPOINT_SLICES: &str = "endpointslices";
 pub const SECRETS: &str = "secrets";
 /// Config maps.
 pub const CONFIG_MAPS: &str = "configmaps";
+/// Events.
+pub const EVENTS: &str = "events";
+/// Kind of events.
+pub const EVENT: &str = "Event";
 /// Leases.
 pub const LEASES: &str = "leases";
 /// Kind of pods.

@@ -8,14 +8,17 @@ use crate::authn::UserInfo;
 use crate::request_info::RequestInfo;
 use http::request::Parts;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, LazyLock};
 
+/// Annotations that the stages of one request may add.
+const ANNOTATIONS_MAX: usize = 256;
 /// Events that wait to be written; more are dropped.
 const QUEUE_EVENTS_MAX: usize = 8192;
 /// Paths that load balancers ask for all the time, and that say nothing of anybody.
@@ -115,7 +118,35 @@ impl Audit {
     }
 }
 
+/// What the stages of a request add to its record, under names of their own.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Annotations(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Annotations {
+    /// Those of a request; of one that has none, some that nobody reads.
+    pub(crate) fn of(extensions: &http::Extensions) -> &Self {
+        static NONE: LazyLock<Annotations> = LazyLock::new(Annotations::default);
+        extensions.get().unwrap_or(&NONE)
+    }
+
+    /// Adds some; past the limit they are dropped.
+    pub(crate) fn add(&self, pairs: impl Iterator<Item = (String, String)>) {
+        let mut all = self.0.lock();
+        let room = ANNOTATIONS_MAX.saturating_sub(all.len());
+        all.extend(pairs.take(room));
+    }
+}
+
 impl Record {
+    /// Takes over what the stages have added.
+    pub(crate) fn annotate(&mut self, annotations: &Annotations) {
+        let Some(event) = &mut self.event else { return };
+        let all = event.entry("annotations").or_insert_with(|| json!({}));
+        for (key, value) in annotations.0.lock().drain(..) {
+            all[key] = value.into();
+        }
+    }
+
     /// Says who asks, and as whom.
     pub(crate) fn user(&mut self, user: &UserInfo, acting_as: &UserInfo) {
         let Some(event) = &mut self.event else { return };

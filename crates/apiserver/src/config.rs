@@ -75,6 +75,9 @@ pub struct Limits {
     pub gzip_bytes_min: usize,
     /// How long a drain waits for requests to finish.
     pub drain_timeout: Duration,
+    /// A webhook that has not answered for so long is down: the cluster's own components do not wait for it where the
+    /// cluster could not live without their writes.
+    pub webhook_down_after: Duration,
     /// Seconds that an event is kept.
     pub event_ttl_s: i64,
 }
@@ -89,6 +92,7 @@ impl Default for Limits {
             watch_timeout_min: Duration::from_secs(1800),
             gzip_bytes_min: 128 << 10,
             drain_timeout: Duration::from_secs(10),
+            webhook_down_after: Duration::from_secs(30),
             event_ttl_s: 3600,
         }
     }

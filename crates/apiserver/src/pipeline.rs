@@ -1,6 +1,6 @@
 //! The life of a request, in one function: [`handle`] names the stages in their order.
 
-use crate::audit::Record;
+use crate::audit::{Annotations, Record};
 use crate::authn::{self, UserInfo};
 use crate::authz::Attributes;
 use crate::body::{self, Body};
@@ -24,7 +24,9 @@ pub(crate) fn handle(server: Arc<Inner>, request: Request<Body>) -> BoxFuture<'s
 
 async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let annotations = Annotations::default();
+    parts.extensions.insert(annotations.clone());
     let audit_id = audit_id(&parts.headers);
     let media = Media::of_failure(&parts.headers);
     let query = Query::parse(parts.uri.query());
@@ -44,6 +46,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
         Err(e) => Err(e),
     };
     let mut response = outcome.unwrap_or_else(|e| failure(&e, media));
+    record.annotate(&annotations);
     server.audit.end(record, audit_id.to_str().unwrap_or(""), response.status().as_u16(), long_running);
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id);

@@ -1,6 +1,7 @@
 //! Build, serve, drain: the server's parts put together.
 
 use crate::admission::Admission;
+use crate::admission::webhooks::{self, Webhooks};
 use crate::audit::{Audit, OpenError};
 use crate::authn::{Authenticator, UserInfo};
 use crate::authz::{Authorizer, feed};
@@ -29,6 +30,9 @@ use std::task::{Context, Poll};
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Notices of webhooks that wait to be written as events.
+const NOTICES_MAX: usize = 64;
 
 /// Why a server could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -114,13 +118,23 @@ impl Server {
         let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
         let authorizer = Arc::new(Authorizer::new(bootstrap::node_rules()));
         let transport = Arc::new(transport(&config, &registry).map_err(BuildError::Credentials)?);
+        let webhooks = Arc::new(webhook::Client::over(transport));
+        let (notices, noticed) = tokio::sync::mpsc::channel(NOTICES_MAX);
+        let reviewing = Webhooks::new(
+            registry.clone(),
+            webhooks.clone(),
+            webhooks::metrics::Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?,
+            bootstrap::controller_accounts(),
+            notices,
+            config.limits.webhook_down_after,
+        );
         let inner = Arc::new(Inner {
-            admission: Admission::new(registry.clone(), authorizer.clone()),
+            admission: Admission::new(registry.clone(), authorizer.clone()).with_webhooks(reviewing),
             authorizer,
             authenticator,
             openapi: crate::openapi::Published::default(),
             audit: Audit::open(config.audit_log.as_deref())?,
-            webhooks: Arc::new(webhook::Client::over(transport)),
+            webhooks,
             dialer: Dialer::new(&config).map_err(BuildError::Credentials)?,
             metrics: Arc::new(Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?),
             fairness: Fairness::new(&config.limits, config.priority_and_fairness, &config.metrics)
@@ -135,6 +149,7 @@ impl Server {
         feed::start(&inner)?;
         fairness::start(&inner)?;
         inner.tasks.spawn(custom::run(inner.clone()));
+        inner.tasks.spawn(webhooks::announce(inner.clone(), noticed));
         if inner.config.bootstrap {
             inner.tasks.spawn(bootstrap::run(inner.clone()));
         }

@@ -11,6 +11,7 @@ pub mod pods;
 pub mod policies;
 pub mod service_account;
 pub mod storage;
+pub mod webhooks;
 
 use serde_json::Value;
 

@@ -15,9 +15,14 @@ mod pod_security;
 mod policy;
 mod service_account;
 mod storage;
+pub mod webhooks;
 
+use crate::audit::Annotations;
 use crate::authn::UserInfo;
 use crate::authz::Authorizer;
+use crate::query::Query;
+use crate::registry::options::DeleteOptions;
+use crate::request_info::RequestInfo;
 use crate::view::View;
 use api_core::meta::Meta;
 use api_core::{ApiError, Gvr};
@@ -25,6 +30,7 @@ use api_kinds::names;
 use api_schema::row::Row;
 use serde_json::Value;
 use std::sync::Arc;
+use webhooks::{Rounds, Webhooks};
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +76,23 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The object before it; `None` on create.
     pub old: Option<&'a Value>,
+    /// Revision of the object before it; 0 if there is none.
+    pub revision: i64,
     /// Whether nothing is to be stored, and no side effect to be had.
     pub dry_run: bool,
+    /// The request itself, for who wants its options or has to say more of it.
+    pub(crate) request: Option<Asked<'a>>,
+    /// Options of a deletion.
+    pub(crate) delete_options: Option<&'a DeleteOptions>,
+}
+
+/// The request behind a write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) info: &'a RequestInfo,
+    pub(crate) query: &'a Query,
+    /// What its record in the audit log says beside.
+    pub(crate) annotations: &'a Annotations,
 }
 
 impl Attributes<'_> {
@@ -148,12 +169,20 @@ const PLUGINS: &[Plugin] = &[
 #[derive(Debug)]
 pub struct Admission {
     context: Context,
+    webhooks: Option<Webhooks>,
 }
 
 impl Admission {
     /// All plugins that are on by default.
     pub fn new(view: Arc<dyn View>, authorizer: Arc<Authorizer>) -> Self {
-        Self { context: Context { view, authorizer, policies: policy::Policies::default() } }
+        Self { context: Context { view, authorizer, policies: policy::Policies::default() }, webhooks: None }
+    }
+
+    /// The same, and webhooks.
+    #[must_use]
+    pub fn with_webhooks(mut self, webhooks: Webhooks) -> Self {
+        self.webhooks = Some(webhooks);
+        self
     }
 
     /// Names of the plugins that are on, in their order.
@@ -166,8 +195,27 @@ impl Admission {
         &self,
         a: &Attributes<'_>,
         object: &mut Value,
-        _warnings: &mut Vec<String>,
+        warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
+        self.plugins_mutate(a, object).await?;
+        let Some(webhooks) = &self.webhooks else { return Ok(()) };
+        let mut rounds = Rounds::default();
+        let mut reviewed = Some(std::mem::take(object));
+        let mut result = webhooks.mutate(a, &mut reviewed, warnings, &mut rounds).await;
+        *object = reviewed.unwrap_or_default();
+        if result.is_ok() && rounds.is_needed() {
+            // What webhooks have made is new to the plugins, and what these make of it to the webhooks.
+            let before = object.clone();
+            self.plugins_mutate(a, object).await?;
+            rounds.begin_second(before != *object);
+            let mut reviewed = Some(std::mem::take(object));
+            result = webhooks.mutate(a, &mut reviewed, warnings, &mut rounds).await;
+            *object = reviewed.unwrap_or_default();
+        }
+        result
+    }
+
+    async fn plugins_mutate(&self, a: &Attributes<'_>, object: &mut Value) -> Result<(), ApiError> {
         namespace_lifecycle::check(&self.context, a, object).await?;
         for plugin in PLUGINS {
             if plugin.name == names::SERVICE_ACCOUNT {
@@ -185,16 +233,54 @@ impl Admission {
         namespace_lifecycle::check(&self.context, a, object).await
     }
 
-    /// Checks a write; `object` is `None` on delete.
+    /// Asks webhooks alone, about what only they have a say in: connections, evictions, bindings.
+    pub(crate) async fn review(
+        &self,
+        a: &Attributes<'_>,
+        object: Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<Value, ApiError> {
+        let Some(webhooks) = &self.webhooks else { return Ok(object) };
+        let mut object = Some(object);
+        webhooks.mutate(a, &mut object, warnings, &mut Rounds::default()).await?;
+        webhooks.validate(a, object.as_ref(), warnings).await?;
+        Ok(object.unwrap_or_default())
+    }
+
+    /// Checks the deletion of an object; `reviewed` if webhooks have been asked already.
+    pub(crate) async fn validate_delete(
+        &self,
+        a: &Attributes<'_>,
+        reviewed: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        node_restriction::validate_delete(&self.context, a)?;
+        self.plugins_validate(a, None, warnings)?;
+        let Some(webhooks) = self.webhooks.as_ref().filter(|_| !reviewed) else { return Ok(()) };
+        webhooks.mutate(a, &mut None, warnings, &mut Rounds::default()).await?;
+        webhooks.validate(a, None, warnings).await
+    }
+
+    /// Checks a write.
     pub async fn validate(
         &self,
         a: &Attributes<'_>,
         object: Option<&Value>,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        if a.operation == Operation::Delete {
-            node_restriction::validate_delete(&self.context, a)?;
+        self.plugins_validate(a, object, warnings)?;
+        match &self.webhooks {
+            Some(webhooks) => webhooks.validate(a, object, warnings).await,
+            None => Ok(()),
         }
+    }
+
+    fn plugins_validate(
+        &self,
+        a: &Attributes<'_>,
+        object: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
         PLUGINS.iter().filter_map(|p| p.validate).try_for_each(|validate| validate(&self.context, a, object, warnings))
     }
 }

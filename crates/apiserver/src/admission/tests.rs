@@ -56,7 +56,10 @@ impl Write {
             namespace: self.namespace,
             name: &name,
             old: self.old.as_ref(),
+            revision: 0,
             dry_run: false,
+            request: None,
+            delete_options: None,
         };
         let mut warnings = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");

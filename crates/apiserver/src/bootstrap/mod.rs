@@ -7,7 +7,7 @@
 mod merge;
 mod wanted;
 
-pub use wanted::{Wanted, node_rules};
+pub use wanted::{Wanted, controller_accounts, node_rules};
 
 use crate::authn::UserInfo;
 use crate::server::Inner;

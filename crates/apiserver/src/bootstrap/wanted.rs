@@ -6,6 +6,7 @@ use crate::config::Config;
 use api_core::meta::Meta;
 use api_kinds::names;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// An object that must be there.
@@ -127,6 +128,15 @@ pub fn node_rules() -> Vec<Rule> {
     let data = data(RBAC);
     let roles = data["clusterroles"].as_array();
     roles.into_iter().flatten().find(|r| r["name"] == "system:node").map(Rule::read_all).unwrap_or_default()
+}
+
+/// Names of the service accounts that the controllers' roles are bound to, all in `kube-system`.
+pub fn controller_accounts() -> HashSet<String> {
+    let data = data(RBAC);
+    let bindings = data["clusterrolebindings"].as_array().into_iter().flatten();
+    let of_controllers = bindings.filter(|b| b["name"].as_str().is_some_and(|n| n.starts_with("system:controller:")));
+    let subjects = of_controllers.flat_map(|b| b["subjects"].as_array().into_iter().flatten());
+    subjects.filter_map(|s| s["name"].as_str()).map(str::to_owned).collect()
 }
 
 /// Roles of the add-ons that come along, as kubeadm makes them.

@@ -6,11 +6,14 @@
 mod dial;
 mod location;
 mod redirect;
+mod review;
 mod target;
 
 pub(crate) use dial::{Destination, Dialer, Trust};
 
 use crate::Body;
+use crate::admission::Asked;
+use crate::audit::Annotations;
 use crate::body;
 use crate::registry::call::read_body;
 use crate::server::{ApiRequest, Inner};
@@ -30,6 +33,9 @@ const REFUSAL_BYTES_MAX: usize = 50_000;
 
 /// Any method on one of [`SUBRESOURCES`]; the verb is checked already.
 pub(crate) async fn connect(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    let (served, annotations) = (request.served()?.clone(), Annotations::of(&request.parts.extensions).clone());
+    let asked = Asked { info: &request.info, query: &request.query, annotations: &annotations };
+    review::connection(server, &served, &request.user, asked).await?;
     if request.info.subresource == "proxy" {
         return proxy(server, request).await;
     }

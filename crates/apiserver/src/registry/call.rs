@@ -2,6 +2,7 @@
 
 use super::options::{Validation, WriteOptions};
 use super::{Served, object};
+use crate::audit::Annotations;
 use crate::authn::UserInfo;
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::{Form, Media, View, unsupported};
@@ -31,6 +32,8 @@ pub(crate) struct Call {
     pub(crate) user: UserInfo,
     pub(crate) form: Form,
     pub(crate) now_unix_s: i64,
+    /// What the audit log says beside.
+    pub(crate) annotations: Annotations,
     /// What the client is told beside the answer.
     pub(crate) warnings: Arc<Mutex<Vec<String>>>,
 }
@@ -98,7 +101,10 @@ impl Call {
             namespace: if self.row().namespaced { &self.info.namespace } else { "" },
             name,
             old,
+            revision: 0,
             dry_run,
+            request: Some(admission::Asked { info: &self.info, query: &self.query, annotations: &self.annotations }),
+            delete_options: None,
         }
     }
 

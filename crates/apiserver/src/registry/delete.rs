@@ -6,7 +6,7 @@ use super::read;
 use super::txn::{Attempt, Current};
 use super::{custom, object};
 use crate::Body;
-use crate::admission::Operation;
+use crate::admission::{Attributes, Operation};
 use crate::protobuf;
 use api_core::meta::Meta;
 use api_core::{ApiError, GroupResource};
@@ -104,8 +104,12 @@ pub(crate) async fn delete_one(call: &Call, name: &str, options: &DeleteOptions)
         check_preconditions(call.row(), name, &current, options)?;
         let mut warnings = Vec::new();
         let seen = custom::convert::incoming(call, current.clone()).await?;
-        let attributes = call.admission(Operation::Delete, name, Some(&seen.value), options.dry_run);
-        call.server.admission.validate(&attributes, None, &mut warnings).await?;
+        let attributes = Attributes {
+            revision: current.revision,
+            delete_options: Some(options),
+            ..call.admission(Operation::Delete, name, Some(&seen.value), options.dry_run)
+        };
+        call.server.admission.validate_delete(&attributes, options.reviewed, &mut warnings).await?;
         call.warn(warnings);
         match carry_out(call, &key, current, options).await? {
             Some(deleted) => return Ok(deleted),

@@ -4,6 +4,7 @@ use super::call::{Call, read_body};
 use super::options::{DeleteOptions, Validation, WriteOptions};
 use super::subresource::decode_as;
 use super::{delete, list, object, readable};
+use crate::admission::Operation;
 use crate::authn::UserInfo;
 use crate::body::Body;
 use api_core::ApiError;
@@ -26,6 +27,11 @@ pub(crate) async fn evict(mut call: Call, body: Body) -> Result<Response<Body>, 
     }
     let mut options = DeleteOptions::read(&call.query, Some(&eviction["deleteOptions"]))?;
     options.dry_run |= write.dry_run;
+    let mut warnings = Vec::new();
+    let attributes = call.admission(Operation::Create, &call.info.name, None, options.dry_run);
+    call.server.admission.review(&attributes, eviction, &mut warnings).await?;
+    call.warn(warnings);
+    options.reviewed = true;
     call.info.subresource.clear();
     let name = call.info.name.clone();
     for _ in 0..ATTEMPTS_MAX {

@@ -14,7 +14,7 @@ mod pools;
 mod read;
 pub(crate) mod routing;
 pub(crate) mod storage;
-mod subresource;
+pub(crate) mod subresource;
 mod txn;
 mod update;
 mod view;

@@ -98,9 +98,32 @@ pub(crate) struct DeleteOptions {
     pub(crate) propagation: Option<Propagation>,
     /// `orphanDependents`, which is older than `propagationPolicy`.
     pub(crate) orphan_dependents: Option<bool>,
+    /// Whether webhooks have been asked already, as they are about an eviction.
+    pub(crate) reviewed: bool,
 }
 
 impl DeleteOptions {
+    /// As a document, without its kind.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut v = serde_json::Map::new();
+        let mut put = |field: &str, value: Option<Value>| value.map(|value| v.insert(field.to_owned(), value));
+        put("gracePeriodSeconds", self.grace_period_s.map(Value::from));
+        let policy = self.propagation.map(|p| match p {
+            Propagation::Orphan => "Orphan",
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+        });
+        put("propagationPolicy", policy.map(Value::from));
+        put("orphanDependents", self.orphan_dependents.map(Value::from));
+        let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+        if self.uid.is_some() || self.resource_version.is_some() {
+            let conditions = [("uid", &self.uid), ("resourceVersion", &self.resource_version)];
+            let given = conditions.into_iter().filter(|(_, v)| v.is_some());
+            put("preconditions", Some(given.map(|(k, v)| (k.to_owned(), text(v))).collect()));
+        }
+        Value::Object(v)
+    }
+
     /// Reads the body, or the query if there is no body.
     pub(crate) fn read(query: &Query, body: Option<&Value>) -> Result<Self, ApiError> {
         let mut errors = Errors::new();
@@ -134,6 +157,7 @@ impl DeleteOptions {
             resource_version: text(preconditions, "resourceVersion"),
             propagation,
             orphan_dependents,
+            reviewed: false,
         };
         finish("DeleteOptions", &errors)?;
         Ok(options)

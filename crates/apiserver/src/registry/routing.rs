@@ -3,6 +3,7 @@
 use super::call::{Call, add_warnings};
 use super::{Served, create, delete, patching, read, subresource, update, watch};
 use crate::Body;
+use crate::audit::Annotations;
 use crate::negotiate::{Form, Media, Offer};
 use crate::pipeline::failure;
 use crate::request_info::RequestInfo;
@@ -81,6 +82,7 @@ async fn serve_verb(
         server,
         served,
         now_unix_s: jiff::Timestamp::now().as_second(),
+        annotations: Annotations::of(&parts.extensions).clone(),
         headers: parts.headers,
         warnings: warnings.clone(),
         info,

@@ -40,7 +40,7 @@ pub(crate) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiE
 }
 
 /// The `Scale` of an object that has `spec.replicas` and `spec.selector`.
-fn scale_of(row: &Row, object: &Value) -> Value {
+pub(crate) fn scale_of(row: &Row, object: &Value) -> Value {
     let mut metadata = Map::new();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.metadata().and_then(|m| m.get(field)) {
@@ -79,6 +79,17 @@ fn selector_text(selector: &Value) -> String {
         return labels::Selector::from_labels(pairs).to_string();
     }
     labels::Selector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default()
+}
+
+/// The object with the replicas that a scale of it wants.
+pub(crate) fn with_replicas(row: &Row, object: &Value, scale: &Value) -> Value {
+    let replicas = scale.get("spec").and_then(|s| s.get("replicas")).and_then(Value::as_i64).unwrap_or(0);
+    let mut value = object.clone();
+    match row.custom.as_ref().and_then(|c| c.scale.as_ref()) {
+        Some(paths) => custom::set(&mut value, &paths.spec, replicas.into()),
+        None => value["spec"]["replicas"] = replicas.into(),
+    }
+    value
 }
 
 async fn put_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
@@ -124,11 +135,7 @@ async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -
             let gk = Gvk::new("autoscaling", "v1", "Scale").group_kind();
             return Err(ApiError::invalid(&gk, &call.info.name, &errors));
         }
-        let mut value = current.value.clone();
-        match call.row().custom.as_ref().and_then(|c| c.scale.as_ref()) {
-            Some(paths) => custom::set(&mut value, &paths.spec, replicas.into()),
-            None => value["spec"]["replicas"] = replicas.into(),
-        }
+        let mut value = with_replicas(call.row(), &current.value, &scale);
         value.set_meta("resourceVersion", scale.resource_version());
         value.set_meta("uid", if scale.uid().is_empty() { current.value.uid() } else { scale.uid() });
         Ok(value)
@@ -169,6 +176,9 @@ async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let name = call.info.name.clone();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
     call.server.admission.check_namespace(&attributes, &posted).await?;
+    let mut warnings = Vec::new();
+    let posted = call.server.admission.review(&attributes, posted, &mut warnings).await?;
+    call.warn(warnings);
     let edit = |call: &Call, current: Option<&Current>| {
         let current = current.ok_or_else(|| call.not_found())?;
         let mut value = current.value.clone();

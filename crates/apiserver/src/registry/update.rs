@@ -7,7 +7,7 @@ use super::options::WriteOptions;
 use super::txn::{Attempt, Current};
 use super::{custom, delete, object, patching};
 use crate::Body;
-use crate::admission::Operation;
+use crate::admission::{Attributes, Operation};
 use api_core::field::{BadValue, Errors, Path};
 use api_core::meta::Meta;
 use api_core::{ApiError, Reason};
@@ -134,7 +134,10 @@ async fn attempt(
     create::dedup_owners(call, &mut new);
     patching::managed_update(call, options, Some(old), &mut new);
     let mut warnings = Vec::new();
-    let attributes = call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run);
+    let attributes = Attributes {
+        revision: current.revision,
+        ..call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run)
+    };
     call.server.admission.mutate(&attributes, &mut new, &mut warnings).await?;
     call.settle(&mut new);
     prepare(call, &mut new, old);

@@ -8,6 +8,7 @@ mod review;
 pub(crate) use review::create as create_review;
 
 use crate::admission::{self, Operation};
+use crate::audit::Annotations;
 use crate::authn;
 use crate::posted::Posted;
 use crate::server::{ApiRequest, Inner};
@@ -35,7 +36,10 @@ pub(crate) async fn create(server: &Inner, request: ApiRequest) -> Result<Respon
         namespace: &info.namespace,
         name: &info.name,
         old: None,
+        revision: 0,
         dry_run: posted.dry_run,
+        request: Some(admission::Asked { info: &info, query: &query, annotations: Annotations::of(&parts.extensions) }),
+        delete_options: None,
     };
     let mut warnings = Vec::new();
     server.admission.mutate(&attributes, &mut posted.value, &mut warnings).await?;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses the part it needs")]
 
+pub mod cluster;
+
 use apiserver::{Body, body};
 use base64::Engine;
 use http::{Request, Response, StatusCode};

@@ -68,7 +68,10 @@ impl Cluster {
             namespace: "ns",
             name: "d",
             old: old.as_ref(),
+            revision: 0,
             dry_run: false,
+            request: None,
+            delete_options: None,
         };
         let mut warnings = Vec::new();
         let result = super::validate(&admission.context, &attributes, object.as_ref(), &mut warnings);

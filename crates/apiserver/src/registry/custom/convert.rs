@@ -9,6 +9,7 @@ use super::super::txn::Current;
 use super::super::{Served, object};
 use super::review;
 use crate::server::Inner;
+use crate::webhook::Client;
 use api_core::ApiError;
 use api_core::meta::Meta;
 use api_schema::custom::{Conversion, Custom, Family};
@@ -89,7 +90,7 @@ pub(crate) async fn present(
         }
         out.push(known);
     }
-    let mut converted = convert(server, custom, left, &custom.version).await?.into_iter();
+    let mut converted = convert(&server.webhooks, custom, left, &custom.version).await?.into_iter();
     let mut all = Vec::with_capacity(items.len());
     for (item, known) in items.iter().zip(out) {
         let bytes = match known {
@@ -116,7 +117,7 @@ pub(crate) async fn present_one(server: &Inner, served: &Served, bytes: &Bytes) 
     }
     let value = object::decode(bytes)?;
     let revision = value.resource_version().to_owned();
-    let mut converted = convert_one(server, custom, value, &custom.version).await?;
+    let mut converted = convert_one(&server.webhooks, custom, value, &custom.version).await?;
     converted.set_meta("resourceVersion", &revision);
     Ok(object::encode(&converted))
 }
@@ -134,7 +135,7 @@ pub(crate) async fn incoming(call: &Call, mut current: Current) -> Result<Curren
         family.tidy(&mut current.value, true);
     }
     if family.version_of(&current.value) != custom.version {
-        current.value = convert_one(&call.server, custom, current.value, &custom.version).await?;
+        current.value = convert_one(&call.server.webhooks, custom, current.value, &custom.version).await?;
     }
     Ok(current)
 }
@@ -144,21 +145,34 @@ pub(crate) async fn outgoing(call: &Call, value: &Value) -> Result<Bytes, ApiErr
     match &call.row().custom {
         Some(custom) if custom.version != custom.family.storage_version => {
             let version = custom.family.storage_version.clone();
-            let stored = convert_one(&call.server, custom, value.clone(), &version).await?;
+            let stored = convert_one(&call.server.webhooks, custom, value.clone(), &version).await?;
             Ok(object::encode(&stored))
         }
         _ => Ok(object::encode(value)),
     }
 }
 
-async fn convert_one(server: &Inner, custom: &Custom, value: Value, version: &str) -> Result<Value, ApiError> {
-    let converted = convert(server, custom, vec![value], version).await?;
+/// One object in another version; as it is, if that is its own.
+pub(crate) async fn to_version(
+    webhooks: &Client,
+    custom: &Custom,
+    value: Value,
+    version: &str,
+) -> Result<Value, ApiError> {
+    if custom.family.version_of(&value) == version {
+        return Ok(value);
+    }
+    convert_one(webhooks, custom, value, version).await
+}
+
+async fn convert_one(webhooks: &Client, custom: &Custom, value: Value, version: &str) -> Result<Value, ApiError> {
+    let converted = convert(webhooks, custom, vec![value], version).await?;
     converted.into_iter().next().ok_or_else(|| ApiError::internal("an object was lost in conversion"))
 }
 
 /// Converts objects, none of which is in the version yet. They come without resource version.
 async fn convert(
-    server: &Inner,
+    webhooks: &Client,
     custom: &Custom,
     mut objects: Vec<Value>,
     version: &str,
@@ -171,7 +185,7 @@ async fn convert(
     match &family.conversion {
         Conversion::None => objects.iter_mut().for_each(|o| family.rename(o, version)),
         Conversion::Webhook { client_config, review_versions } => {
-            objects = review::convert(server, family, client_config, review_versions, objects, version).await?;
+            objects = review::convert(webhooks, family, client_config, review_versions, objects, version).await?;
             objects.iter_mut().for_each(|o| family.tidy(o, false));
         }
     }

@@ -2,8 +2,7 @@
 //!
 //! A webhook converts; it may change labels and annotations, but no other metadata. Wording of failures is upstream's.
 
-use crate::server::Inner;
-use crate::webhook::Target;
+use crate::webhook::{Client, Target};
 use api_core::meta::Meta;
 use api_core::{ApiError, Reason};
 use api_schema::custom::Family;
@@ -22,7 +21,7 @@ fn failed(message: String) -> ApiError {
 
 /// Converts objects, all of which are in another version.
 pub(super) async fn convert(
-    server: &Inner,
+    webhooks: &Client,
     family: &Family,
     client_config: &Value,
     review_versions: &[String],
@@ -41,7 +40,7 @@ pub(super) async fn convert(
         "request": {"uid": uid, "desiredAPIVersion": to, "objects": objects},
     });
     let target = Target::read(client_config).map_err(|e| failed(e.to_string()))?;
-    let call = server.webhooks.call(&target, request.to_string().into(), 0, TIMEOUT);
+    let call = webhooks.call(&target, request.to_string().into(), 0, TIMEOUT);
     let why = |why: String| failed(format!("conversion webhook for {about} failed: {why}"));
     let answer = call.await.map_err(|e| why(e.to_string()))?;
     let converted = converted_objects(answer, review_version, &uid).map_err(why)?;

@@ -1,0 +1,270 @@
+//! Admission webhooks: which are asked, what becomes of their answers, what becomes of the write if one does not answer.
+//!
+//! Matching is `api_kinds::admission::webhooks`, the documents are [`review`], the calls [`crate::webhook`]. What the
+//! cluster does about a webhook that is down for long is [`health`].
+
+mod call;
+pub mod health;
+pub mod metrics;
+mod notice;
+pub mod review;
+mod versions;
+
+pub use notice::Notice;
+pub(crate) use notice::announce;
+
+use super::{Attributes, Operation};
+use crate::registry::{Registry, storage};
+use crate::webhook::Client;
+use api_core::{ApiError, Gvr};
+use api_kinds::admission::webhooks::{self, Hook, Match, Phase, Request, Resource};
+use call::{Failure, Said};
+use futures::future::join_all;
+use health::Health;
+use metrics::Metrics;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// All webhooks.
+#[derive(Debug)]
+pub struct Webhooks {
+    registry: Arc<Registry>,
+    client: Arc<Client>,
+    metrics: Metrics,
+    health: Health,
+    /// Service accounts of the cluster's controllers, in `kube-system`.
+    controllers: HashSet<String>,
+    notices: mpsc::Sender<Notice>,
+    loaded: Mutex<[Loaded; 2]>,
+}
+
+/// Hooks of a phase as they were read last: number and newest revision of the configurations tell whether they still hold.
+#[derive(Debug, Default, Clone)]
+struct Loaded {
+    state: (usize, i64),
+    hooks: Arc<Vec<Hook>>,
+}
+
+/// What mutating webhooks of a request have done so far, to know which are asked again.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    second: bool,
+    /// Asked before something changed the object; they want to see it again.
+    again: HashSet<String>,
+    /// Asked since.
+    asked: HashSet<String>,
+    changed: bool,
+}
+
+impl Rounds {
+    /// Whether a webhook has changed the object.
+    pub fn is_needed(&self) -> bool {
+        self.changed
+    }
+
+    /// Begins the second round; `changed` tells whether the object changed since the first.
+    pub fn begin_second(&mut self, changed: bool) {
+        self.second = true;
+        if changed {
+            self.object_changed();
+        }
+    }
+
+    fn object_changed(&mut self) {
+        self.again.extend(self.asked.drain());
+    }
+
+    fn skips(&self, hook: &Hook) -> bool {
+        self.second && !self.again.contains(&hook.id)
+    }
+}
+
+impl Webhooks {
+    /// Notices of webhooks that go down and come up again are sent to `notices`, as far as there is room.
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        client: Arc<Client>,
+        metrics: Metrics,
+        controllers: HashSet<String>,
+        notices: mpsc::Sender<Notice>,
+        down_after: Duration,
+    ) -> Self {
+        let (loaded, health) = (Mutex::default(), Health::new(down_after));
+        Self { registry, client, metrics, health, controllers, notices, loaded }
+    }
+
+    /// Hooks of a phase, by the names of their configurations.
+    fn hooks(&self, phase: Phase) -> Arc<Vec<Hook>> {
+        let gvr = phase.configurations();
+        let Some(cache) = self.registry.cache_of(&gvr.group, &gvr.resource) else { return Arc::default() };
+        let snapshot = cache.snapshot();
+        let objects = || snapshot.prefix(cache.prefix());
+        let state = objects().fold((0, 0), |(n, newest), o| (n + 1, i64::max(newest, o.revision)));
+        let slot = usize::from(phase == Phase::Validating);
+        let mut loaded = self.loaded.lock();
+        if loaded[slot].state != state {
+            let mut hooks = Vec::new();
+            for object in objects() {
+                match storage::value(object) {
+                    Ok(configuration) => hooks.extend(webhooks::read(&configuration)),
+                    Err(error) => tracing::error!(%error, name = object.name, "a webhook configuration is unreadable"),
+                }
+            }
+            loaded[slot] = Loaded { state, hooks: Arc::new(hooks) };
+            self.health.keep(&loaded.iter().flat_map(|l| l.hooks.iter()).map(|h| h.id.as_str()).collect());
+        }
+        loaded[slot].hooks.clone()
+    }
+
+    /// Asks the mutating webhooks, one after the other; each sees what those before it have made of the object.
+    pub(crate) async fn mutate(
+        &self,
+        a: &Attributes<'_>,
+        object: &mut Option<Value>,
+        warnings: &mut Vec<String>,
+        rounds: &mut Rounds,
+    ) -> Result<(), ApiError> {
+        let hooks = self.hooks(Phase::Mutating);
+        if hooks.is_empty() || webhooks::exempt(a.resource) || !versions::is_reviewable(a) {
+            return Ok(());
+        }
+        let equivalents = versions::equivalents(&self.registry, a);
+        for hook in hooks.iter() {
+            let Some(gvr) = self.wants(hook, a, &equivalents, object.as_ref())? else { continue };
+            if rounds.skips(hook) {
+                continue;
+            }
+            let said = Box::pin(self.ask(hook, Phase::Mutating, a, &gvr, object.as_ref())).await;
+            if let Some(said) = self.settle(hook, Phase::Mutating, said, warnings)?
+                && Box::pin(self.patch(hook, a, &gvr, object, &said)).await?
+            {
+                rounds.changed = true;
+                rounds.object_changed();
+            }
+            if hook.reinvocable {
+                rounds.asked.insert(hook.id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the validating webhooks, all at once.
+    pub(crate) async fn validate(
+        &self,
+        a: &Attributes<'_>,
+        object: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let hooks = self.hooks(Phase::Validating);
+        if hooks.is_empty() || webhooks::exempt(a.resource) || !versions::is_reviewable(a) {
+            return Ok(());
+        }
+        let equivalents = versions::equivalents(&self.registry, a);
+        let mut asked = Vec::new();
+        for hook in hooks.iter() {
+            if let Some(gvr) = self.wants(hook, a, &equivalents, object)? {
+                asked.push((hook, gvr));
+            }
+        }
+        let asking = asked.iter().map(|(hook, gvr)| Box::pin(self.ask(hook, Phase::Validating, a, gvr, object)));
+        let said = join_all(asking).await;
+        let mut refused = None;
+        for ((hook, _), said) in asked.iter().zip(said) {
+            if let Err(error) = self.settle(hook, Phase::Validating, said, warnings) {
+                refused.get_or_insert(error);
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// The version in which the webhook wants the object; `None` if it is not asked.
+    fn wants(
+        &self,
+        hook: &Hook,
+        a: &Attributes<'_>,
+        equivalents: &[Gvr],
+        object: Option<&Value>,
+    ) -> Result<Option<Gvr>, ApiError> {
+        let request = Request {
+            operation: a.operation.as_str(),
+            resource: Resource { gvr: a.resource, subresource: a.subresource },
+            equivalents,
+            namespace: versions::namespace(a),
+            name: a.name,
+            object,
+            old: a.old,
+        };
+        let namespace = |name: &str| crate::view::View::get(&*self.registry, "", "namespaces", "", name);
+        match webhooks::matches(hook, &request, &namespace)? {
+            Match::No => Ok(None),
+            Match::As(gvr) => Ok(Some(gvr)),
+        }
+    }
+
+    /// What becomes of the write after a call; the answer, if there was one.
+    fn settle(
+        &self,
+        hook: &Hook,
+        phase: Phase,
+        said: Result<Said, Failure>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Said>, ApiError> {
+        match said {
+            Ok(mut said) => {
+                warnings.append(&mut said.warnings);
+                said.allowed.map(|()| Some(Said { allowed: Ok(()), ..said }))
+            }
+            Err(Failure::PassedOver(why)) => {
+                self.metrics.passed_over(hook, phase);
+                warnings.push(why);
+                Ok(None)
+            }
+            Err(Failure::Calling(error)) if hook.ignores_failures => {
+                tracing::warn!(webhook = hook.name, error, "failed to call a webhook, which does not matter");
+                self.metrics.failed_open(hook, phase);
+                Ok(None)
+            }
+            Err(Failure::Calling(error)) => {
+                tracing::warn!(webhook = hook.name, error, "failed to call a webhook");
+                Err(ApiError::internal(error))
+            }
+            Err(Failure::Own(error)) => Err(error),
+        }
+    }
+
+    /// Makes of the object what a webhook's patch says; whether that changed it.
+    async fn patch(
+        &self,
+        hook: &Hook,
+        a: &Attributes<'_>,
+        gvr: &Gvr,
+        object: &mut Option<Value>,
+        said: &Said,
+    ) -> Result<bool, ApiError> {
+        if said.patch.is_empty() || said.patch == b"[]" {
+            return Ok(false);
+        }
+        let Some(stored) = object else {
+            return Err(ApiError::internal(format!(
+                "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+                hook.name
+            )));
+        };
+        let tools = (&*self.registry, &*self.client);
+        let shown = versions::shown(tools, a, gvr, stored, a.operation == Operation::Create).await?;
+        let patched = api_patch::json_patch(&shown, &said.patch).map_err(|e| ApiError::internal(e.message))?;
+        if patched == shown {
+            return Ok(false);
+        }
+        let changed = versions::accept(tools, a, gvr, patched, stored).await?;
+        if changed == *stored {
+            return Ok(false);
+        }
+        *stored = changed;
+        Ok(true)
+    }
+}

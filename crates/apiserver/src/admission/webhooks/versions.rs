@@ -1,0 +1,221 @@
+//! Objects as webhooks see them: in the version that a rule names, and back. What is stored is in its storage version.
+
+use super::super::{Attributes, Operation};
+use crate::registry::custom::convert::to_version;
+use crate::registry::object;
+use crate::registry::options::DeleteOptions;
+use crate::registry::{Registry, subresource};
+use crate::webhook::Client;
+use api_core::meta::Meta;
+use api_core::{ApiError, Gvk, Gvr};
+use api_schema::codec::{self, FieldValidation, Media};
+use api_schema::row::Row;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// What the object of a write is, if it is about a subresource.
+enum Form {
+    /// An object of the row's own kind, in its stored version.
+    Whole,
+    /// The object is whole, and shown by its scale.
+    Scale,
+    /// A document of the subresource's own kind.
+    Posted,
+    /// The object is whole, and what was asked is shown elsewhere.
+    Hidden,
+}
+
+fn form(a: &Attributes<'_>) -> Form {
+    let is_own = a.row.subresource(a.subresource).is_none_or(|s| s.kind == a.row.kind);
+    match (a.operation, a.subresource) {
+        _ if is_own => Form::Whole,
+        (Operation::Create | Operation::Connect, _) => Form::Posted,
+        (_, "scale") => Form::Scale,
+        _ => Form::Hidden,
+    }
+}
+
+/// Whether webhooks are asked about such a write at all.
+pub(super) fn is_reviewable(a: &Attributes<'_>) -> bool {
+    !matches!(form(a), Form::Hidden)
+}
+
+/// The namespace that webhooks are told; a namespace is in itself.
+pub(super) fn namespace<'a>(a: &Attributes<'a>) -> &'a str {
+    let of_namespaces = a.resource.group.is_empty() && a.resource.resource == "namespaces";
+    if of_namespaces { a.name } else { a.namespace }
+}
+
+/// The kind that the request is about.
+pub(super) fn own_kind(a: &Attributes<'_>) -> Gvk {
+    a.row.subresource(a.subresource).map_or_else(|| a.row.kind.clone(), |s| s.kind.clone())
+}
+
+/// The kind of the object as it is shown to who wants it in that version.
+pub(super) fn kind(registry: &Registry, a: &Attributes<'_>, gvr: &Gvr) -> Result<Gvk, ApiError> {
+    match form(a) {
+        Form::Whole => Ok(row(registry, a, gvr)?.kind.clone()),
+        _ => Ok(own_kind(a)),
+    }
+}
+
+/// The same objects in all versions that are served.
+pub(super) fn equivalents(registry: &Registry, a: &Attributes<'_>) -> Vec<Gvr> {
+    let prefix = &a.row.storage_prefix;
+    if prefix.is_empty() {
+        return Vec::new();
+    }
+    let table = registry.table();
+    let same = table.rows.iter().filter(|s| s.row.storage_prefix == *prefix);
+    let has_sub = |row: &Row| a.subresource.is_empty() || row.subresource(a.subresource).is_some();
+    same.filter(|s| has_sub(&s.row)).map(|s| s.row.gvr.clone()).collect()
+}
+
+/// The row of a version; another than the request's own is looked up.
+fn row(registry: &Registry, a: &Attributes<'_>, gvr: &Gvr) -> Result<Arc<Row>, ApiError> {
+    let served = registry.lookup(&gvr.group, &gvr.version, &gvr.resource);
+    let of =
+        || format!("unable to convert to {}/{}, Resource={}: unknown kind", gvr.group, gvr.version, a.row.gvr.resource);
+    served.map(|s| s.row.clone()).ok_or_else(|| ApiError::internal(of()))
+}
+
+/// An object as a webhook sees it. `is_new` leaves out what the server sets after mutation.
+pub(super) async fn shown(
+    (registry, client): (&Registry, &Client),
+    a: &Attributes<'_>,
+    gvr: &Gvr,
+    stored: &Value,
+    is_new: bool,
+) -> Result<Value, ApiError> {
+    let mut value = stored.clone();
+    match form(a) {
+        Form::Posted | Form::Hidden => return Ok(value),
+        Form::Scale => {
+            set_revision(a, &mut value);
+            return Ok(subresource::scale_of(a.row, &value));
+        }
+        Form::Whole => {}
+    }
+    let row = row(registry, a, gvr)?;
+    match &row.custom {
+        Some(custom) => value = to_version(client, custom, value, &custom.version).await?,
+        None => object::convert(&row, &mut value, &row.kind),
+    }
+    if is_new {
+        value.metadata_mut().remove("uid");
+        value.metadata_mut().insert("creationTimestamp".into(), Value::Null);
+    }
+    set_revision(a, &mut value);
+    Ok(value)
+}
+
+fn set_revision(a: &Attributes<'_>, value: &mut Value) {
+    if a.revision > 0 {
+        object::set_revision(value, a.revision);
+    }
+}
+
+/// The object that a webhook's patch made, pruned, with defaults, in its stored version. `before` is the stored object that
+/// was shown.
+pub(super) async fn accept(
+    (registry, client): (&Registry, &Client),
+    a: &Attributes<'_>,
+    gvr: &Gvr,
+    patched: Value,
+    before: &Value,
+) -> Result<Value, ApiError> {
+    match form(a) {
+        Form::Posted | Form::Hidden => return Ok(patched),
+        Form::Scale => return Ok(subresource::with_replicas(a.row, before, &patched)),
+        Form::Whole => {}
+    }
+    let row = row(registry, a, gvr)?;
+    let mut value = decode(&row, patched).map_err(|e| ApiError::internal(e.message))?;
+    match &row.custom {
+        Some(custom) => {
+            custom.default(&mut value);
+            // The handler works in the version of its request.
+            let own = before["apiVersion"].as_str().and_then(|v| v.rsplit('/').next()).unwrap_or_default();
+            value = to_version(client, custom, value, own).await?;
+        }
+        None => object::convert(&row, &mut value, &row.storage_version),
+    }
+    if let Some(default) = row.hooks.default {
+        default(&mut value);
+    }
+    value.set_meta("resourceVersion", before.resource_version());
+    if a.operation == Operation::Create {
+        keep(&mut value, before, &["uid", "creationTimestamp"]);
+    }
+    if !has_readable_managers(&value) {
+        keep(&mut value, before, &["managedFields"]);
+    }
+    Ok(value)
+}
+
+fn decode(row: &Row, patched: Value) -> Result<Value, ApiError> {
+    let Some(custom) = &row.custom else {
+        return codec::decode_value(row, patched, FieldValidation::Ignore).map(|d| d.value);
+    };
+    let (schema, root) = &custom.family.loose;
+    let bytes = patched.to_string();
+    let ignore = FieldValidation::Ignore;
+    let mut value = codec::decode_as(schema, *root, &row.kind, bytes.as_bytes(), Media::Json, ignore)?.value;
+    custom.prune(&mut value);
+    Ok(value)
+}
+
+/// Metadata of a new object that is not the webhook's to set.
+fn keep(value: &mut Value, before: &Value, fields: &[&str]) {
+    for field in fields {
+        match before.metadata().and_then(|m| m.get(*field)) {
+            Some(kept) => value.metadata_mut().insert((*field).into(), kept.clone()),
+            None => value.metadata_mut().remove(*field),
+        };
+    }
+}
+
+/// Whether managed fields are what they should be; a webhook may have broken them.
+fn has_readable_managers(value: &Value) -> bool {
+    let Some(managers) = value.metadata().and_then(|m| m.get("managedFields")) else { return true };
+    let readable = |entry: &Value| {
+        matches!(entry["operation"].as_str(), Some("Apply" | "Update"))
+            && entry["apiVersion"].as_str().is_some_and(|v| !v.is_empty())
+            && entry["fieldsV1"].is_object()
+    };
+    managers.as_array().is_some_and(|all| all.iter().all(readable))
+}
+
+/// The options of the request as a document; null if the request is not known.
+pub(super) fn options(a: &Attributes<'_>) -> Value {
+    let Some(request) = a.request else { return Value::Null };
+    let kind = match (a.operation, request.info.verb.as_str()) {
+        (Operation::Connect, _) => return Value::Null,
+        (Operation::Create, _) => "CreateOptions",
+        (Operation::Delete, _) => "DeleteOptions",
+        (Operation::Update, "patch") => "PatchOptions",
+        (Operation::Update, _) => "UpdateOptions",
+    };
+    let mut options = Map::new();
+    options.insert("kind".into(), kind.into());
+    options.insert("apiVersion".into(), "meta.k8s.io/v1".into());
+    if let Some(Value::Object(given)) = a.delete_options.map(DeleteOptions::to_value) {
+        options.extend(given);
+    }
+    if a.dry_run {
+        options.insert("dryRun".into(), json!(["All"]));
+    }
+    let query = request.query;
+    for field in ["fieldManager", "fieldValidation", "propagationPolicy"] {
+        if kind != "DeleteOptions" || field == "propagationPolicy" {
+            let text = query.get(field);
+            if !text.is_empty() {
+                options.insert(field.into(), text.into());
+            }
+        }
+    }
+    if kind == "PatchOptions" && query.has("force") {
+        options.insert("force".into(), query.flag("force").into());
+    }
+    Value::Object(options)
+}
