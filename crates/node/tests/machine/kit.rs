@@ -453,7 +453,7 @@ fn ask(
 }
 
 /// A kubectl, of this version if there is one.
-fn kubectl() -> PathBuf {
+pub fn kubectl() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = PathBuf::from("/usr/lib/google-cloud-sdk/bin");
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).chain([extra]).collect();

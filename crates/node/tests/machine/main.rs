@@ -263,7 +263,7 @@ fn kubectl_reaches_containers() {
         let pod = m.ready("box").await;
         wait_for(|| m.log(&pod, "debug", 0), "httpd").await;
 
-        let mut forward = tokio::process::Command::new(kit::kubectl().unwrap())
+        let mut forward = tokio::process::Command::new(kit::kubectl())
             .arg("--kubeconfig")
             .arg(m.root().join("etc/kubernetes/admin.conf"))
             .args(["port-forward", "box", "18080:8080"])
