@@ -227,11 +227,12 @@ mod tests {
             (json!({"resourceRules": [rule("*")], "matchPolicy": "Exact"}), other, "a", false),
             (json!({}), Gvr::new("", "v1", "things"), "a", true),
         ] {
+            let versions = [Gvr::new("apps", "v1", "deployments")];
             let request = Request {
                 operation: "CREATE",
                 resource: &gvr,
                 subresource: "",
-                equivalents: &[Gvr::new("apps", "v1", "deployments")],
+                equivalents: if gvr.group == "apps" { &versions } else { &[] },
                 namespace: "here",
                 name,
                 object: Some(&labelled),

@@ -95,8 +95,8 @@ fn requests(fairness: &Fairness, details: bool) -> Vec<Vec<String>> {
         "AdditionalLatency",
     ]);
     if details {
-        let more = ["UserName", "Verb", "APIPath", "Namespace", "Name", "APIVersion", "Resource", "SubResource"];
-        names.extend(header(&more));
+        let more = "UserName Verb APIPath Namespace Name APIVersion Resource SubResource";
+        names.extend(header(&more.split(' ').collect::<Vec<_>>()));
     }
     let state = fairness.state.lock();
     let mut rows = vec![names];

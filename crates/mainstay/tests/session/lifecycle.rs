@@ -53,7 +53,7 @@ fn cascade(place: &Place) {
 fn foreground(place: &Place) {
     let slow = web("web", 2)
         .replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 2")
-        .replace("exec httpd", "trap '' TERM; httpd")
+        .replace("exec httpd", "trap \"\" TERM; httpd")
         .replace("-h /www'", "-h /www; sleep 3600'");
     for round in 0..6 {
         place.apply(&slow);

