@@ -106,7 +106,7 @@ spec:
     place.ok("rollout status deployment/web --timeout=60s");
     place.ok("expose deployment web --port=80 --target-port=http");
     let ip = place.ok("get service web -o jsonpath={.spec.clusterIP}");
-    place.eventually(&format!("exec client -- timeout 3 wget -q -O - http://{ip}/"), |page| page.starts_with("web-"));
+    place.eventually(&ask(&ip), |page| page.contains("web-"));
     place.ok("scale deployment web --replicas=0");
     place.eventually(&ask(&ip), |said| said.contains("Connection refused"));
 }
