@@ -63,7 +63,8 @@ async fn stages(
     limit: Option<Duration>,
     record: &mut Record,
 ) -> Result<Response<Body>, ApiError> {
-    let user = server.authenticator.authenticate(&request.parts)?.ok_or_else(ApiError::unauthorized)?;
+    let known = server.authenticator.authenticate(&request.parts)?;
+    let (user, remarks) = known.ok_or_else(ApiError::unauthorized)?;
     record.user(&user, &user);
     request.user = authn::impersonate(&server, &user, &request.parts)?;
     record.user(&user, &request.user);
@@ -75,8 +76,14 @@ async fn stages(
         Err(busy) => return Ok(*busy),
     };
     let work = async {
-        authorize(&server, &request.user, &request.info, record).await?;
-        route(&server, request).await
+        let allowed = authorize(&server, &request.user, &request.info, record).await;
+        record.annotate(&remarks.annotations);
+        allowed?;
+        let mut response = route(&server, request).await?;
+        if let Some(warning) = remarks.warning {
+            registry::call::add_warnings(response.headers_mut(), &[warning.to_owned()]);
+        }
+        Ok(response)
     };
     let answer = passage.drive(work).await.unwrap_or_else(|e| failure(&e, media));
     Ok(passage.finish(answer))

@@ -150,6 +150,7 @@ impl Server {
         fairness::start(&inner)?;
         inner.tasks.spawn(custom::run(inner.clone()));
         inner.tasks.spawn(webhooks::announce(inner.clone(), noticed));
+        inner.tasks.spawn(crate::tokens::legacy::run(inner.clone()));
         if inner.config.bootstrap {
             inner.tasks.spawn(bootstrap::run(inner.clone()));
         }

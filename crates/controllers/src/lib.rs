@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account_tokens;
 mod adopt;
 mod batch;
 mod certificates;

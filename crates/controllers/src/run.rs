@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    certificates, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage, job, namespace,
-    node_ipam, node_lifecycle, pod_gc, quota, replica_set, role_aggregation, root_ca, service_account, stateful_set,
-    ttl,
+    account_tokens, certificates, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage,
+    job, namespace, node_ipam, node_lifecycle, pod_gc, quota, replica_set, role_aggregation, root_ca, service_account,
+    stateful_set, ttl,
 };
 
 /// What the controllers need to know beyond the API.
@@ -26,6 +26,8 @@ pub struct Config {
     pub root_ca_pem: String,
     /// PEM of the certificate and the key that sign approved certificate requests.
     pub signing_ca: Option<(String, String)>,
+    /// PEM of the key that signs tokens of service accounts which live in secrets.
+    pub service_account_key_pem: Option<String>,
     /// Makes the client with which the controller writes that has the service account of this name in kube-system.
     /// Without it all write through one client, which then must be allowed all that the accounts are.
     pub accounts: Option<Accounts>,
@@ -71,6 +73,11 @@ static ALL: &[(&Row, Start)] = &[
         Box::pin(certificates::sign::start(context, config.signing_ca.clone()))
     }),
     (&certificates::clean::ROW, |context, _| Box::pin(certificates::clean::start(context))),
+    (&account_tokens::issue::ROW, |context, config| {
+        let (key, ca) = (config.service_account_key_pem.clone(), config.root_ca_pem.clone());
+        Box::pin(account_tokens::issue::start(context, key, ca))
+    }),
+    (&account_tokens::clean::ROW, |context, _| Box::pin(account_tokens::clean::start(context))),
     (&quota::ROW, |context, _| Box::pin(quota::start(context))),
     (&disruption::ROW, |context, _| Box::pin(disruption::start(context))),
 ];
@@ -95,7 +102,10 @@ pub async fn run(
     for (row, start) in ALL {
         let context = Context {
             row,
-            client: config.accounts.as_ref().map_or_else(|| client.clone(), |accounts| accounts(row.account)),
+            client: match &config.accounts {
+                Some(accounts) if !row.account.is_empty() => accounts(row.account),
+                _ => client.clone(),
+            },
             informers: informers.clone(),
             events: events.named(&format!("{}-controller", row.name)),
             clock: Utc::now,

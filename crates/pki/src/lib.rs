@@ -11,6 +11,7 @@ mod kubeconfig;
 mod layout;
 mod request;
 mod subject;
+pub mod tokens;
 
 pub use cert::{LeafSpec, Pair, Usage, certificate_authority, key_pair, leaf};
 pub use error::Error;

@@ -17,7 +17,9 @@ pub use user::UserInfo;
 use crate::PeerCertificates;
 use crate::config::Config;
 use crate::server::Inner;
+use crate::tokens::claims::Remarks;
 use crate::tokens::keys::Keys;
+use crate::tokens::legacy::Uses;
 use crate::view::View;
 use api_core::ApiError;
 use base64::Engine;
@@ -48,6 +50,8 @@ pub struct Authenticator {
     view: Arc<dyn View>,
     /// By hash of the token: when it was taken, and the verdict.
     tokens: Mutex<HashMap<[u8; 32], (i64, Taken)>>,
+    /// Uses of tokens that secrets keep.
+    pub(crate) uses: Uses,
 }
 
 /// Seconds since the epoch.
@@ -69,34 +73,37 @@ impl Authenticator {
             verifier: Verifier { keys: keys.map_err(|e| e.to_string())?, issuers: vec![issuer], audiences: own },
             view,
             tokens: Mutex::default(),
+            uses: Uses::default(),
         })
     }
 
     /// The user; `None` if the request carries no credentials; an error if they are wrong.
-    pub fn authenticate(&self, parts: &Parts) -> Result<Option<UserInfo>, ApiError> {
+    /// With it comes what is said of the credentials.
+    pub fn authenticate(&self, parts: &Parts) -> Result<Option<(UserInfo, Remarks)>, ApiError> {
+        let plain = |user| (user, Remarks::default());
         if let Some(user) = parts.extensions.get::<UserInfo>() {
-            return Ok(Some(user.clone()));
+            return Ok(Some(plain(user.clone())));
         }
         let now = now();
         let mut wrong = false;
         if let Some(chain) = parts.extensions.get::<PeerCertificates>().filter(|c| !c.0.is_empty()) {
             if let Some(user) = self.front_proxy_user(&chain.0, &parts.headers, now) {
-                return Ok(Some(user));
+                return Ok(Some(plain(user)));
             }
             match self.clients.as_ref().and_then(|a| a.user(&chain.0, now)) {
-                Some(user) => return Ok(Some(user)),
+                Some(user) => return Ok(Some(plain(user))),
                 None => wrong = !self.is_front_proxy(&chain.0, now),
             }
         }
         if let Some(token) = bearer_token(&parts.headers) {
             match self.token(&token, &[], now) {
-                Ok(Some(taken)) => return Ok(Some(taken.user)),
+                Ok(Some(taken)) => return Ok(Some((taken.user, taken.remarks))),
                 Ok(None) | Err(_) => wrong = true,
             }
         }
         match (wrong, self.anonymous) {
             (true, _) => Err(ApiError::unauthorized()),
-            (false, true) => Ok(Some(UserInfo::anonymous())),
+            (false, true) => Ok(Some(plain(UserInfo::anonymous()))),
             (false, false) => Ok(None),
         }
     }
@@ -126,10 +133,13 @@ impl Authenticator {
 
     fn find_token(&self, token: &str, audiences: &[String], now: i64) -> Result<Option<Taken>, String> {
         if let Some(taken) = self.verifier.verify(token, audiences, &*self.view, now)? {
+            if let Some(kept_in) = &taken.remarks.kept_in {
+                self.uses.note(kept_in.clone());
+            }
             return Ok(Some(taken));
         }
         let user = bootstrap_token::user(token, &*self.view, now);
-        Ok(user.map(|user| Taken { user, audiences: audiences.to_vec(), expires: None }))
+        Ok(user.map(|user| Taken { user, audiences: audiences.to_vec(), expires: None, remarks: Remarks::default() }))
     }
 
     fn is_front_proxy(&self, chain: &[Vec<u8>], now: i64) -> bool {

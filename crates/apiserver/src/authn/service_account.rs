@@ -1,7 +1,7 @@
 //! Users from service-account tokens.
 
 use super::user::UserInfo;
-use crate::tokens::claims::{Claims, LEGACY_ISSUER};
+use crate::tokens::claims::{Claims, LEGACY_ISSUER, Remarks};
 use crate::tokens::keys::Keys;
 use crate::view::View;
 
@@ -14,6 +14,8 @@ pub struct Taken {
     pub audiences: Vec<String>,
     /// Seconds since the epoch when it ends, if it does.
     pub expires: Option<i64>,
+    /// What is said of its use.
+    pub remarks: Remarks,
 }
 
 /// Checks service-account tokens.
@@ -57,7 +59,12 @@ impl Verifier {
             ));
         }
         claims.check(token, view, now)?;
-        Ok(Some(Taken { user: claims.user(), audiences: common, expires: claims.expires }))
+        Ok(Some(Taken {
+            user: claims.user(),
+            audiences: common,
+            expires: claims.expires,
+            remarks: claims.remarks(view, now),
+        }))
     }
 }
 

@@ -1,11 +1,13 @@
 //! Service-account tokens: request, review, and the keys that verify them.
 
 pub mod claims;
-pub mod keys;
+pub(crate) mod legacy;
 mod request;
 mod review;
 
 pub(crate) use review::create as create_review;
+
+pub use pki::tokens as keys;
 
 use crate::admission::{self, Operation};
 use crate::audit::Annotations;

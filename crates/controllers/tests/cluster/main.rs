@@ -2,6 +2,7 @@
 
 mod certificates;
 mod quota;
+mod tokens;
 mod world;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};

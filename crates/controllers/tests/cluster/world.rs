@@ -25,6 +25,7 @@ pub struct World {
     pub admin: kube::Client,
     stop: CancellationToken,
     pub ca: pki::Pair,
+    tokens: pki::Pair,
     _directory: tempfile::TempDir,
 }
 
@@ -44,8 +45,13 @@ impl World {
         }
         let directory = tempfile::tempdir().unwrap();
         let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).unwrap();
+        let tokens = pki::key_pair().unwrap();
         let server = Server::build(
-            Config { advertise_address: Ipv4Addr::new(10, 0, 0, 1).into(), ..Config::default() },
+            Config {
+                advertise_address: Ipv4Addr::new(10, 0, 0, 1).into(),
+                service_account_key_pem: tokens.key_pem.clone(),
+                ..Config::default()
+            },
             Arc::new(store),
         )
         .await
@@ -53,7 +59,7 @@ impl World {
         server.ready().await;
         let ca = pki::certificate_authority("kubernetes", chrono::Utc::now().timestamp(), 3650).unwrap();
         let admin = client_of(&server, UserInfo::new("admin", &["system:masters", "system:authenticated"]));
-        let world = World { server, admin, stop: CancellationToken::new(), ca, _directory: directory };
+        let world = World { server, admin, stop: CancellationToken::new(), ca, tokens, _directory: directory };
         world.run_controllers();
         world.run_scheduler();
         for n in 0..nodes {
@@ -82,6 +88,7 @@ impl World {
             cluster_cidrs: vec!["10.244.0.0/16".parse().unwrap()],
             root_ca_pem: "the root".into(),
             signing_ca: Some((self.ca.cert_pem.clone(), self.ca.key_pem.clone())),
+            service_account_key_pem: Some(self.tokens.key_pem.clone()),
             accounts: Some(Arc::new(accounts)),
             observer: Arc::new(()),
         };

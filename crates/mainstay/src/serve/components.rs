@@ -152,6 +152,7 @@ impl Starting<'_> {
             cluster_cidrs: vec![ipnet::IpNet::V4(self.config.cluster_cidr)],
             root_ca_pem: pki.ca.cert_pem.clone(),
             signing_ca: Some((pki.ca.cert_pem.clone(), pki.ca.key_pem.clone())),
+            service_account_key_pem: Some(pki.service_account.key_pem.clone()),
             accounts: Some(self.clients.accounts()),
             observer: Arc::new(super::observe::Controllers::new(self.metrics)?),
         };

@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn what_is_signed_verifies_and_nothing_else() {
-        let pair = pki::key_pair().expect("key");
-        let other = pki::key_pair().expect("key");
+        let pair = crate::key_pair().expect("key");
+        let other = crate::key_pair().expect("key");
         let keys = Keys::new(&pair.key_pem, std::slice::from_ref(&pair.cert_pem)).expect("keys");
         assert_eq!(keys.public.len(), 1, "the public half is known from the private one");
         let token = keys.sign(&json!({"sub": "a"})).expect("token");
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_key_id_is_the_hash_of_the_public_key() {
-        let pair = pki::key_pair().expect("key");
+        let pair = crate::key_pair().expect("key");
         let body: String = pair.cert_pem.lines().filter(|l| !l.starts_with('-')).collect();
         let spki = base64::engine::general_purpose::STANDARD.decode(body).expect("base64");
         let keys = Keys::new(&pair.key_pem, &[]).expect("keys");
