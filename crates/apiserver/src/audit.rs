@@ -163,14 +163,6 @@ impl Record {
         let annotations = json!({"authorization.k8s.io/decision": decision, "authorization.k8s.io/reason": reason});
         event.insert("annotations".into(), annotations);
     }
-
-    /// Adds what else is known of it, once it was decided.
-    pub(crate) fn annotate(&mut self, annotations: &[(&'static str, String)]) {
-        let Some(event) = &mut self.event else { return };
-        for (key, words) in annotations {
-            event.entry("annotations").or_insert_with(|| json!({}))[*key] = words.as_str().into();
-        }
-    }
 }
 
 fn write(file: File, events: &Receiver<Value>) {

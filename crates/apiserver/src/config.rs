@@ -12,6 +12,8 @@ pub struct Config {
     pub advertise_address: IpAddr,
     /// Port of the server, for the same endpoint.
     pub secure_port: u16,
+    /// Name of this machine, by which the server says that it lives; empty for a server that does not say so.
+    pub host_name: String,
     /// Range of service addresses.
     pub service_cidr: ipnet::IpNet,
     /// Range of node ports.
@@ -104,6 +106,7 @@ impl Default for Config {
         Self {
             advertise_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             secure_port: 6443,
+            host_name: String::new(),
             service_cidr: ipnet::IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16)),
             node_ports: 30000..=32767,
             client_ca_pem: String::new(),

@@ -77,7 +77,8 @@ async fn stages(
     };
     let work = async {
         let allowed = authorize(&server, &request.user, &request.info, record).await;
-        record.annotate(&remarks.annotations);
+        let remembered = remarks.annotations.into_iter().map(|(key, words)| (key.to_owned(), words));
+        Annotations::of(&request.parts.extensions).add(remembered);
         allowed?;
         let mut response = route(&server, request).await?;
         if let Some(warning) = remarks.warning {

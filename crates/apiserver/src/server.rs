@@ -151,6 +151,8 @@ impl Server {
         inner.tasks.spawn(custom::run(inner.clone()));
         inner.tasks.spawn(webhooks::announce(inner.clone(), noticed));
         inner.tasks.spawn(crate::tokens::legacy::run(inner.clone()));
+        inner.tasks.spawn(crate::own_endpoints::run(inner.clone()));
+        inner.tasks.spawn(crate::identity::run(inner.clone()));
         if inner.config.bootstrap {
             inner.tasks.spawn(bootstrap::run(inner.clone()));
         }

@@ -35,6 +35,7 @@ mod service;
 mod service_account;
 mod stateful_set;
 mod ttl;
+mod volume_protection;
 
 pub use run::{Accounts, Config, RunError, graph, run};
 

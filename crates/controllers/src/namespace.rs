@@ -2,22 +2,26 @@
 //!
 //! What a namespace contains is asked of discovery each time, so that custom resources are not forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use controller_kit::conditions::{self, Condition};
-use controller_kit::{Context, Controller, Error, Handle, Key, Next, Row, Runner, Writer};
+use controller_kit::{Context, Controller, Error, Handle, Key, Next, Queue, Row, Runner, Writer};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, NamespaceStatus, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams};
+use kube::runtime::{metadata_watcher, watcher};
+use parking_lot::Mutex;
 
 use crate::discovery::{self, Found};
 
 /// The finalizer that stands for this controller in `spec.finalizers`.
 const FINALIZER: &str = "kubernetes";
 /// When to look again at content whose going away nobody tells us of.
-const REMAINING_RECHECK: Duration = Duration::from_secs(2);
+const REMAINING_RECHECK: Duration = Duration::from_secs(15);
 /// Objects listed per page while counting what remains.
 const LIST_PAGE_OBJECTS: u32 = 500;
 
@@ -46,13 +50,17 @@ pub(crate) async fn start(context: Context) {
     };
     let runner = Runner::new(&context).primary(&namespaces).watch_change(&pods, by_pod);
     let writer = context.writer();
-    runner.run(Driver { context, writer, namespaces }).await;
+    let (queue, waiting) = (runner.queue(), Arc::default());
+    runner.run(Driver { context, writer, namespaces, queue, waiting }).await;
 }
 
 struct Driver {
     context: Context,
     writer: Writer,
     namespaces: Handle<Namespace>,
+    queue: Arc<Queue>,
+    /// Namespaces whose content is watched until some of it goes.
+    waiting: Arc<Mutex<HashSet<Key>>>,
 }
 
 impl Controller for Driver {
@@ -67,8 +75,14 @@ impl Controller for Driver {
         if let Some(changed) = status(&current, &content, self.context.now()) {
             current = self.writer.replace_status(&changed).await?;
         }
+        let failed: Vec<&str> = content.undiscovered.iter().chain(&content.undeleted).map(String::as_str).collect();
+        if !failed.is_empty() {
+            let (kind, source) = ("Namespace".into(), failed.join(", ").into());
+            return Err(Error::Request { verb: "empty", kind, key: key.clone(), source });
+        }
         if !content.is_gone() {
-            return Ok(Next::After(REMAINING_RECHECK));
+            self.wake_when_gone(key, content.waits);
+            return Ok(Next::Done);
         }
         let spec = current.spec.get_or_insert_default();
         spec.finalizers = Some(finalizers.into_iter().filter(|name| name != FINALIZER).collect());
@@ -80,6 +94,29 @@ impl Controller for Driver {
 }
 
 impl Driver {
+    /// Looks at the namespace again as soon as something of these kinds has gone; or after a while, for what cannot be
+    /// watched.
+    fn wake_when_gone(&self, key: &Key, kinds: Vec<(Found, usize)>) {
+        if !self.waiting.lock().insert(key.clone()) {
+            return;
+        }
+        let (client, stop) = (self.context.client.clone(), self.context.stop.clone());
+        let (queue, waiting, key) = (self.queue.clone(), self.waiting.clone(), key.clone());
+        tokio::spawn(async move {
+            let watched = kinds.into_iter().filter(|(kind, _)| kind.can("watch"));
+            let gone = watched.map(|(kind, left)| Box::pin(something_goes(client.clone(), key.clone(), kind, left)));
+            let gone: Vec<_> = gone.collect();
+            let any = async {
+                if gone.is_empty() { std::future::pending().await } else { futures::future::select_all(gone).await.0 }
+            };
+            // Time over is a reason to look again as well.
+            if stop.run_until_cancelled(tokio::time::timeout(REMAINING_RECHECK, any)).await.is_some() {
+                waiting.lock().remove(&key);
+                queue.add(key);
+            }
+        });
+    }
+
     async fn delete_content(&self, namespace: &str) -> Content {
         let mut content = Content::default();
         let found = match discovery::resources(&self.context.client).await {
@@ -119,11 +156,32 @@ impl Driver {
         left = list(&api).await?;
         if !left.is_empty() {
             content.remaining.insert(kind.name(), left.len());
+            content.waits.push((kind.clone(), left.len()));
             for finalizer in left.into_iter().flat_map(|(_, finalizers)| finalizers) {
                 *content.finalizers.entry(finalizer).or_default() += 1;
             }
         }
         Ok(())
+    }
+}
+
+/// Returns when there are fewer than `left` objects of `kind`, or when that cannot be seen.
+async fn something_goes(client: kube::Client, key: Key, kind: Found, left: usize) {
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &key.name, &kind.resource);
+    let mut events = metadata_watcher(api, watcher::Config::default()).boxed();
+    let mut listed = 0;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::InitApply(_)) => listed += 1,
+            Ok(watcher::Event::InitDone) if listed < left => return,
+            Ok(watcher::Event::Delete(_)) => return,
+            Ok(_) => {}
+            // The time that is allowed for it goes on.
+            Err(error) => {
+                tracing::debug!(resource = kind.name(), %error, "what remains cannot be watched");
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 
@@ -152,6 +210,8 @@ struct Content {
     undeleted: Vec<String>,
     remaining: BTreeMap<String, usize>,
     finalizers: BTreeMap<String, usize>,
+    /// Kinds of which something remains, and how much.
+    waits: Vec<(Found, usize)>,
 }
 
 impl Content {

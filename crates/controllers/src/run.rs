@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     account_tokens, certificates, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage,
     job, namespace, node_ipam, node_lifecycle, pod_gc, quota, replica_set, role_aggregation, root_ca, service_account,
-    stateful_set, ttl,
+    stateful_set, ttl, volume_protection,
 };
 
 /// What the controllers need to know beyond the API.
@@ -78,6 +78,8 @@ static ALL: &[(&Row, Start)] = &[
         Box::pin(account_tokens::issue::start(context, key, ca))
     }),
     (&account_tokens::clean::ROW, |context, _| Box::pin(account_tokens::clean::start(context))),
+    (&volume_protection::CLAIMS, |context, _| Box::pin(volume_protection::start_claims(context))),
+    (&volume_protection::VOLUMES, |context, _| Box::pin(volume_protection::start_volumes(context))),
     (&quota::ROW, |context, _| Box::pin(quota::start(context))),
     (&disruption::ROW, |context, _| Box::pin(disruption::start(context))),
 ];

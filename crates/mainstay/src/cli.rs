@@ -143,6 +143,9 @@ pub struct Server {
     /// Key of the client certificate for etcd.
     #[arg(long, value_name = "FILE")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// How long events are kept, such as 1h30m; 1h by default.
+    #[arg(long, value_name = "DURATION")]
+    pub event_ttl: Option<String>,
     /// Range of service addresses; 10.96.0.0/16 by default.
     #[arg(long, value_name = "CIDR")]
     pub service_cidr: Option<String>,

@@ -76,6 +76,8 @@ pub struct ServerConfig {
     pub kubelet_port: u16,
     /// Cluster to join, for a server without the api role.
     pub kubeconfig: Option<PathBuf>,
+    /// Seconds that an event is kept.
+    pub event_ttl_s: i64,
     /// Where audit events are written.
     pub audit_log: Option<PathBuf>,
     /// Requests at once that only read, and that write.
@@ -118,6 +120,7 @@ struct File {
     enable_priority_and_fairness: Option<bool>,
     request_timeout: Option<u64>,
     shutdown_delay_duration: Option<u64>,
+    event_ttl: Option<String>,
     log: Option<String>,
     log_format: Option<String>,
 }
@@ -161,6 +164,10 @@ impl ServerConfig {
             },
             kubelet_port: flags.kubelet_port.or(file.kubelet_port).unwrap_or(10250),
             kubeconfig: flags.kubeconfig.clone().or(file.kubeconfig),
+            event_ttl_s: duration_s(
+                "event-ttl",
+                flags.event_ttl.clone().or(file.event_ttl).as_deref().unwrap_or("1h"),
+            )?,
             audit_log: flags.audit_log_path.clone().or(file.audit_log_path),
             requests_inflight_max: (
                 flags.max_requests_inflight.or(file.max_requests_inflight).unwrap_or(400),
@@ -273,6 +280,25 @@ fn store_config(flags: &Server, file: &File) -> Result<StoreConfig> {
         }
         Some(other) => bail!("there is no store {other:?}; the stores are embedded and etcd"),
     }
+}
+
+/// Seconds of a duration as Go writes it: `1h30m`, `90s`.
+fn duration_s(flag: &str, text: &str) -> Result<i64> {
+    let bad = || anyhow::anyhow!("--{flag} is {text:?}, but a duration such as 1h30m is needed");
+    let (mut seconds, mut rest) = (0i64, text);
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let unit = match rest[digits..].chars().next() {
+            Some('h') => 3600,
+            Some('m') => 60,
+            Some('s') => 1,
+            _ => return Err(bad()),
+        };
+        let number: i64 = rest[..digits].parse().map_err(|_| bad())?;
+        seconds = number.checked_mul(unit).and_then(|s| s.checked_add(seconds)).ok_or_else(bad)?;
+        rest = &rest[digits + 1..];
+    }
+    if seconds > 0 { Ok(seconds) } else { Err(bad()) }
 }
 
 fn parse_cidr(name: &str, text: &str) -> Result<ipnet::Ipv4Net> {

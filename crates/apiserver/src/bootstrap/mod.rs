@@ -4,9 +4,10 @@
 //! reconciles its defaults at start. Everything goes through the API itself, many at a time, so that a store with group
 //! commit writes it in a few batches. A start that finds all in place writes nothing.
 
-mod merge;
+pub(crate) mod merge;
 mod wanted;
 
+pub(crate) use wanted::SLICE;
 pub use wanted::{Wanted, controller_accounts, node_rules};
 
 use crate::authn::UserInfo;
@@ -75,7 +76,7 @@ async fn make(server: &Arc<Inner>, phases: Vec<Vec<Wanted>>) -> Result<(), ApiEr
 }
 
 /// Makes or completes one object, and its status.
-async fn one(server: Arc<Inner>, wanted: Wanted) -> Result<(), ApiError> {
+pub(crate) async fn one(server: Arc<Inner>, wanted: Wanted) -> Result<(), ApiError> {
     let (me, path) = (UserInfo::apiserver(), wanted.path());
     let (namespace, name) = (wanted.object.namespace(), wanted.object.name());
     let found = match server.registry.get(wanted.group(), wanted.resource, namespace, name) {

@@ -24,8 +24,6 @@ fn every_default_object_is_listed_once() {
         ClusterRole 65
         ClusterRoleBinding 47
         ConfigMap 1
-        EndpointSlice 1
-        Endpoints 1
         FlowSchema 13
         Namespace 4
         PriorityClass 2

@@ -7,7 +7,6 @@ use api_core::meta::Meta;
 use api_kinds::names;
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 /// An object that must be there.
 pub struct Wanted {
@@ -24,7 +23,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn new(
+    pub(crate) fn new(
         api_version: &'static str,
         resource: &'static str,
         object: Value,
@@ -55,6 +54,8 @@ impl Wanted {
     }
 }
 
+/// Kind of the slices that say where a service leads.
+pub(crate) const SLICE: &str = "EndpointSlice";
 const RBAC_VERSION: &str = "rbac.authorization.k8s.io/v1";
 const FLOW_CONTROL_VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
 const RBAC: &str = include_str!("rbac.json");
@@ -72,7 +73,7 @@ pub fn phases(config: &Config) -> Vec<Vec<Wanted>> {
     rest.extend(flow_control());
     rest.extend(priority_classes());
     rest.extend(api_services());
-    rest.extend(own_service(config));
+    rest.push(own_service(config));
     rest.push(authentication_config(config));
     vec![namespaces(), rest]
 }
@@ -218,38 +219,20 @@ fn api_services() -> Vec<Wanted> {
     data(API_SERVICES).as_array().into_iter().flatten().map(make).collect()
 }
 
-/// The service by which pods find this server, and where it leads.
-fn own_service(config: &Config) -> Vec<Wanted> {
-    let (address, port) = (config.advertise_address, config.secure_port);
+/// The service by which pods find the API. Where it leads is `own_endpoints`.
+fn own_service(config: &Config) -> Wanted {
     let own_address = config.service_cidr.hosts().next().unwrap_or(config.service_cidr.addr()).to_string();
     let family = match config.service_cidr {
         ipnet::IpNet::V4(_) => "IPv4",
         ipnet::IpNet::V6(_) => "IPv6",
     };
-    let address_type = if matches!(address, IpAddr::V4(_)) { "IPv4" } else { "IPv6" };
     let service = json!({"apiVersion": "v1", "kind": names::SERVICE,
         "metadata": {"name": "kubernetes", "namespace": "default",
             "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {"type": "ClusterIP", "clusterIP": own_address, "clusterIPs": [own_address], "sessionAffinity": "None",
             "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
-            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}]}});
-    let endpoints = json!({"apiVersion": "v1", "kind": names::ENDPOINTS_KIND,
-        "metadata": {"name": "kubernetes", "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}]});
-    let ready = json!([{"addresses": [address], "conditions": {"ready": true}}]);
-    let mut slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": address_type,
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}]});
-    slice[names::ENDPOINTS] = ready;
-    let mut out = vec![Wanted::new("v1", names::SERVICES, service, merge::fields)];
-    // Endpoints may not be loopback addresses: a server that only this machine reaches has none.
-    if !address.is_loopback() {
-        out.push(Wanted::new("v1", names::ENDPOINTS, endpoints, merge::fields));
-        out.push(Wanted::new("discovery.k8s.io/v1", "endpointslices", slice, merge::fields));
-    }
-    out
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": config.secure_port}]}});
+    Wanted::new("v1", names::SERVICES, service, merge::fields)
 }
 
 /// By which extension servers learn whom to trust.

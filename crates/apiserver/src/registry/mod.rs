@@ -15,7 +15,7 @@ mod read;
 pub(crate) mod routing;
 pub(crate) mod storage;
 pub(crate) mod subresource;
-mod txn;
+pub(crate) mod txn;
 mod update;
 mod view;
 mod watch;

@@ -202,7 +202,7 @@ impl Claims {
         }
         if let Some(secret) = self.secret.as_ref().filter(|_| self.issuer == LEGACY_ISSUER) {
             let account = view.get("", "serviceaccounts", &self.namespace, &self.account.name);
-            let list = account.as_ref().and_then(|a| a["secrets"].as_array()).into_iter().flatten();
+            let list = account.as_ref().and_then(|a| a[names::SECRETS].as_array()).into_iter().flatten();
             let automatic = list.into_iter().any(|one| one["name"] == secret.name.as_str());
             let key = if automatic {
                 remarks.warning = Some(AUTOMATIC);

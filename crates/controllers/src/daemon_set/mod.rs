@@ -1,6 +1,7 @@
 //! DaemonSets: one pod on every node that fits, rolled from one template to the next.
 
 mod plan;
+mod surge;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
     Toleration,
 };
 
+use super::surge::{self, Surge};
 use crate::deployment::resolve;
 use crate::pods;
 use crate::revisions::HASH_LABEL;
@@ -139,14 +140,21 @@ pub fn plan(
     }
     let wanted: BTreeMap<String, (bool, bool)> =
         nodes.iter().map(|node| (node.metadata.name.clone().unwrap_or_default(), fits(&template, node))).collect();
+    let total = i32::try_from(wanted.values().filter(|(should, _)| *should).count()).unwrap_or(i32::MAX);
+    let surge = Surge { most: surge::most(spec, total), hash, min_ready: spec.min_ready_seconds.unwrap_or(0), now };
     for (node, (should, may_stay)) in &wanted {
         let own = by_node.get(node).map(Vec::as_slice).unwrap_or_default();
-        visit(node, *should, *may_stay, own, &mut plan);
+        visit(node, *should, *may_stay, own, &surge, &mut plan);
     }
     // Pods of nodes that are gone are left to the pod garbage collector.
     let rolls = spec.update_strategy.as_ref().and_then(|one| one.type_.as_deref()) != Some("OnDelete");
     if rolls && plan.create.is_empty() && plan.delete.is_empty() {
-        roll(set, hash, &wanted, &by_node, now, &mut plan);
+        if surge.most > 0 {
+            let should = wanted.iter().filter(|(_, (should, _))| *should).map(|(node, _)| node.as_str());
+            surge.roll(should, &by_node, &mut plan.create, &mut plan.delete);
+        } else {
+            roll(set, hash, &wanted, &by_node, now, &mut plan);
+        }
     }
     plan.create.truncate(BURST_PODS);
     plan.delete.truncate(BURST_PODS);
@@ -161,7 +169,7 @@ pub fn plan(
     plan
 }
 
-fn visit(node: &str, should: bool, may_stay: bool, own: &[Arc<Pod>], plan: &mut Plan) {
+fn visit(node: &str, should: bool, may_stay: bool, own: &[Arc<Pod>], surge: &Surge<'_>, plan: &mut Plan) {
     let live: Vec<&Arc<Pod>> = own.iter().filter(|pod| !pods::is_deleting(pod)).collect();
     if !may_stay {
         plan.delete.extend(live.into_iter().cloned());
@@ -173,6 +181,10 @@ fn visit(node: &str, should: bool, may_stay: bool, own: &[Arc<Pod>], plan: &mut 
     plan.delete.extend(ended.into_iter().cloned());
     if running.is_empty() && should && own.is_empty() {
         plan.create.push(node.to_owned());
+    }
+    if surge.most > 0 {
+        plan.delete.extend(surge.excess(&running));
+        return;
     }
     if running.len() > 1 {
         running.sort_by_key(|pod| (!pods::is_ready(pod), pod.metadata.creation_timestamp.as_ref().map(|time| time.0)));

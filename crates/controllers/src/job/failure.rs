@@ -12,6 +12,8 @@ pub enum Verdict {
     Count,
     /// Act as if it had not happened.
     Ignore,
+    /// The pod's index is given up.
+    FailIndex,
     /// The whole Job has failed, with this message.
     FailJob(String),
 }
@@ -23,6 +25,7 @@ pub fn judge(policy: Option<&PodFailurePolicy>, pod: &Pod) -> Verdict {
         let Some(what) = by_exit_code(rule, pod).or_else(|| by_condition(rule, pod)) else { continue };
         return match rule.action.as_str() {
             "Ignore" => Verdict::Ignore,
+            "FailIndex" => Verdict::FailIndex,
             "FailJob" => Verdict::FailJob(format!("{what} matching FailJob rule at index {at}")),
             _ => Verdict::Count,
         };

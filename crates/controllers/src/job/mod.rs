@@ -4,6 +4,7 @@
 
 mod failure;
 mod indexes;
+mod per_index;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -102,7 +103,7 @@ impl Driver {
     }
 
     async fn carry_out(&self, key: &Key, job: &Job, plan: Plan) -> Result<Next, Error> {
-        let Plan { status, unfinalize, delete, create, events, look_again } = plan;
+        let Plan { status, unfinalize, delete, create, failures, events, look_again } = plan;
         if let Some(status) = status {
             self.writer.replace_status(&Job { status: Some(status), ..job.clone() }).await?;
         }
@@ -122,13 +123,14 @@ impl Driver {
             Ok::<_, Error>(())
         };
         try_join_all(delete.into_iter().map(kill)).await?;
-        slow_start(create.len(), |at| self.create(key, job, create[at])).await?;
+        let failures = |index: Option<i32>| index.and_then(|index| failures.get(&index).copied());
+        slow_start(create.len(), |at| self.create(key, job, create[at], failures(create[at]))).await?;
         let again = look_again.and_then(|left| left.to_std().ok());
         Ok(again.map_or(Next::Done, |left| Next::After(left + Duration::from_millis(10))))
     }
 
-    async fn create(&self, key: &Key, job: &Job, index: Option<i32>) -> Result<(), Error> {
-        let Some(pod) = new_pod(job, index) else { return Ok(()) };
+    async fn create(&self, key: &Key, job: &Job, index: Option<i32>, failures: Option<i32>) -> Result<(), Error> {
+        let Some(pod) = new_pod(job, index, failures) else { return Ok(()) };
         match self.writer.create(&pod).await {
             Ok(made) => {
                 self.expectations.wrote(key, &made);
@@ -165,8 +167,8 @@ impl Driver {
     }
 }
 
-/// A pod of `job`, for the completion `index` if it has such.
-fn new_pod(job: &Job, index: Option<i32>) -> Option<Pod> {
+/// A pod of `job`, for the completion `index` if it has such, which has failed so often if that is counted.
+fn new_pod(job: &Job, index: Option<i32>, failures: Option<i32>) -> Option<Pod> {
     let template = &job.spec.as_ref()?.template;
     let name = job.metadata.name.as_deref()?;
     let base = index.map_or_else(|| name.to_owned(), |index| format!("{name}-{index}"));
@@ -175,6 +177,9 @@ fn new_pod(job: &Job, index: Option<i32>) -> Option<Pod> {
     pod.metadata.finalizers.get_or_insert_default().push(FINALIZER.into());
     let Some(index) = index else { return Some(pod) };
     pod.metadata.annotations.get_or_insert_default().insert(INDEX.into(), index.to_string());
+    if let Some(failures) = failures {
+        pod.metadata.annotations.get_or_insert_default().insert(per_index::FAILURES.into(), failures.to_string());
+    }
     pod.metadata.labels.get_or_insert_default().insert(INDEX.into(), index.to_string());
     let spec = pod.spec.get_or_insert_default();
     if spec.hostname.as_deref().unwrap_or_default().is_empty() && base.len() <= HOST_NAME_MAX {

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::failure::{self, Verdict};
 use super::indexes;
+use super::per_index::Failures;
 use crate::pods;
 
 pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
@@ -35,6 +36,8 @@ pub struct Plan {
     pub delete: Vec<Arc<Pod>>,
     /// One pod each; the completion index of an indexed Job.
     pub create: Vec<Option<i32>>,
+    /// How often the indexes to be made have failed, if failures are counted for each.
+    pub failures: BTreeMap<i32, i32>,
     /// Level, reason and message, once the status is written.
     pub events: Vec<(bool, String, String)>,
     pub look_again: Option<TimeDelta>,
@@ -82,7 +85,7 @@ pub fn plan(job: &Job, pods: &[Arc<Pod>], settled: bool, now: DateTime<Utc>) -> 
     let counted = step.count();
     let active = step.active();
     match step.failure(&counted, &active) {
-        Some((reason, message)) => step.fail(&active, &reason, &message, settled),
+        Some((reason, message)) => step.fail(&counted, &active, &reason, &message, settled),
         None => step.proceed(&counted, active, settled),
     }
     step.finish_status()
@@ -93,6 +96,7 @@ struct Counted {
     succeeded: i32,
     failed: i32,
     completed: BTreeSet<i32>,
+    failures: Failures,
     /// When the last failure was, among pods that are still there.
     last_failure: Option<DateTime<Utc>>,
 }
@@ -112,6 +116,11 @@ impl Step<'_> {
             Some(policy) => policy == "Failed",
             None => self.spec.pod_failure_policy.is_some(),
         }
+    }
+
+    /// Whether failures are limited for each index.
+    fn is_limited_per_index(&self) -> bool {
+        self.is_indexed() && self.spec.backoff_limit_per_index.is_some()
     }
 
     fn start(&mut self) {
@@ -156,7 +165,11 @@ impl Step<'_> {
         let completions = self.spec.completions.unwrap_or(0);
         let mut completed = indexes::parse(self.status.completed_indexes.as_deref().unwrap_or_default());
         let mut failed_job = None;
+        let failures = self.index_failures(&completed);
         for (uid, pod) in &held {
+            if failures.waiting.contains(*uid) {
+                continue;
+            }
             let known = succeeded.iter().chain(&failed).any(|have| have == uid);
             if known || pods::phase(pod) == "Succeeded" || self.has_failed(pod) {
                 self.plan.unfinalize.push((*pod).clone());
@@ -175,7 +188,7 @@ impl Step<'_> {
                 match failure::judge(self.spec.pod_failure_policy.as_ref(), pod) {
                     Verdict::Ignore => continue,
                     Verdict::FailJob(message) => failed_job = Some(message),
-                    Verdict::Count => {}
+                    Verdict::Count | Verdict::FailIndex => {}
                 }
                 failed.push((*uid).to_owned());
             }
@@ -192,6 +205,7 @@ impl Step<'_> {
             succeeded: count(self.status.succeeded, succeeded.len()),
             failed: count(self.status.failed, failed.len()),
             completed,
+            failures,
             last_failure: self.pods.iter().filter(|pod| self.has_failed(pod)).filter_map(|pod| ended_at(pod)).max(),
         };
         let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
@@ -200,10 +214,29 @@ impl Step<'_> {
         totals
     }
 
+    /// What the pods say of failed indexes. Once the Job has failed, no pod waits for a successor.
+    fn index_failures(&mut self, completed: &BTreeSet<i32>) -> Failures {
+        if !self.is_limited_per_index() {
+            return Failures::default();
+        }
+        let known = indexes::parse(self.status.failed_indexes.as_deref().unwrap_or_default());
+        let mut failures = Failures::read(&self.spec, known, completed, self.pods, |pod| self.has_failed(pod));
+        if conditions::is_true(self.status.conditions.as_ref(), "FailureTarget") {
+            failures.waiting.clear();
+        }
+        self.status.failed_indexes = Some(indexes::print(&failures.given_up));
+        failures
+    }
+
     /// Why the Job has failed, if it has.
     fn failure(&mut self, counted: &Counted, active: &[Arc<Pod>]) -> Option<(String, String)> {
         if let Some(target) = conditions::get(self.status.conditions.as_ref(), "FailureTarget") {
             return Some((target.reason().to_owned(), target.message().to_owned()));
+        }
+        if self.is_limited_per_index()
+            && let Some(why) = counted.failures.verdict(&self.spec, &counted.completed)
+        {
+            return Some(why);
         }
         let limit = self.spec.backoff_limit.unwrap_or(6);
         let on_failure =
@@ -223,7 +256,7 @@ impl Step<'_> {
         Some(("DeadlineExceeded".into(), "Job was active longer than specified deadline".into()))
     }
 
-    fn fail(&mut self, active: &[Arc<Pod>], reason: &str, message: &str, settled: bool) {
+    fn fail(&mut self, counted: &Counted, active: &[Arc<Pod>], reason: &str, message: &str, settled: bool) {
         // Kept until the end, because the pods that are deleted now will count as failed too.
         self.set_condition("FailureTarget", "True", reason, message);
         if !active.is_empty() {
@@ -234,7 +267,7 @@ impl Step<'_> {
             return;
         }
         self.describe(&[]);
-        if self.all_counted() {
+        if self.all_counted() && counted.failures.waiting.is_empty() {
             self.set_condition("Failed", "True", reason, message);
             if reason != "PodFailurePolicy" {
                 conditions::remove(self.status.conditions.get_or_insert_default(), "FailureTarget");
@@ -276,6 +309,7 @@ impl Step<'_> {
                 index_of(pod).is_none_or(|index| {
                     index >= self.spec.completions.unwrap_or(0)
                         || counted.completed.contains(&index)
+                        || counted.failures.given_up.contains(&index)
                         || !seen.insert(index)
                 })
             };
@@ -296,7 +330,10 @@ impl Step<'_> {
         match self.spec.completions {
             None if counted.succeeded > 0 => active.min(parallelism),
             None => parallelism,
-            Some(completions) => parallelism.min(usize::try_from(completions - counted.succeeded).unwrap_or(0)),
+            Some(completions) => {
+                let left = usize::try_from(completions - counted.succeeded).unwrap_or(0);
+                parallelism.min(left.saturating_sub(counted.failures.given_up.len()))
+            }
         }
     }
 
@@ -307,7 +344,9 @@ impl Step<'_> {
         if missing == 0 {
             return;
         }
-        if let Some(left) = self.backoff(counted) {
+        if !self.is_limited_per_index()
+            && let Some(left) = self.backoff(counted)
+        {
             self.look_again_in(left);
             return;
         }
@@ -321,9 +360,25 @@ impl Step<'_> {
             .filter(|pod| pods::is_active(pod) || (self.replaces_only_failed() && !pods::is_terminal(pod)))
             .filter_map(|pod| index_of(pod))
             .collect();
-        let free = (0..self.spec.completions.unwrap_or(0))
-            .filter(|index| !busy.contains(index) && !counted.completed.contains(index));
-        self.plan.create = free.take(missing).map(Some).collect();
+        let failures = &counted.failures;
+        let free = (0..self.spec.completions.unwrap_or(0)).filter(|index| {
+            !busy.contains(index) && !counted.completed.contains(index) && !failures.given_up.contains(index)
+        });
+        let (now, mut create, mut soonest) = (self.now, Vec::new(), None::<TimeDelta>);
+        for index in free {
+            match failures.pause(index, pause_after, now) {
+                Some(left) => soonest = Some(soonest.map_or(left, |earlier| earlier.min(left))),
+                None if create.len() < missing => create.push(index),
+                None => break,
+            }
+        }
+        if let Some(left) = soonest {
+            self.look_again_in(left);
+        }
+        if self.is_limited_per_index() {
+            self.plan.failures = create.iter().map(|index| (*index, failures.of(*index))).collect();
+        }
+        self.plan.create = create.into_iter().map(Some).collect();
     }
 
     /// How long to wait after failures before making new pods.
@@ -332,9 +387,7 @@ impl Step<'_> {
         if counted.failed == 0 {
             return None;
         }
-        let doublings = u32::try_from(counted.failed - 1).unwrap_or(0).min(16);
-        let pause = BACKOFF_FIRST_SECONDS.saturating_mul(1 << doublings).min(BACKOFF_MAX_SECONDS);
-        let left = last + TimeDelta::seconds(pause) - self.now;
+        let left = last + pause_after(counted.failed) - self.now;
         (left > TimeDelta::zero()).then_some(left)
     }
 
@@ -393,13 +446,20 @@ fn add(counted: Option<i32>, more: usize) -> Option<i32> {
     Some(counted.unwrap_or(0).saturating_add(i32::try_from(more).unwrap_or(i32::MAX)))
 }
 
+/// How long to wait after so many failures.
+fn pause_after(failures: i32) -> TimeDelta {
+    let doublings = u32::try_from(failures - 1).unwrap_or(0).min(16);
+    TimeDelta::seconds(BACKOFF_FIRST_SECONDS.saturating_mul(1 << doublings).min(BACKOFF_MAX_SECONDS))
+}
+
 fn restarts(pod: &Pod) -> i32 {
     let Some(status) = pods::status(pod) else { return 0 };
     let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
     all.map(|container| container.restart_count).sum()
 }
 
-fn ended_at(pod: &Pod) -> Option<DateTime<Utc>> {
+/// When a pod's last container ended.
+pub fn ended_at(pod: &Pod) -> Option<DateTime<Utc>> {
     let statuses = pods::status(pod)?.container_statuses.iter().flatten();
     let ended = statuses.filter_map(|one| one.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
     ended.map(|time| time.0).max().or(pod.metadata.deletion_timestamp.as_ref().map(|time| time.0))

@@ -45,7 +45,8 @@ impl World {
         }
         self.pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() || has_finalizer(pod));
         for index in &plan.create {
-            let mut pod = new_pod(&self.job, *index).unwrap();
+            let mut pod =
+                new_pod(&self.job, *index, index.and_then(|index| plan.failures.get(&index).copied())).unwrap();
             let name = format!("p{}", self.made);
             self.made += 1;
             pod.metadata.name = Some(name.clone());
@@ -189,4 +190,54 @@ fn the_failure_policy_decides() {
     world.seconds = 60;
     world.settle();
     assert_eq!((world.counts(), world.made), ((2, 0, 0), 3), "replaced, and not counted");
+}
+
+#[test]
+fn failures_are_limited_for_each_index() {
+    let spec = |most: Option<i32>| {
+        json!({"completionMode": "Indexed", "parallelism": 3, "completions": 3, "backoffLimit": 100,
+            "backoffLimitPerIndex": 1, "maxFailedIndexes": most})
+    };
+    let mut world = World::new(spec(None));
+    world.settle();
+    let of_index = |world: &World, index: i32| {
+        let live = world.pods.iter().filter(|pod| index_of(pod) == Some(index) && pod.status.is_none());
+        live.map(|pod| pod.metadata.name.clone().unwrap()).next()
+    };
+    let first = of_index(&world, 1).unwrap();
+    world.end(&first, 1);
+    world.settle();
+    assert_eq!(of_index(&world, 1), None, "it waits before the index is tried again");
+    let waiting = world.pods.iter().find(|pod| pod.metadata.name.as_ref() == Some(&first)).unwrap();
+    assert!(has_finalizer(waiting), "its failure is not forgotten");
+    world.seconds += 11;
+    world.settle();
+    let second = of_index(&world, 1).unwrap();
+    let waiting = world.pods.iter().find(|pod| pod.metadata.name.as_ref() == Some(&first)).unwrap();
+    assert!(!has_finalizer(waiting));
+    world.end(&second, 1);
+    for index in [0, 2] {
+        let name = of_index(&world, index).unwrap();
+        world.end(&name, 0);
+    }
+    world.settle();
+    let status = world.job.status.clone().unwrap();
+    assert_eq!((status.failed_indexes.as_deref(), status.completed_indexes.as_deref()), (Some("1"), Some("0,2")));
+    assert_eq!((status.failed, status.succeeded), (Some(2), Some(2)));
+    let reason = status.conditions.iter().flatten().find(|one| one.type_ == "Failed").unwrap().reason.clone();
+    assert_eq!(reason.as_deref(), Some("FailedIndexes"));
+
+    let mut world = World::new(spec(Some(0)));
+    world.settle();
+    for _ in 0..2 {
+        let name = of_index(&world, 2).unwrap();
+        world.end(&name, 1);
+        world.settle();
+        world.seconds += 30;
+        world.settle();
+    }
+    assert!(is_finished(&world.job));
+    let conditions = world.job.status.clone().unwrap().conditions.unwrap();
+    let reason = conditions.iter().find(|one| one.type_ == "Failed").unwrap().reason.as_deref();
+    assert_eq!(reason, Some("MaxFailedIndexesExceeded"));
 }

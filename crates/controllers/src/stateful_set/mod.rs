@@ -1,6 +1,7 @@
 //! StatefulSets: pods with names and volumes of their own, made, rolled and removed in order.
 
 mod plan;
+mod retention;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,7 @@ impl Controller for Driver {
         let update = Revision { name: name_of(&history.latest), template: spec.template.clone() };
         let current = current(&set, &history).unwrap_or_else(|| update.clone());
         let plan = plan::plan(&set, &pods, &current, &update, settled, self.context.now());
+        self.set_claim_owners(key, &set, &pods).await?;
         let next = self.carry_out(key, &set, plan).await?;
         let used = |revision: &ControllerRevision| {
             let own = name_of(revision);
@@ -94,6 +96,21 @@ impl Driver {
         let mut claims = owner::claim(deleting, store.children(uid), store.orphans(&key.namespace), chosen);
         crate::adopt::carry_out(&self.writer, set, &mut claims, None, |pod| self.expectations.wrote(key, pod)).await?;
         Ok(claims.owned)
+    }
+
+    /// Gives the claims of all pods the owners that they are to go with, before any of the pods goes.
+    async fn set_claim_owners(&self, key: &Key, set: &StatefulSet, pods: &[Arc<Pod>]) -> Result<(), Error> {
+        for pod in pods {
+            let Some(number) = ordinal(set, pod) else { continue };
+            for wanted in plan::claims(set, number) {
+                let name = wanted.metadata.name.as_deref().unwrap_or_default();
+                let Some(claim) = self.claims.store().find(&key.namespace, name) else { continue };
+                if let Some(changed) = retention::owned(set, pod, plan::is_wanted(set, number), &claim) {
+                    self.writer.replace(&changed).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn carry_out(&self, key: &Key, set: &StatefulSet, plan: Plan) -> Result<Next, Error> {

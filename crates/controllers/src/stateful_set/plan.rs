@@ -38,6 +38,14 @@ pub fn ordinal(set: &StatefulSet, pod: &Pod) -> Option<i32> {
     (Some(base) == set.metadata.name.as_deref()).then(|| number.parse().ok())?
 }
 
+/// Whether the set wants a pod of this number.
+pub fn is_wanted(set: &StatefulSet, ordinal: i32) -> bool {
+    let spec = set.spec.as_ref();
+    let first = spec.and_then(|spec| spec.ordinals.as_ref()?.start).unwrap_or(0);
+    let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    (first..first.saturating_add(replicas)).contains(&ordinal)
+}
+
 /// The claims that the pod with this ordinal needs.
 pub fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeClaim> {
     let Some(spec) = &set.spec else { return Vec::new() };

@@ -209,3 +209,29 @@ async fn garbage_goes_as_it_was_asked_to() {
     }
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_in_use_stay_until_their_pod_is_gone() {
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+    let world = World::start(1).await;
+    let claim = |name: &str| {
+        json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}})
+    };
+    let claims = world.in_default::<PersistentVolumeClaim>();
+    world.create::<PersistentVolumeClaim>(claim("used")).await;
+    world.create::<PersistentVolumeClaim>(claim("free")).await;
+    let pod = json!({"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "node-0",
+        "containers": [{"name": "c", "image": "i"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "used"}}]}});
+    world.create::<Pod>(pod).await;
+    for name in ["used", "free"] {
+        claims.delete(name, &DeleteParams::default()).await.map(drop).unwrap();
+    }
+    world.until(&claims, "free", |claim| claim.is_none()).await;
+    let held = claims.get("used").await.unwrap();
+    assert!(held.metadata.deletion_timestamp.is_some());
+    world.in_default::<Pod>().delete("p", &DeleteParams::default().grace_period(0)).await.map(drop).unwrap();
+    world.until(&claims, "used", |claim| claim.is_none()).await;
+    world.stop().await;
+}

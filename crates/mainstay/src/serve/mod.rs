@@ -165,6 +165,7 @@ fn api_config(
 ) -> apiserver::Config {
     apiserver::Config {
         advertise_address: advertise,
+        host_name: config.node_name.clone(),
         secure_port: port,
         service_cidr: ipnet::IpNet::V4(config.service_cidr),
         client_ca_pem: pki.ca.cert_pem.clone(),
@@ -185,6 +186,7 @@ fn api_config(
             inflight_reading_max: config.requests_inflight_max.0,
             inflight_writing_max: config.requests_inflight_max.1,
             request_timeout: config.request_timeout,
+            event_ttl_s: config.event_ttl_s,
             ..Default::default()
         },
         metrics,
