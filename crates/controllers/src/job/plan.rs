@@ -148,20 +148,13 @@ impl Step<'_> {
             .collect();
         let uncounted = self.status.uncounted_terminated_pods.take().unwrap_or_default();
         // Those which have lost their finalizer are counted for good; the others still wait for that.
-        let (waiting, done) = uncounted
-            .succeeded
-            .unwrap_or_default()
-            .into_iter()
-            .partition::<Vec<_>, _>(|uid| held.contains_key(uid.as_str()));
+        let waiting = |uids: Option<Vec<String>>| {
+            uids.unwrap_or_default().into_iter().partition::<Vec<_>, _>(|uid| held.contains_key(uid.as_str()))
+        };
+        let (mut succeeded, done) = waiting(uncounted.succeeded);
         self.status.succeeded = add(self.status.succeeded, done.len());
-        let mut succeeded = waiting;
-        let (waiting, done) = uncounted
-            .failed
-            .unwrap_or_default()
-            .into_iter()
-            .partition::<Vec<_>, _>(|uid| held.contains_key(uid.as_str()));
+        let (mut failed, done) = waiting(uncounted.failed);
         self.status.failed = add(self.status.failed, done.len());
-        let mut failed = waiting;
         let completions = self.spec.completions.unwrap_or(0);
         let mut completed = indexes::parse(self.status.completed_indexes.as_deref().unwrap_or_default());
         let mut failed_job = None;
