@@ -540,8 +540,10 @@ async fn the_cluster_lives_without_a_webhook_that_is_down() {
         let mut frames = watch.into_body();
         loop {
             let frame = http_body_util::BodyExt::frame(&mut frames).await.expect("a frame").expect("bytes");
-            let event: Value = serde_json::from_slice(frame.data_ref().expect("data")).expect("an event");
-            if event["object"]["reason"] == reason {
+            // Events that happen together come in one frame.
+            let events = serde_json::Deserializer::from_slice(frame.data_ref().expect("data")).into_iter::<Value>();
+            let found = events.map(|event| event.expect("an event")).find(|event| event["object"]["reason"] == reason);
+            if let Some(event) = found {
                 return event["object"].clone();
             }
         }

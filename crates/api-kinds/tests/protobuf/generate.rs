@@ -41,6 +41,11 @@ impl Maker {
             }
             let wire = schema().wires.get(&(id, place)).copied().unwrap_or_default();
             let value = self.value(&field.shape, wire, depth + 1);
+            // A message has no empty list that is not absent.
+            let empty = value.as_array().is_some_and(Vec::is_empty);
+            if empty && !field.zero_is_absent && field.default.is_none() {
+                continue;
+            }
             object.insert(field.name.clone(), value);
         }
         Value::Object(object)
