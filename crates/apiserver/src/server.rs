@@ -122,6 +122,7 @@ impl Server {
         let (notices, noticed) = tokio::sync::mpsc::channel(NOTICES_MAX);
         let reviewing = Webhooks::new(
             registry.clone(),
+            authorizer.clone(),
             webhooks.clone(),
             webhooks::metrics::Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?,
             bootstrap::controller_accounts(),

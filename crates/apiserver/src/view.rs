@@ -54,8 +54,8 @@ pub trait View: Send + Sync + Debug {
     /// Group and plural name of the kind's objects, and whether they are in namespaces.
     fn resource_of(&self, api_version: &str, kind: &str) -> Option<(String, String, bool)>;
 
-    /// The same objects in all versions that are served.
-    fn equivalents(&self, row: &Row) -> Vec<Gvr> {
+    /// The same objects in all versions that are served, with that subresource if it is not empty.
+    fn equivalents(&self, row: &Row, _subresource: &str) -> Vec<Gvr> {
         vec![row.gvr.clone()]
     }
 

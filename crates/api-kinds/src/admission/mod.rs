@@ -3,8 +3,10 @@
 //! A function that changes returns nothing or the words of a refusal; whether it is a 403 or a 422 is the server's too.
 
 pub mod certificates;
+pub mod conditions;
 pub mod expressions;
 pub mod limit_ranges;
+pub mod matching;
 pub mod node_restriction;
 pub mod pod_security;
 pub mod pods;

@@ -15,7 +15,6 @@ mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
-mod cel;
 mod certificates;
 mod check;
 mod coordination;

@@ -5,6 +5,7 @@
 //! end of either pass.
 
 mod certificates;
+pub mod condition_metrics;
 mod escalation;
 mod ingress_class;
 mod limit_ranger;
@@ -15,7 +16,10 @@ mod pod_security;
 mod policy;
 mod service_account;
 mod storage;
+mod values;
+mod versions;
 pub mod webhooks;
+mod write;
 
 use crate::audit::Annotations;
 use crate::authn::UserInfo;
@@ -24,10 +28,12 @@ use crate::query::Query;
 use crate::registry::options::DeleteOptions;
 use crate::request_info::RequestInfo;
 use crate::view::View;
+use crate::webhook;
 use api_core::meta::Meta;
 use api_core::{ApiError, Gvr};
 use api_kinds::names;
 use api_schema::row::Row;
+use condition_metrics::ConditionMetrics;
 use serde_json::Value;
 use std::sync::Arc;
 use webhooks::{Rounds, Webhooks};
@@ -124,6 +130,16 @@ pub struct Context {
     pub authorizer: Arc<Authorizer>,
     /// Policies, compiled.
     pub policies: policy::Policies,
+    /// What is counted of match conditions.
+    pub conditions: Option<ConditionMetrics>,
+    /// Converts custom resources whose definition names a webhook for it.
+    pub converter: Option<Arc<webhook::Client>>,
+}
+
+impl Context {
+    fn tools(&self) -> versions::Tools<'_> {
+        versions::Tools { view: &*self.view, converter: self.converter.as_deref() }
+    }
 }
 
 type Mutate = fn(&Context, &Attributes<'_>, &mut Value) -> Result<(), ApiError>;
@@ -141,8 +157,11 @@ const fn plugin(name: &'static str, mutate: Option<Mutate>, validate: Option<Val
     Plugin { name, mutate, validate }
 }
 
+/// The step of policies.
+const POLICIES: &str = "ValidatingAdmissionPolicy";
+
 /// All steps, in their order. Namespaces and service accounts come first (see [`Admission::mutate`]): they may have to
-/// wait for an object that is just being made.
+/// wait for an object that is just being made. Policies may have to wait for a conversion.
 const PLUGINS: &[Plugin] = &[
     plugin("NamespaceLifecycle", None, Some(namespace_lifecycle::validate)),
     plugin("LimitRanger", Some(limit_ranger::mutate), Some(limit_ranger::validate)),
@@ -159,7 +178,7 @@ const PLUGINS: &[Plugin] = &[
     plugin("CertificateApproval", None, Some(certificates::permission)),
     plugin("CertificateSubjectRestriction", None, Some(certificates::subject)),
     plugin("DefaultIngressClass", Some(ingress_class::mutate), None),
-    plugin("ValidatingAdmissionPolicy", None, Some(policy::validate)),
+    plugin(POLICIES, None, None),
     // Done with the write itself, in `registry::charge`.
     plugin("ResourceQuota", None, None),
     plugin("RoleEscalation", Some(escalation::mutate), None),
@@ -175,12 +194,15 @@ pub struct Admission {
 impl Admission {
     /// All plugins that are on by default.
     pub fn new(view: Arc<dyn View>, authorizer: Arc<Authorizer>) -> Self {
-        Self { context: Context { view, authorizer, policies: policy::Policies::default() }, webhooks: None }
+        let policies = policy::Policies::default();
+        Self { context: Context { view, authorizer, policies, conditions: None, converter: None }, webhooks: None }
     }
 
     /// The same, and webhooks.
     #[must_use]
     pub fn with_webhooks(mut self, webhooks: Webhooks) -> Self {
+        self.context.conditions = Some(webhooks.condition_metrics().clone());
+        self.context.converter = Some(webhooks.client().clone());
         self.webhooks = Some(webhooks);
         self
     }
@@ -233,21 +255,24 @@ impl Admission {
         namespace_lifecycle::check(&self.context, a, object).await
     }
 
-    /// Asks webhooks alone, about what only they have a say in: connections, evictions, bindings.
+    /// Asks webhooks and policies alone, about what only they have a say in: connections, evictions, bindings.
     pub(crate) async fn review(
         &self,
         a: &Attributes<'_>,
         object: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
-        let Some(webhooks) = &self.webhooks else { return Ok(object) };
         let mut object = Some(object);
-        webhooks.mutate(a, &mut object, warnings, &mut Rounds::default()).await?;
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.mutate(a, &mut object, warnings, &mut Rounds::default()).await?;
+        }
+        policy::validate(&self.context, a, object.as_ref(), warnings).await?;
+        let Some(webhooks) = &self.webhooks else { return Ok(object.unwrap_or_default()) };
         webhooks.validate(a, object.as_ref(), warnings).await?;
         Ok(object.unwrap_or_default())
     }
 
-    /// Checks the deletion of an object; `reviewed` if webhooks have been asked already.
+    /// Checks the deletion of an object; `reviewed` if webhooks and policies have been asked already.
     pub(crate) async fn validate_delete(
         &self,
         a: &Attributes<'_>,
@@ -255,10 +280,15 @@ impl Admission {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         node_restriction::validate_delete(&self.context, a)?;
-        self.plugins_validate(a, None, warnings)?;
-        let Some(webhooks) = self.webhooks.as_ref().filter(|_| !reviewed) else { return Ok(()) };
-        webhooks.mutate(a, &mut None, warnings, &mut Rounds::default()).await?;
-        webhooks.validate(a, None, warnings).await
+        let webhooks = self.webhooks.as_ref().filter(|_| !reviewed);
+        if let Some(webhooks) = webhooks {
+            webhooks.mutate(a, &mut None, warnings, &mut Rounds::default()).await?;
+        }
+        self.plugins_validate(a, None, warnings, reviewed).await?;
+        match webhooks {
+            Some(webhooks) => webhooks.validate(a, None, warnings).await,
+            None => Ok(()),
+        }
     }
 
     /// Checks a write.
@@ -268,20 +298,29 @@ impl Admission {
         object: Option<&Value>,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        self.plugins_validate(a, object, warnings)?;
+        self.plugins_validate(a, object, warnings, false).await?;
         match &self.webhooks {
             Some(webhooks) => webhooks.validate(a, object, warnings).await,
             None => Ok(()),
         }
     }
 
-    fn plugins_validate(
+    async fn plugins_validate(
         &self,
         a: &Attributes<'_>,
         object: Option<&Value>,
         warnings: &mut Vec<String>,
+        reviewed: bool,
     ) -> Result<(), ApiError> {
-        PLUGINS.iter().filter_map(|p| p.validate).try_for_each(|validate| validate(&self.context, a, object, warnings))
+        for plugin in PLUGINS {
+            if plugin.name == POLICIES && !reviewed {
+                policy::validate(&self.context, a, object, warnings).await?;
+            }
+            if let Some(validate) = plugin.validate {
+                validate(&self.context, a, object, warnings)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -76,11 +76,14 @@ impl View for Registry {
         Some((found.row.gvr.group.clone(), found.row.gvr.resource.clone(), found.row.namespaced))
     }
 
-    fn equivalents(&self, row: &Row) -> Vec<Gvr> {
+    fn equivalents(&self, row: &Row, subresource: &str) -> Vec<Gvr> {
+        if row.storage_prefix.is_empty() {
+            return Vec::new();
+        }
         let table = self.table();
-        let same =
-            table.rows.iter().filter(|s| !row.storage_prefix.is_empty() && s.row.storage_prefix == row.storage_prefix);
-        same.map(|s| s.row.gvr.clone()).collect()
+        let same = table.rows.iter().filter(|s| s.row.storage_prefix == row.storage_prefix);
+        let has_sub = |row: &Row| subresource.is_empty() || row.subresource(subresource).is_some();
+        same.filter(|s| has_sub(&s.row)).map(|s| s.row.gvr.clone()).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Rules of validating admission policies and of their bindings.
 
-use super::rules;
-use crate::hooks::cel::{self, Scope};
+use super::rules::{self, compiles};
+use crate::admission::expressions::{self, Names};
 use crate::hooks::check::Node;
 use crate::hooks::labels;
+use api_cel::{Env, Type};
 use api_core::field::Errors;
 use api_core::names;
 use serde_json::Value;
@@ -14,6 +15,14 @@ const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 const AUDIT_ANNOTATIONS_MAX: usize = 20;
 const AUDIT_VALUE_BYTES_MAX: usize = 5 * 1024;
+
+/// What expressions of a policy may name.
+struct Scope {
+    /// All there is.
+    env: Env,
+    /// All but `authorizer`, for messages.
+    plain: Env,
+}
 
 pub(super) fn validate_policy(object: &Value, e: &mut Errors) {
     let root = Node::root(object);
@@ -36,11 +45,16 @@ pub(super) fn validate_policy(object: &Value, e: &mut Errors) {
         constraints.path_required("", e);
     }
     rules::match_conditions(&spec.at("matchConditions"), params, e);
+    let plain = expressions::env(Names { params, authorizer: false });
+    let env = expressions::env(Names { params, authorizer: true });
     let mut variables = Vec::new();
     for variable in spec.at("variables").items() {
-        declare(&variable, params, &mut variables, e);
+        declare(&variable, &env, &mut variables, e);
     }
-    let scope = Scope { params, variables: Some(&variables), ..Scope::ADMISSION };
+    let scope = Scope {
+        plain: expressions::with_variables(plain, &variables),
+        env: expressions::with_variables(env, &variables),
+    };
     let (validations, annotations) = (spec.at("validations"), spec.at("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         for list in [validations, annotations] {
@@ -87,35 +101,41 @@ fn param_kind(node: &Node<'_, '_>, e: &mut Errors) {
 }
 
 /// Checks a variable and makes it known to what comes after it.
-fn declare<'v>(node: &Node<'v, '_>, params: bool, known: &mut Vec<&'v str>, e: &mut Errors) {
+fn declare(node: &Node<'_, '_>, env: &Env, known: &mut Vec<(String, Type)>, e: &mut Errors) {
     let (name, expression) = (node.at("name"), node.at("expression"));
     if name.str().trim().is_empty() {
         name.path_required("name is not specified", e);
-    } else if !cel::is_identifier(name.str()) {
+    } else if !api_cel::is_identifier(name.str()) {
         name.invalid("name is not a valid CEL identifier", e);
     }
     if expression.str().trim().is_empty() {
         expression.path_required("expression is not specified", e);
-    } else {
-        // What cannot be compiled is declared all the same, so that it is reported once.
-        cel::compiles(&expression, &Scope { params, variables: Some(known), ..Scope::ADMISSION }, e);
-        known.push(name.str());
+        return;
     }
+    // What cannot be compiled is declared all the same, so that it is reported once.
+    let ty = match expressions::with_variables(env.clone(), known).compile(expression.str()) {
+        Ok(program) => program.output().clone(),
+        Err(issues) => {
+            expression.invalid(&format!("compilation failed: {issues}"), e);
+            Type::Dyn
+        }
+    };
+    known.push((name.str().to_owned(), ty));
 }
 
-fn validation(node: &Node<'_, '_>, scope: &Scope<'_>, e: &mut Errors) {
+fn validation(node: &Node<'_, '_>, scope: &Scope, e: &mut Errors) {
     let expression = node.at("expression");
     if expression.str().trim().is_empty() {
         expression.path_required("expression is not specified", e);
     } else {
-        cel::compiles(&expression, scope, e);
+        compiles(&expression, &scope.env, &[Type::Bool], e);
     }
     let made = node.at("messageExpression");
     if !made.is_empty() {
         if made.str().trim().is_empty() {
             made.invalid("must be non-empty if specified", e);
         } else {
-            cel::compiles(&made, &Scope { authorizer: false, ..*scope }, e);
+            compiles(&made, &scope.plain, &[Type::String], e);
         }
     }
     let message = node.at("message");
@@ -127,7 +147,7 @@ fn validation(node: &Node<'_, '_>, scope: &Scope<'_>, e: &mut Errors) {
     node.at("reason").one_of_if_any(&REASONS, e);
 }
 
-fn audit_annotations(list: &Node<'_, '_>, policy: &str, scope: &Scope<'_>, e: &mut Errors) {
+fn audit_annotations(list: &Node<'_, '_>, policy: &str, scope: &Scope, e: &mut Errors) {
     if list.len() > AUDIT_ANNOTATIONS_MAX {
         list.invalid(&format!("must not have more than {AUDIT_ANNOTATIONS_MAX} auditAnnotations"), e);
     }
@@ -148,7 +168,7 @@ fn audit_annotations(list: &Node<'_, '_>, policy: &str, scope: &Scope<'_>, e: &m
         } else if trimmed.len() > AUDIT_VALUE_BYTES_MAX {
             value.too_long(AUDIT_VALUE_BYTES_MAX, e);
         } else {
-            cel::compiles(&value, scope, e);
+            compiles(&value, &scope.env, &[Type::String, Type::Null], e);
         }
         if !seen.insert(key.str()) {
             key.duplicate(e);

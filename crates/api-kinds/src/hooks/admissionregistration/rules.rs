@@ -1,8 +1,9 @@
 //! What requests a webhook or a policy is for: rules, resources, conditions.
 
-use crate::hooks::cel;
+use crate::admission::expressions::{self, Names};
 use crate::hooks::check::Node;
 use crate::hooks::labels;
+use api_cel::{Env, Type};
 use api_core::field::Errors;
 use api_core::names;
 use std::collections::BTreeSet;
@@ -116,18 +117,29 @@ fn named_rule(node: &Node<'_, '_>, e: &mut Errors) {
     rule(node, e);
 }
 
+/// Reports an expression that cannot be compiled, or that is not of one of those types.
+pub(super) fn compiles(node: &Node<'_, '_>, env: &Env, types: &[Type], e: &mut Errors) {
+    if let Err(why) = env.compile_as(node.str(), types) {
+        node.invalid(&why, e);
+    }
+}
+
 /// Conditions that a request must meet. `params` says whether they may speak of parameters.
 pub(super) fn match_conditions(list: &Node<'_, '_>, params: bool, e: &mut Errors) {
     if list.len() > MATCH_CONDITIONS_MAX {
         e.too_many(&list.path, list.len(), MATCH_CONDITIONS_MAX);
     }
+    if list.is_empty() {
+        return;
+    }
+    let env = expressions::env(Names { params, authorizer: true });
     let mut seen = BTreeSet::new();
     for condition in list.items() {
         let expression = condition.at("expression");
         if expression.str().trim().is_empty() {
             expression.path_required("", e);
         } else {
-            cel::compiles(&expression, &cel::Scope { params, variables: None, ..cel::Scope::ADMISSION }, e);
+            compiles(&expression, &env, &[Type::Bool], e);
         }
         let name = condition.at("name");
         if name.required(e) {

@@ -1,19 +1,12 @@
 //! One policy, with one parameter, applied to a write.
 
-use super::super::{Attributes, Context};
-use super::is_own;
-use super::loaded::{Compiled, Expression, Policy, Validation};
-use super::values::{self, Asker};
-use api_cel::{
-    Authz, CALL_COST_MAX, CONDITIONS_COST_MAX, EvalError, Meter, REQUEST_COST_MAX, Scope, Value as Cel, from_json,
-};
-use api_core::Gvr;
-use api_kinds::admission::expressions;
-use api_kinds::admission::policies::Request;
+use super::super::write::{Conditional, Write};
+use super::loaded::{Compiled, Policy, Validation};
+use api_cel::{EvalError, Meter, REQUEST_COST_MAX, Scope, Value as Cel, from_json};
+use api_kinds::admission::conditions::{Failure, Held, OUT_OF_BUDGET};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Longest message that an expression may make, in bytes.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
@@ -35,45 +28,6 @@ pub(super) struct Evaluated {
     pub(super) annotations: Vec<(String, Result<String, String>)>,
 }
 
-/// A write as expressions see it.
-pub(super) struct Write {
-    object: Cel,
-    old: Cel,
-    request: Cel,
-    namespace: Cel,
-    authorizer: Cel,
-    own_check: Cel,
-}
-
-impl Write {
-    /// In the version `gvr`.
-    pub(super) fn new(context: &Context, a: &Attributes<'_>, request: &Request<'_>, gvr: &Gvr) -> Self {
-        let is_whole = a.row.subresource(a.subresource).is_none_or(|s| s.kind == a.row.kind);
-        let version = if is_own(a, gvr) { None } else { context.view.row(gvr) };
-        let row = version.as_deref().unwrap_or(a.row);
-        let shown = |object: Option<&Value>| {
-            let mut object = object.cloned()?;
-            if is_whole {
-                context.view.convert(row, &mut object);
-            }
-            Some(object)
-        };
-        let kind = if is_whole { &row.kind } else { a.row.subresource(a.subresource).map_or(&row.kind, |s| &s.kind) };
-        let namespace =
-            (!a.namespace.is_empty()).then(|| context.view.get("", "namespaces", "", a.namespace)).flatten();
-        let who = Arc::new(Asker { authorizer: context.authorizer.clone(), user: a.user.clone() });
-        let check = values::resource_check(a, request.name);
-        Self {
-            object: expressions::object_value(shown(request.object).as_ref()),
-            old: expressions::object_value(shown(request.old).as_ref()),
-            request: values::request(a, request.name, request.namespace, gvr, kind),
-            namespace: namespace.as_ref().map_or(Cel::Null, expressions::namespace_value),
-            authorizer: Cel::Authz(Arc::new(Authz::new(who.clone()))),
-            own_check: Cel::Authz(Arc::new(Authz::resource(who, check))),
-        }
-    }
-}
-
 /// What expressions of a policy may name.
 struct Variables<'a> {
     write: &'a Write,
@@ -84,18 +38,8 @@ struct Variables<'a> {
 }
 
 impl Scope for Variables<'_> {
-    fn variable(&self, name: &str, _: &mut Meter) -> Option<Result<Cel, EvalError>> {
-        let value = match name {
-            "object" => &self.write.object,
-            "oldObject" => &self.write.old,
-            "request" => &self.write.request,
-            "namespaceObject" => &self.write.namespace,
-            "params" => &self.params,
-            "authorizer" => &self.write.authorizer,
-            "authorizer.requestResource" => &self.write.own_check,
-            _ => return None,
-        };
-        Some(Ok(value.clone()))
+    fn variable(&self, name: &str, meter: &mut Meter) -> Option<Result<Cel, EvalError>> {
+        if name == "params" { Some(Ok(self.params.clone())) } else { self.write.variable(name, meter) }
     }
 
     fn member(&self, variable: &str, field: &str, meter: &mut Meter) -> Option<Result<Cel, EvalError>> {
@@ -120,34 +64,23 @@ impl Scope for Variables<'_> {
     }
 }
 
-/// Why an expression has no value.
-enum Failure {
-    /// In upstream's words.
-    Own(String),
-    /// All expressions together have cost too much.
-    Budget,
-}
-
-const OUT_OF_BUDGET: &str =
-    "validation failed due to running out of cost budget, no further validation rules will be run";
-
-fn run(expression: &Expression, scope: &Variables<'_>, budget: &mut u64) -> Result<Cel, Failure> {
-    let program = expression.program.as_ref().map_err(|why| Failure::Own(format!("compilation error: {why}")))?;
-    let mut meter = Meter::new(CALL_COST_MAX);
-    let result = program.eval(scope, &mut meter);
-    *budget = budget.checked_sub(meter.used()).ok_or(Failure::Budget)?;
-    result.map_err(|e| Failure::Own(format!("expression '{}' resulted in error: {e}", expression.source)))
-}
-
-/// Applies a policy.
-pub(super) fn evaluate(write: &Write, policy: &Policy, param: Option<&Value>) -> Evaluated {
+/// Applies a policy. `observe` measures how its match conditions are evaluated.
+pub(super) fn evaluate(
+    write: &Write,
+    policy: &Policy,
+    param: Option<&Value>,
+    observe: &dyn Fn(&dyn Fn() -> Held) -> Held,
+) -> Evaluated {
     let compiled = &*policy.compiled;
     let params = param.map_or(Cel::Null, from_json);
     let scope = Variables { write, compiled, params, known: RefCell::default() };
-    match conditions_hold(&scope, compiled) {
-        Ok(true) => {}
-        Ok(false) => return Evaluated::default(),
-        Err(message) => return failed(policy, message),
+    if !compiled.conditions.is_empty() {
+        let held = observe(&|| compiled.conditions.hold(&Conditional { write, params: Some(&scope.params) }));
+        match held.result {
+            Ok(true) => {}
+            Ok(false) => return Evaluated::default(),
+            Err(message) => return failed(policy, message),
+        }
     }
     let (mut evaluated, mut budget) = (Evaluated::default(), REQUEST_COST_MAX);
     for (index, validation) in compiled.validations.iter().enumerate() {
@@ -163,7 +96,7 @@ pub(super) fn evaluate(write: &Write, policy: &Policy, param: Option<&Value>) ->
     }
     let mut budget = REQUEST_COST_MAX;
     for (key, expression) in &compiled.annotations {
-        let value = match run(expression, &scope, &mut budget) {
+        let value = match expression.run(&scope, &mut budget) {
             Ok(Cel::String(text)) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
             Ok(Cel::String(_) | Cel::Null) => continue,
             Ok(other) => Err(format!(
@@ -185,34 +118,13 @@ fn failed(policy: &Policy, message: String) -> Evaluated {
     Evaluated { decisions: policy.fails.then_some((0, decision)).into_iter().collect(), annotations: Vec::new() }
 }
 
-/// Whether all match conditions hold. One that does not is stronger than one that fails.
-fn conditions_hold(scope: &Variables<'_>, compiled: &Compiled) -> Result<bool, String> {
-    let (mut budget, mut errors) = (CONDITIONS_COST_MAX, Vec::new());
-    for condition in &compiled.conditions {
-        match run(condition, scope, &mut budget) {
-            Ok(Cel::Bool(true)) => {}
-            Ok(_) => return Ok(false),
-            Err(Failure::Own(why)) => errors.push(why),
-            Err(Failure::Budget) => {
-                errors.push(OUT_OF_BUDGET.into());
-                break;
-            }
-        }
-    }
-    match errors.as_slice() {
-        [] => Ok(true),
-        [one] => Err(one.clone()),
-        many => Err(format!("[{}]", many.join(", "))),
-    }
-}
-
 fn validate(scope: &Variables<'_>, validation: &Validation, budget: &mut u64) -> Result<Option<Decision>, Failure> {
-    if let Cel::Bool(true) = run(&validation.expression, scope, budget)? {
+    if let Cel::Bool(true) = validation.expression.run(scope, budget)? {
         return Ok(None);
     }
     let mut message = String::new();
     if let Some(made) = &validation.made_message {
-        match run(made, scope, budget) {
+        match made.run(scope, budget) {
             Ok(Cel::String(text)) if text.len() <= MESSAGE_BYTES_MAX && !text.trim().contains('\n') => {
                 text.trim().clone_into(&mut message);
             }

@@ -1,21 +1,16 @@
 //! Policies with their bindings, compiled: again only when the policy changes.
 
 use crate::view::View;
-use api_cel::{Program, Type};
+use api_cel::Type;
 use api_core::meta::Meta;
+use api_kinds::admission::conditions::{Conditions, Expression};
 use api_kinds::admission::expressions::{self, Names};
-use api_kinds::admission::policies::{BINDINGS, Constraints, GROUP, POLICIES};
+use api_kinds::admission::matching::Constraints;
+use api_kinds::admission::policies::{BINDINGS, GROUP, POLICIES};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// An expression as it is written, and what was made of it.
-#[derive(Debug)]
-pub(super) struct Expression {
-    pub(super) source: String,
-    pub(super) program: Result<Program, String>,
-}
 
 #[derive(Debug)]
 pub(super) struct Validation {
@@ -28,7 +23,7 @@ pub(super) struct Validation {
 /// What is compiled of a policy.
 #[derive(Debug)]
 pub(super) struct Compiled {
-    pub(super) conditions: Vec<Expression>,
+    pub(super) conditions: Conditions,
     /// In their order; one may name those before it.
     pub(super) variables: Vec<(String, Expression)>,
     pub(super) validations: Vec<Validation>,
@@ -113,7 +108,7 @@ impl Policy {
         let bound = bindings.iter().filter(|b| text(&b["spec"], "policyName") == name);
         Self {
             name: name.to_owned(),
-            constraints: Constraints::read(&spec["matchConstraints"]),
+            constraints: Constraints::of_policy(&spec["matchConstraints"]),
             param_kind: kind.is_object().then(|| (text(kind, "apiVersion").into(), text(kind, "kind").into())),
             fails: text(spec, "failurePolicy") != "Ignore",
             compiled,
@@ -127,7 +122,7 @@ impl Binding {
         let spec = &binding["spec"];
         Self {
             name: binding.name().to_owned(),
-            constraints: Constraints::read(&spec["matchResources"]),
+            constraints: Constraints::of_policy(&spec["matchResources"]),
             param_ref: spec["paramRef"].clone(),
             actions: list(spec, "validationActions").filter_map(Value::as_str).map(str::to_owned).collect(),
         }
@@ -137,35 +132,30 @@ impl Binding {
 impl Compiled {
     fn of(spec: &Value) -> Self {
         let params = spec["paramKind"].is_object();
-        let env = expressions::env(Names { params, authorizer: true });
-        let plain = expressions::env(Names { params, authorizer: false });
-        let compile = |env: &api_cel::Env, source: &str, types: &[Type]| Expression {
-            source: source.to_owned(),
-            program: env.compile_as(source, types),
-        };
-        let conditions = list(spec, "matchConditions").map(|c| compile(&env, text(c, "expression"), &[Type::Bool]));
-        let conditions = conditions.collect();
+        let names = Names { params, authorizer: true };
+        let env = expressions::env(names);
+        let plain = expressions::env(Names { authorizer: false, ..names });
+        let conditions = Conditions::compile(list(spec, "matchConditions"), names);
         let (mut variables, mut types) = (Vec::new(), Vec::new());
         for variable in list(spec, "variables") {
-            let source = text(variable, "expression");
             let scope = expressions::with_variables(env.clone(), &types);
-            let program = scope.compile(source).map_err(|e| format!("compilation failed: {e}"));
-            let ty = program.as_ref().map_or(Type::Dyn, |p| p.output().clone());
+            let expression = Expression::of_any_type(&scope, text(variable, "expression"));
+            let ty = expression.program.as_ref().map_or(Type::Dyn, |p| p.output().clone());
             types.push((text(variable, "name").to_owned(), ty));
-            variables.push((text(variable, "name").to_owned(), Expression { source: source.to_owned(), program }));
+            variables.push((text(variable, "name").to_owned(), expression));
         }
         let env = expressions::with_variables(env, &types);
         let plain = expressions::with_variables(plain, &types);
         let validations = list(spec, "validations").map(|v| Validation {
-            expression: compile(&env, text(v, "expression"), &[Type::Bool]),
+            expression: Expression::compile(&env, text(v, "expression"), &[Type::Bool]),
             message: text(v, "message").trim().into(),
             made_message: Some(text(v, "messageExpression"))
                 .filter(|m| !m.is_empty())
-                .map(|m| compile(&plain, m, &[Type::String])),
+                .map(|m| Expression::compile(&plain, m, &[Type::String])),
             reason: text(v, "reason").into(),
         });
         let annotations = list(spec, "auditAnnotations").map(|a| {
-            let made = compile(&env, text(a, "valueExpression"), &[Type::String, Type::Null]);
+            let made = Expression::compile(&env, text(a, "valueExpression"), &[Type::String, Type::Null]);
             (text(a, "key").to_owned(), made)
         });
         Self { conditions, validations: validations.collect(), annotations: annotations.collect(), variables }

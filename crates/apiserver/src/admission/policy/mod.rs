@@ -8,16 +8,19 @@ mod loaded;
 mod params;
 #[cfg(test)]
 mod tests;
-mod values;
 
 pub use loaded::Policies;
 
-use super::{Attributes, Context};
+use super::condition_metrics::Whose;
+use super::write::{Shown, Write};
+use super::{Attributes, Context, versions};
 use api_core::meta::Meta;
 use api_core::status::Cause;
 use api_core::{ApiError, Gvr, Reason};
-use api_kinds::admission::policies::{self, Request};
-use evaluate::{Decision, Write};
+use api_kinds::admission::conditions::Held;
+use api_kinds::admission::matching::Request;
+use api_kinds::admission::policies;
+use evaluate::{Decision, Evaluated};
 use loaded::{Binding, Policy};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -40,7 +43,7 @@ struct Outcome {
 }
 
 /// Refuses a write that a policy denies.
-pub fn validate(
+pub async fn validate(
     context: &Context,
     a: &Attributes<'_>,
     object: Option<&Value>,
@@ -53,7 +56,7 @@ pub fn validate(
     if all.is_empty() {
         return Ok(());
     }
-    let equivalents = context.view.equivalents(a.row);
+    let equivalents = context.view.equivalents(a.row, a.subresource);
     let of_namespaces = a.resource.group.is_empty() && a.resource.resource == "namespaces";
     let own_name = object.map_or("", Meta::name);
     let name = if a.name.is_empty() { own_name } else { a.name };
@@ -69,7 +72,7 @@ pub fn validate(
     };
     let mut outcome = Outcome::default();
     for policy in all.iter() {
-        outcome.policy(context, a, &request, policy);
+        outcome.policy(context, a, &request, policy).await;
     }
     warnings.append(&mut outcome.warnings);
     annotate(a, outcome.annotations);
@@ -101,7 +104,7 @@ fn refusal(a: &Attributes<'_>, object: Option<&Value>, denied: Denied) -> ApiErr
 }
 
 impl Outcome {
-    fn policy(&mut self, context: &Context, a: &Attributes<'_>, request: &Request<'_>, policy: &Policy) {
+    async fn policy(&mut self, context: &Context, a: &Attributes<'_>, request: &Request<'_>, policy: &Policy) {
         let namespace = |name: &str| context.view.get("", "namespaces", "", name);
         if policy.bindings.is_empty() {
             return;
@@ -109,7 +112,7 @@ impl Outcome {
         let gvr = match policy.constraints.matches(request, &namespace) {
             Ok(Some(gvr)) => gvr,
             Ok(None) => return,
-            Err(why) => return self.misconfigured(policy, None, &why),
+            Err(why) => return self.misconfigured(policy, None, &why.to_string()),
         };
         let mut write = None;
         let mut annotations = BTreeMap::new();
@@ -118,18 +121,32 @@ impl Outcome {
                 Ok(Some(_)) => {}
                 Ok(None) => continue,
                 Err(why) => {
-                    self.misconfigured(policy, Some(binding), &why);
+                    self.misconfigured(policy, Some(binding), &why.to_string());
                     continue;
                 }
             }
-            match params::collect(&*context.view, policy, binding, a.namespace) {
-                Ok(found) => {
-                    let write = write.get_or_insert_with(|| Write::new(context, a, request, &gvr));
-                    for param in found {
-                        self.apply(write, policy, binding, param.as_ref(), &mut annotations);
-                    }
+            let found = match params::collect(context, policy, binding, a.namespace).await {
+                Ok(found) => found,
+                Err(why) => {
+                    self.misconfigured(policy, Some(binding), &why);
+                    continue;
                 }
-                Err(why) => self.misconfigured(policy, Some(binding), &why),
+            };
+            if write.is_none() {
+                match shown(context, a, request, &gvr).await {
+                    Ok(made) => write = Some(made),
+                    Err(error) => return self.misconfigured(policy, None, &error.message),
+                }
+            }
+            let Some(write) = &write else { continue };
+            let whose = Whose { kind: "policy", name: &policy.name, step: "validate", operation: a.operation };
+            let observe = |hold: &dyn Fn() -> Held| match &context.conditions {
+                Some(metrics) => metrics.observe(whose, hold),
+                None => hold(),
+            };
+            for param in found {
+                let evaluated = evaluate::evaluate(write, policy, param.as_ref(), &observe);
+                self.take(evaluated, policy, binding, &mut annotations);
             }
         }
         let joined = annotations
@@ -154,15 +171,14 @@ impl Outcome {
             .push(Denied { message: format!("{name} denied request: {}", decision.message), reason: decision.reason });
     }
 
-    fn apply(
+    /// What becomes of what a policy made of the write.
+    fn take(
         &mut self,
-        write: &Write,
+        result: Evaluated,
         policy: &Policy,
         binding: &Binding,
-        param: Option<&Value>,
         annotations: &mut BTreeMap<String, Vec<String>>,
     ) {
-        let result = evaluate::evaluate(write, policy, param);
         for (index, decision) in result.decisions {
             for action in &binding.actions {
                 match action.as_str() {
@@ -199,7 +215,20 @@ impl Outcome {
     }
 }
 
-/// The version of the object that the policy is for, if that is not the one asked for.
-fn is_own(a: &Attributes<'_>, gvr: &Gvr) -> bool {
-    gvr == a.resource
+/// The write as expressions of a policy that is for the version see it.
+async fn shown(context: &Context, a: &Attributes<'_>, request: &Request<'_>, gvr: &Gvr) -> Result<Write, ApiError> {
+    let (tools, kind) = (context.tools(), versions::kind(&*context.view, a, gvr)?);
+    let object = match request.object {
+        Some(object) => Some(versions::shown(tools, a, gvr, object, false).await?),
+        None => None,
+    };
+    let old = match request.old {
+        Some(old) => Some(versions::shown(tools, a, gvr, old, false).await?),
+        None => None,
+    };
+    let namespace_object =
+        (!a.namespace.is_empty()).then(|| context.view.get("", "namespaces", "", a.namespace)).flatten();
+    let (name, namespace) = (request.name, request.namespace);
+    let shown = Shown { object, old, kind: &kind, resource: gvr, name, namespace, namespace_object };
+    Ok(Write::new(&context.authorizer, a, &shown))
 }

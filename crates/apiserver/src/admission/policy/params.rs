@@ -1,7 +1,9 @@
 //! Parameters of a binding.
 
+use super::super::Context;
+use super::super::versions::in_version;
 use super::loaded::{Binding, Policy};
-use crate::view::View;
+use api_core::Gvr;
 use api_core::meta::Meta;
 use api_core::selector::labels::Selector;
 use serde_json::{Map, Value};
@@ -10,8 +12,8 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// In upstream's words, if they cannot be found.
-pub(super) fn collect(
-    view: &dyn View,
+pub(super) async fn collect(
+    context: &Context,
     policy: &Policy,
     binding: &Binding,
     namespace: &str,
@@ -21,6 +23,7 @@ pub(super) fn collect(
         return Ok(vec![None]);
     };
     let text = |key: &str| wanted[key].as_str().unwrap_or("");
+    let view = &*context.view;
     let resource = view.resource_of(api_version, kind);
     let resource = resource.ok_or_else(|| format!("paramKind kind `{api_version}, Kind={kind}` not known"))?;
     let (group, plural, is_namespaced) = (&resource.0, &resource.1, resource.2);
@@ -52,9 +55,12 @@ pub(super) fn collect(
     if found.is_empty() && text("parameterNotFoundAction") == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
     }
-    for object in &mut found {
-        object["apiVersion"] = api_version.as_str().into();
-        object["kind"] = kind.as_str().into();
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let row = view.row(&Gvr::new(group, version, plural));
+    let row = row.ok_or_else(|| format!("paramKind kind `{api_version}, Kind={kind}` not known"))?;
+    let mut shown = Vec::with_capacity(found.len());
+    for object in found.drain(..) {
+        shown.push(Some(in_version(context.tools(), &row, object).await.map_err(|e| e.message)?));
     }
-    Ok(found.into_iter().map(Some).collect())
+    Ok(shown)
 }

@@ -74,7 +74,7 @@ impl Cluster {
             delete_options: None,
         };
         let mut warnings = Vec::new();
-        let result = super::validate(&admission.context, &attributes, object.as_ref(), &mut warnings);
+        let result = super::validate(&admission.context, &attributes, object.as_ref(), &mut warnings).await;
         (result, warnings)
     }
 }

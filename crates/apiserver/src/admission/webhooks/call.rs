@@ -1,11 +1,11 @@
 //! One call of one webhook: the document, the time it may take, what was said, and how that is counted.
 
-use super::super::{Attributes, Operation};
+use super::super::{Attributes, values, versions};
+use super::Webhooks;
 use super::health::{self, Advice, PROBE_TIMEOUT};
 use super::metrics::Outcome;
 use super::notice::Notice;
 use super::review::{self, Asked};
-use super::{Webhooks, versions};
 use crate::webhook::Target;
 use api_core::{ApiError, Gvr};
 use api_kinds::admission::webhooks::{Hook, Phase};
@@ -110,13 +110,7 @@ impl Webhooks {
         object: Option<&Value>,
         phase: Phase,
     ) -> Result<Value, ApiError> {
-        // The server's own fields of a new object are set after all mutation.
-        let is_new = a.operation == Operation::Create && phase == Phase::Mutating;
-        let shown = async |value: Option<&Value>| match value {
-            Some(value) => versions::shown((&self.registry, &self.client), a, gvr, value, is_new).await,
-            None => Ok(Value::Null),
-        };
-        let (kind, request_kind) = (versions::kind(&self.registry, a, gvr)?, versions::own_kind(a));
+        let (kind, request_kind) = (versions::kind(&*self.registry, a, gvr)?, versions::own_kind(a));
         let asked = Asked {
             uid,
             kind: &kind,
@@ -127,10 +121,10 @@ impl Webhooks {
             namespace: versions::namespace(a),
             operation: a.operation.as_str(),
             user: a.user,
-            object: shown(object).await?,
-            old: shown(a.old).await?,
+            object: self.shown(phase, a, gvr, object).await?.unwrap_or_default(),
+            old: self.shown(phase, a, gvr, a.old).await?.unwrap_or_default(),
             dry_run: a.dry_run,
-            options: &versions::options(a),
+            options: &values::options(a),
         };
         Ok(review::request(version, asked))
     }

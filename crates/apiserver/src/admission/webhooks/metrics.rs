@@ -1,6 +1,7 @@
 //! What is counted of webhooks, under upstream's names; and those that are passed over because they are down.
 
 use super::super::Operation;
+use super::super::condition_metrics::ConditionMetrics;
 use api_kinds::admission::webhooks::{Hook, Phase};
 use std::time::Duration;
 use telemetry::metrics::{self, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
@@ -16,6 +17,8 @@ pub struct Metrics {
     failed_open: IntCounterVec,
     passed_over: IntCounterVec,
     down: IntGaugeVec,
+    /// Of match conditions, of policies too.
+    pub(in crate::admission) conditions: ConditionMetrics,
 }
 
 /// How a call ended.
@@ -34,6 +37,7 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, metrics::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| metrics::counter(registry, name, help, labels);
         Ok(Self {
+            conditions: ConditionMetrics::new(registry)?,
             durations: metrics::histogram(
                 registry,
                 "apiserver_admission_webhook_admission_duration_seconds",

@@ -1,6 +1,6 @@
 //! Admission webhooks: which are asked, what becomes of their answers, what becomes of the write if one does not answer.
 //!
-//! Matching is `api_kinds::admission::webhooks`, the documents are [`review`], the calls [`crate::webhook`]. What the
+//! Matching is `api_kinds::admission::matching`, conditions are `api_kinds::admission::conditions`, the documents are [`review`], the calls [`crate::webhook`]. What the
 //! cluster does about a webhook that is down for long is [`health`].
 
 mod call;
@@ -8,23 +8,29 @@ pub mod health;
 pub mod metrics;
 mod notice;
 pub mod review;
-mod versions;
 
 pub use notice::Notice;
 pub(crate) use notice::announce;
 
-use super::{Attributes, Operation};
+use super::condition_metrics::{ConditionMetrics, Whose};
+use super::write::{Conditional, Shown, Write};
+use super::{Attributes, Operation, versions};
+use crate::authz::Authorizer;
 use crate::registry::{Registry, storage};
+use crate::view::View;
 use crate::webhook::Client;
+use api_core::GroupResource;
+use api_core::meta::Meta;
 use api_core::{ApiError, Gvr};
-use api_kinds::admission::webhooks::{self, Hook, Match, Phase, Request, Resource};
+use api_kinds::admission::matching::{Request, Undecided};
+use api_kinds::admission::webhooks::{self, Hook, Phase};
 use call::{Failure, Said};
 use futures::future::join_all;
 use health::Health;
 use metrics::Metrics;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -33,6 +39,7 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub struct Webhooks {
     registry: Arc<Registry>,
+    authorizer: Arc<Authorizer>,
     client: Arc<Client>,
     metrics: Metrics,
     health: Health,
@@ -46,7 +53,9 @@ pub struct Webhooks {
 #[derive(Debug, Default, Clone)]
 struct Loaded {
     state: (usize, i64),
-    hooks: Arc<Vec<Hook>>,
+    hooks: Arc<Vec<Arc<Hook>>>,
+    /// By uid and generation of the configuration: what has not changed is not compiled again.
+    known: HashMap<(String, i64), Vec<Arc<Hook>>>,
 }
 
 /// What mutating webhooks of a request have done so far, to know which are asked again.
@@ -83,10 +92,25 @@ impl Rounds {
     }
 }
 
+/// Uid and generation of a configuration.
+fn identity(configuration: &Value) -> (String, i64) {
+    (configuration.uid().to_owned(), configuration["metadata"]["generation"].as_i64().unwrap_or(0))
+}
+
+impl Loaded {
+    /// Webhooks of a configuration: as they were read before, if it has not changed since.
+    fn read(&self, configuration: &Value) -> Vec<Arc<Hook>> {
+        let key = identity(configuration);
+        let earlier = self.known.get(&key).filter(|_| !key.0.is_empty() && key.1 > 0).cloned();
+        earlier.unwrap_or_else(|| webhooks::read(configuration).into_iter().map(Arc::new).collect())
+    }
+}
+
 impl Webhooks {
     /// Notices of webhooks that go down and come up again are sent to `notices`, as far as there is room.
     pub(crate) fn new(
         registry: Arc<Registry>,
+        authorizer: Arc<Authorizer>,
         client: Arc<Client>,
         metrics: Metrics,
         controllers: HashSet<String>,
@@ -94,11 +118,25 @@ impl Webhooks {
         down_after: Duration,
     ) -> Self {
         let (loaded, health) = (Mutex::default(), Health::new(down_after));
-        Self { registry, client, metrics, health, controllers, notices, loaded }
+        Self { registry, authorizer, client, metrics, health, controllers, notices, loaded }
+    }
+
+    /// What is counted of match conditions.
+    pub(super) fn condition_metrics(&self) -> &ConditionMetrics {
+        &self.metrics.conditions
+    }
+
+    /// What calls webhooks.
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn tools(&self) -> versions::Tools<'_> {
+        versions::Tools { view: &*self.registry, converter: Some(&self.client) }
     }
 
     /// Hooks of a phase, by the names of their configurations.
-    fn hooks(&self, phase: Phase) -> Arc<Vec<Hook>> {
+    fn hooks(&self, phase: Phase) -> Arc<Vec<Arc<Hook>>> {
         let gvr = phase.configurations();
         let Some(cache) = self.registry.cache_of(&gvr.group, &gvr.resource) else { return Arc::default() };
         let snapshot = cache.snapshot();
@@ -107,14 +145,18 @@ impl Webhooks {
         let slot = usize::from(phase == Phase::Validating);
         let mut loaded = self.loaded.lock();
         if loaded[slot].state != state {
-            let mut hooks = Vec::new();
+            let (mut hooks, mut known) = (Vec::new(), HashMap::new());
             for object in objects() {
                 match storage::value(object) {
-                    Ok(configuration) => hooks.extend(webhooks::read(&configuration)),
+                    Ok(configuration) => {
+                        let read = loaded[slot].read(&configuration);
+                        hooks.extend(read.iter().cloned());
+                        known.insert(identity(&configuration), read);
+                    }
                     Err(error) => tracing::error!(%error, name = object.name, "a webhook configuration is unreadable"),
                 }
             }
-            loaded[slot] = Loaded { state, hooks: Arc::new(hooks) };
+            loaded[slot] = Loaded { state, hooks: Arc::new(hooks), known };
             self.health.keep(&loaded.iter().flat_map(|l| l.hooks.iter()).map(|h| h.id.as_str()).collect());
         }
         loaded[slot].hooks.clone()
@@ -132,9 +174,11 @@ impl Webhooks {
         if hooks.is_empty() || webhooks::exempt(a.resource) || !versions::is_reviewable(a) {
             return Ok(());
         }
-        let equivalents = versions::equivalents(&self.registry, a);
+        let equivalents = self.registry.equivalents(a.row, a.subresource);
         for hook in hooks.iter() {
-            let Some(gvr) = self.wants(hook, a, &equivalents, object.as_ref())? else { continue };
+            let Some(gvr) = Box::pin(self.wants(hook, Phase::Mutating, a, &equivalents, object.as_ref())).await? else {
+                continue;
+            };
             if rounds.skips(hook) {
                 continue;
             }
@@ -163,10 +207,10 @@ impl Webhooks {
         if hooks.is_empty() || webhooks::exempt(a.resource) || !versions::is_reviewable(a) {
             return Ok(());
         }
-        let equivalents = versions::equivalents(&self.registry, a);
+        let equivalents = self.registry.equivalents(a.row, a.subresource);
         let mut asked = Vec::new();
         for hook in hooks.iter() {
-            if let Some(gvr) = self.wants(hook, a, &equivalents, object)? {
+            if let Some(gvr) = Box::pin(self.wants(hook, Phase::Validating, a, &equivalents, object)).await? {
                 asked.push((hook, gvr));
             }
         }
@@ -182,26 +226,85 @@ impl Webhooks {
     }
 
     /// The version in which the webhook wants the object; `None` if it is not asked.
-    fn wants(
+    async fn wants(
         &self,
         hook: &Hook,
+        phase: Phase,
         a: &Attributes<'_>,
         equivalents: &[Gvr],
         object: Option<&Value>,
     ) -> Result<Option<Gvr>, ApiError> {
         let request = Request {
             operation: a.operation.as_str(),
-            resource: Resource { gvr: a.resource, subresource: a.subresource },
+            resource: a.resource,
+            subresource: a.subresource,
             equivalents,
             namespace: versions::namespace(a),
             name: a.name,
             object,
             old: a.old,
         };
-        let namespace = |name: &str| crate::view::View::get(&*self.registry, "", "namespaces", "", name);
-        match webhooks::matches(hook, &request, &namespace)? {
-            Match::No => Ok(None),
-            Match::As(gvr) => Ok(Some(gvr)),
+        let namespace = |name: &str| self.registry.get("", "namespaces", "", name);
+        let found = hook.constraints.matches(&request, &namespace).map_err(|undecided| match undecided {
+            Undecided::NoNamespace(name) => ApiError::not_found(&namespaces(), &name),
+            Undecided::Selector(why) => ApiError::internal(why),
+        })?;
+        match found {
+            Some(gvr) if hook.conditions.is_empty() || self.conditions_hold(hook, phase, a, &gvr, object).await? => {
+                Ok(Some(gvr))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the match conditions hold of the write. One that fails is a refusal, unless failures are ignored.
+    async fn conditions_hold(
+        &self,
+        hook: &Hook,
+        phase: Phase,
+        a: &Attributes<'_>,
+        gvr: &Gvr,
+        object: Option<&Value>,
+    ) -> Result<bool, ApiError> {
+        let kind = versions::kind(&*self.registry, a, gvr)?;
+        let shown = Shown {
+            object: self.shown(phase, a, gvr, object).await?,
+            old: self.shown(phase, a, gvr, a.old).await?,
+            kind: &kind,
+            resource: gvr,
+            name: a.name,
+            namespace: versions::namespace(a),
+            namespace_object: None,
+        };
+        let write = Write::new(&self.authorizer, a, &shown);
+        let whose = Whose { kind: "webhook", name: &hook.name, step: phase.step(), operation: a.operation };
+        let scope = Conditional { write: &write, params: None };
+        let held = self.metrics.conditions.observe(whose, || hook.conditions.hold(&scope));
+        match held.result {
+            Ok(true) => Ok(true),
+            Err(why) if !hook.ignores_failures => {
+                tracing::warn!(webhook = hook.name, why, "match conditions of a webhook failed");
+                Err(ApiError::forbidden(&a.resource.group_resource(), a.name, &why))
+            }
+            Ok(false) | Err(_) => {
+                self.metrics.conditions.excluded(whose);
+                Ok(false)
+            }
+        }
+    }
+
+    /// An object as a webhook sees it; the server's own fields of a new object are set after all mutation.
+    async fn shown(
+        &self,
+        phase: Phase,
+        a: &Attributes<'_>,
+        gvr: &Gvr,
+        object: Option<&Value>,
+    ) -> Result<Option<Value>, ApiError> {
+        let is_new = a.operation == Operation::Create && phase == Phase::Mutating;
+        match object {
+            Some(value) => versions::shown(self.tools(), a, gvr, value, is_new).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -254,7 +357,7 @@ impl Webhooks {
                 hook.name
             )));
         };
-        let tools = (&*self.registry, &*self.client);
+        let tools = self.tools();
         let shown = versions::shown(tools, a, gvr, stored, a.operation == Operation::Create).await?;
         let patched = api_patch::json_patch(&shown, &said.patch).map_err(|e| ApiError::internal(e.message))?;
         if patched == shown {
@@ -267,4 +370,8 @@ impl Webhooks {
         *stored = changed;
         Ok(true)
     }
+}
+
+fn namespaces() -> GroupResource {
+    GroupResource { group: String::new(), resource: "namespaces".into() }
 }

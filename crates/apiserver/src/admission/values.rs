@@ -1,11 +1,12 @@
-//! Values of a write that are no objects: the request, and who answers about permissions.
+//! What expressions see of a write that is no object: the request, and who answers about permissions.
 
-use super::super::Attributes;
+use super::{Attributes, Operation};
 use crate::authn::UserInfo;
 use crate::authz;
+use crate::registry::options::DeleteOptions;
 use api_cel::{Authorize, Check, Decision, Value as Cel, from_json};
 use api_core::{Gvk, Gvr};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Asks the server's authorizer about a user.
@@ -55,6 +56,7 @@ pub(super) fn resource_check(a: &Attributes<'_>, name: &str) -> Check {
 
 /// `request`; what is empty is not there.
 pub(super) fn request(a: &Attributes<'_>, name: &str, namespace: &str, gvr: &Gvr, kind: &Gvk) -> Cel {
+    let options = options(a);
     let own = a.row.subresource(a.subresource).map_or(&a.row.kind, |s| &s.kind);
     let kind_of = |k: &Gvk| json!({"group": k.group, "version": k.version, "kind": k.kind});
     let resource_of = |r: &Gvr| json!({"group": r.group, "version": r.version, "resource": r.resource});
@@ -87,5 +89,42 @@ pub(super) fn request(a: &Attributes<'_>, name: &str, namespace: &str, gvr: &Gvr
             request[field] = Value::from(value);
         }
     }
+    if !options.is_null() {
+        request["options"] = options;
+    }
     from_json(&request)
+}
+
+/// The options of the request as a document; null if the request is not known.
+pub(super) fn options(a: &Attributes<'_>) -> Value {
+    let Some(request) = a.request else { return Value::Null };
+    let kind = match (a.operation, request.info.verb.as_str()) {
+        (Operation::Connect, _) => return Value::Null,
+        (Operation::Create, _) => "CreateOptions",
+        (Operation::Delete, _) => "DeleteOptions",
+        (Operation::Update, "patch") => "PatchOptions",
+        (Operation::Update, _) => "UpdateOptions",
+    };
+    let mut options = Map::new();
+    options.insert("kind".into(), kind.into());
+    options.insert("apiVersion".into(), "meta.k8s.io/v1".into());
+    if let Some(Value::Object(given)) = a.delete_options.map(DeleteOptions::to_value) {
+        options.extend(given);
+    }
+    if a.dry_run {
+        options.insert("dryRun".into(), json!(["All"]));
+    }
+    let query = request.query;
+    for field in ["fieldManager", "fieldValidation", "propagationPolicy"] {
+        if kind != "DeleteOptions" || field == "propagationPolicy" {
+            let text = query.get(field);
+            if !text.is_empty() {
+                options.insert(field.into(), text.into());
+            }
+        }
+    }
+    if kind == "PatchOptions" && query.has("force") {
+        options.insert("force".into(), query.flag("force").into());
+    }
+    Value::Object(options)
 }

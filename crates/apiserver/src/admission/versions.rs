@@ -1,17 +1,25 @@
-//! Objects as webhooks see them: in the version that a rule names, and back. What is stored is in its storage version.
+//! Objects as webhooks and policies see them: in the version that a rule names, and back. What is stored is in its storage
+//! version.
 
-use super::super::{Attributes, Operation};
+use super::{Attributes, Operation};
 use crate::registry::custom::convert::to_version;
 use crate::registry::object;
-use crate::registry::options::DeleteOptions;
-use crate::registry::{Registry, subresource};
+use crate::registry::subresource;
+use crate::view::View;
 use crate::webhook::Client;
 use api_core::meta::Meta;
 use api_core::{ApiError, Gvk, Gvr};
 use api_schema::codec::{self, FieldValidation, Media};
 use api_schema::row::Row;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::sync::Arc;
+
+/// What versions are looked up in, and what converts custom resources that need a webhook for it.
+#[derive(Clone, Copy)]
+pub(super) struct Tools<'a> {
+    pub(super) view: &'a dyn View,
+    pub(super) converter: Option<&'a Client>,
+}
 
 /// What the object of a write is, if it is about a subresource.
 enum Form {
@@ -52,36 +60,34 @@ pub(super) fn own_kind(a: &Attributes<'_>) -> Gvk {
 }
 
 /// The kind of the object as it is shown to who wants it in that version.
-pub(super) fn kind(registry: &Registry, a: &Attributes<'_>, gvr: &Gvr) -> Result<Gvk, ApiError> {
+pub(super) fn kind(view: &dyn View, a: &Attributes<'_>, gvr: &Gvr) -> Result<Gvk, ApiError> {
     match form(a) {
-        Form::Whole => Ok(row(registry, a, gvr)?.kind.clone()),
+        Form::Whole => Ok(row(view, a, gvr)?.kind.clone()),
         _ => Ok(own_kind(a)),
     }
 }
 
-/// The same objects in all versions that are served.
-pub(super) fn equivalents(registry: &Registry, a: &Attributes<'_>) -> Vec<Gvr> {
-    let prefix = &a.row.storage_prefix;
-    if prefix.is_empty() {
-        return Vec::new();
-    }
-    let table = registry.table();
-    let same = table.rows.iter().filter(|s| s.row.storage_prefix == *prefix);
-    let has_sub = |row: &Row| a.subresource.is_empty() || row.subresource(a.subresource).is_some();
-    same.filter(|s| has_sub(&s.row)).map(|s| s.row.gvr.clone()).collect()
-}
-
-/// The row of a version; another than the request's own is looked up.
-fn row(registry: &Registry, a: &Attributes<'_>, gvr: &Gvr) -> Result<Arc<Row>, ApiError> {
-    let served = registry.lookup(&gvr.group, &gvr.version, &gvr.resource);
+/// The row of a version.
+fn row(view: &dyn View, a: &Attributes<'_>, gvr: &Gvr) -> Result<Arc<Row>, ApiError> {
     let of =
         || format!("unable to convert to {}/{}, Resource={}: unknown kind", gvr.group, gvr.version, a.row.gvr.resource);
-    served.map(|s| s.row.clone()).ok_or_else(|| ApiError::internal(of()))
+    view.row(gvr).ok_or_else(|| ApiError::internal(of()))
 }
 
-/// An object as a webhook sees it. `is_new` leaves out what the server sets after mutation.
+/// An object in the version of the row.
+pub(super) async fn in_version(tools: Tools<'_>, row: &Row, mut object: Value) -> Result<Value, ApiError> {
+    match (&row.custom, tools.converter) {
+        (Some(custom), Some(converter)) => to_version(converter, custom, object, &custom.version).await,
+        _ => {
+            tools.view.convert(row, &mut object);
+            Ok(object)
+        }
+    }
+}
+
+/// An object as it is shown to who wants it in that version. `is_new` leaves out what the server sets after mutation.
 pub(super) async fn shown(
-    (registry, client): (&Registry, &Client),
+    tools: Tools<'_>,
     a: &Attributes<'_>,
     gvr: &Gvr,
     stored: &Value,
@@ -96,11 +102,8 @@ pub(super) async fn shown(
         }
         Form::Whole => {}
     }
-    let row = row(registry, a, gvr)?;
-    match &row.custom {
-        Some(custom) => value = to_version(client, custom, value, &custom.version).await?,
-        None => object::convert(&row, &mut value, &row.kind),
-    }
+    let row = row(tools.view, a, gvr)?;
+    value = in_version(tools, &row, value).await?;
     if is_new {
         value.metadata_mut().remove("uid");
         value.metadata_mut().insert("creationTimestamp".into(), Value::Null);
@@ -118,7 +121,7 @@ fn set_revision(a: &Attributes<'_>, value: &mut Value) {
 /// The object that a webhook's patch made, pruned, with defaults, in its stored version. `before` is the stored object that
 /// was shown.
 pub(super) async fn accept(
-    (registry, client): (&Registry, &Client),
+    tools: Tools<'_>,
     a: &Attributes<'_>,
     gvr: &Gvr,
     patched: Value,
@@ -129,14 +132,16 @@ pub(super) async fn accept(
         Form::Scale => return Ok(subresource::with_replicas(a.row, before, &patched)),
         Form::Whole => {}
     }
-    let row = row(registry, a, gvr)?;
+    let row = row(tools.view, a, gvr)?;
     let mut value = decode(&row, patched).map_err(|e| ApiError::internal(e.message))?;
     match &row.custom {
         Some(custom) => {
             custom.default(&mut value);
             // The handler works in the version of its request.
             let own = before["apiVersion"].as_str().and_then(|v| v.rsplit('/').next()).unwrap_or_default();
-            value = to_version(client, custom, value, own).await?;
+            if let Some(converter) = tools.converter {
+                value = to_version(converter, custom, value, own).await?;
+            }
         }
         None => object::convert(&row, &mut value, &row.storage_version),
     }
@@ -184,38 +189,4 @@ fn has_readable_managers(value: &Value) -> bool {
             && entry["fieldsV1"].is_object()
     };
     managers.as_array().is_some_and(|all| all.iter().all(readable))
-}
-
-/// The options of the request as a document; null if the request is not known.
-pub(super) fn options(a: &Attributes<'_>) -> Value {
-    let Some(request) = a.request else { return Value::Null };
-    let kind = match (a.operation, request.info.verb.as_str()) {
-        (Operation::Connect, _) => return Value::Null,
-        (Operation::Create, _) => "CreateOptions",
-        (Operation::Delete, _) => "DeleteOptions",
-        (Operation::Update, "patch") => "PatchOptions",
-        (Operation::Update, _) => "UpdateOptions",
-    };
-    let mut options = Map::new();
-    options.insert("kind".into(), kind.into());
-    options.insert("apiVersion".into(), "meta.k8s.io/v1".into());
-    if let Some(Value::Object(given)) = a.delete_options.map(DeleteOptions::to_value) {
-        options.extend(given);
-    }
-    if a.dry_run {
-        options.insert("dryRun".into(), json!(["All"]));
-    }
-    let query = request.query;
-    for field in ["fieldManager", "fieldValidation", "propagationPolicy"] {
-        if kind != "DeleteOptions" || field == "propagationPolicy" {
-            let text = query.get(field);
-            if !text.is_empty() {
-                options.insert(field.into(), text.into());
-            }
-        }
-    }
-    if kind == "PatchOptions" && query.has("force") {
-        options.insert("force".into(), query.flag("force").into());
-    }
-    Value::Object(options)
 }

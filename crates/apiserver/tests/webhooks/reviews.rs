@@ -1,122 +1,11 @@
-//! Admission webhooks played by a TLS server of the test, behind a service: each test is requests and what must come of
-//! them. Names of conformance behaviours stand with the tests that show them.
+//! What webhooks are asked, and what becomes of their answers.
 
-mod support;
-
+use crate::support::cluster::admin;
+use crate::world::{DEFINITIONS, MAPS, MUTATING, PODS, VALIDATING, World, definition, map, pod, version};
 use apiserver::Config;
 use apiserver::authn::UserInfo;
-use base64::Engine;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
-use support::cluster::{Cluster, admin};
-use support::{Answer, Backend, authority, bundle};
-
-const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
-const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-const MAPS: &str = "/api/v1/namespaces/a/configmaps";
-const PODS: &str = "/api/v1/namespaces/a/pods";
-
-/// A cluster with webhooks, and the reviews that they were sent.
-struct World {
-    cluster: Cluster,
-    _backend: Backend,
-    bundle: String,
-    seen: Arc<Mutex<Vec<Value>>>,
-}
-
-impl World {
-    async fn start() -> Self {
-        Self::with(Config { bootstrap: false, ..Config::default() }).await
-    }
-
-    async fn with(config: Config) -> Self {
-        let ca = authority();
-        let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let log = seen.clone();
-        let backend = Backend::start(&ca, "w.hook.svc", move |path, review| {
-            log.lock().push(review.clone());
-            play(path.split('?').next().unwrap_or(""), review)
-        })
-        .await;
-        let cluster = Cluster::start(config, backend.port).await;
-        Self { cluster, _backend: backend, bundle: bundle(&ca), seen }
-    }
-
-    /// A webhook for all writes of a resource in namespaces labelled `on`; `extra` overrides.
-    fn hook(&self, name: &str, path: &str, resource: &str, extra: Value) -> Value {
-        let (group, resource) = resource.split_once(':').unwrap_or(("", resource));
-        let mut hook = json!({"name": name, "sideEffects": "None", "admissionReviewVersions": ["v1", "v1beta1"],
-            "clientConfig": {"service": {"namespace": "hook", "name": "w", "path": path}, "caBundle": self.bundle},
-            "rules": [{"operations": ["*"], "apiGroups": [group], "apiVersions": ["*"], "resources": [resource]}],
-            "namespaceSelector": {"matchLabels": {"on": "yes"}}});
-        hook.as_object_mut().expect("object").extend(extra.as_object().cloned().expect("object"));
-        hook
-    }
-
-    async fn configure(&self, collection: &str, name: &str, hooks: Vec<Value>) -> Value {
-        let kind =
-            if collection == MUTATING { "MutatingWebhookConfiguration" } else { "ValidatingWebhookConfiguration" };
-        let configuration = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind,
-            "metadata": {"name": name}, "webhooks": hooks});
-        self.cluster.made(collection, configuration).await
-    }
-
-    fn last_request(&self) -> Value {
-        self.seen.lock().last().expect("a review")["request"].clone()
-    }
-
-    fn forget(&self) {
-        self.seen.lock().clear();
-    }
-}
-
-/// The webhooks by their paths.
-fn play(path: &str, review: &Value) -> Answer {
-    let request = &review["request"];
-    let object = if request["object"].is_null() { &request["oldObject"] } else { &request["object"] };
-    let verdict = match path {
-        "/deny" => json!({"allowed": false, "status": {"reason": "this is not wanted"}}),
-        "/deny-forbidden" => json!({"allowed": false, "status": {"code": 403, "reason": "Forbidden", "message": "no",
-            "details": {"causes": [{"reason": "FieldValueInvalid", "field": "data", "message": "bad"}]}}}),
-        "/deny-unwanted" => json!({"allowed": object["data"]["unwanted"].is_null()}),
-        "/warn" => json!({"allowed": true, "warnings": ["careful"], "auditAnnotations": {"k": "v"}}),
-        "/slow" => return Answer::never(),
-        "/broken" => return Answer::text(500, "oh no"),
-        "/not-a-review" => return Answer::json(&json!({"kind": "Status"})),
-        "/bad-uid" => json!({"allowed": true, "uid": "other"}),
-        "/bad-patch" => patched(json!([{"op": "remove", "path": "/data/absent"}])),
-        "/no-patch-type" => json!({"allowed": true, "patch": base64::engine::general_purpose::STANDARD.encode("[]")}),
-        "/first" => patched(json!([{"op": "add", "path": "/data/first", "value": "yes"}])),
-        "/second" if object["data"]["first"] == "yes" => {
-            patched(json!([{"op": "add", "path": "/data/second", "value": "yes"}]))
-        }
-        "/sidecar" => patched(json!([{"op": "add", "path": "/spec/initContainers",
-            "value": [{"name": "webhook-added-init-container", "image": "webhook-added-image"}]}])),
-        "/unknown-field" => {
-            patched(json!([{"op": "add", "path": "/data/nested", "value": {"kept": "1", "dropped": 1}}]))
-        }
-        "/scale-up" => patched(json!([{"op": "replace", "path": "/spec/replicas", "value": 5}])),
-        _ => json!({"allowed": true}),
-    };
-    let mut response = json!({"uid": request["uid"]});
-    response.as_object_mut().expect("object").extend(verdict.as_object().cloned().expect("object"));
-    Answer::json(&json!({"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response}))
-}
-
-fn patched(patch: Value) -> Value {
-    let patch = base64::engine::general_purpose::STANDARD.encode(patch.to_string());
-    json!({"allowed": true, "patch": patch, "patchType": "JSONPatch"})
-}
-
-fn map(name: &str, data: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
-}
-
-fn pod(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
-}
 
 /// "should be able to deny pod and configmap creation"
 #[tokio::test]
@@ -391,28 +280,12 @@ async fn configurations_are_never_reviewed() {
     assert!(world.seen.lock().is_empty());
 }
 
-fn definition(versions: Value) -> Value {
-    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "things.test.io"}, "spec": {"group": "test.io", "scope": "Namespaced",
-            "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
-            "versions": versions}})
-}
-
-fn version(name: &str, storage: bool) -> Value {
-    json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-        "data": {"type": "object", "properties": {
-            "first": {"type": "string"}, "second": {"type": "string"}, "unwanted": {"type": "string"},
-            "filled": {"type": "string", "default": "yes"},
-            "nested": {"type": "object", "properties": {"kept": {"type": "string"}}}}}}}}})
-}
-
 /// "should deny crd creation", "should be able to deny custom resource creation, update and deletion",
 /// "should mutate custom resource", "should mutate custom resource with pruning",
 /// "should mutate custom resource with different stored version"
 #[tokio::test]
 async fn custom_resources() {
     let world = World::start().await;
-    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let mut hook = world.hook("crd.test.io", "/deny", "apiextensions.k8s.io:customresourcedefinitions", json!({}));
     hook["namespaceSelector"] = json!({});
     hook["objectSelector"] = json!({"matchLabels": {"unwanted": "yes"}});
@@ -420,26 +293,12 @@ async fn custom_resources() {
     let wanted = definition(json!([version("v1", true), version("v2", false)]));
     let mut unwanted = wanted.clone();
     unwanted["metadata"]["labels"] = json!({"unwanted": "yes"});
-    let denied = world.cluster.post(definitions, unwanted).await;
+    let denied = world.cluster.post(DEFINITIONS, unwanted).await;
     assert_eq!(denied.message(), "admission webhook \"crd.test.io\" denied the request: this is not wanted");
-    world.cluster.made(definitions, wanted).await;
+    world.cluster.made(DEFINITIONS, wanted).await;
     let things = |version: &str| format!("/apis/test.io/{version}/namespaces/a/things");
     let thing = |name: &str, version: &str, data: Value| json!({"apiVersion": format!("test.io/{version}"), "kind": "Thing", "metadata": {"name": name}, "data": data});
-    // A definition is served a moment after it is made.
-    let watch = world
-        .cluster
-        .raw(&admin(), "GET", &format!("{definitions}?watch=true&fieldSelector=metadata.name=things.test.io"), None)
-        .await;
-    let mut frames = watch.into_body();
-    loop {
-        let frame = http_body_util::BodyExt::frame(&mut frames).await.expect("a frame").expect("bytes");
-        let text = String::from_utf8_lossy(frame.data_ref().expect("data")).into_owned();
-        if text.contains("\"Established\",\"status\":\"True\"")
-            || text.contains("\"status\":\"True\",\"type\":\"Established\"")
-        {
-            break;
-        }
-    }
+    world.until_established("things.test.io").await;
     let one_version = |name: &str, path: &str, version: &str| {
         let mut hook = world.hook(name, path, "test.io:things", json!({}));
         hook["rules"][0]["apiVersions"] = json!([version]);

@@ -1,14 +1,12 @@
 //! Admission webhooks as their configurations describe them, and which requests they are for. Pure.
 
-mod matching;
-
-pub use matching::{Match, Request, Resource, exempt, matches};
-
+use super::conditions::Conditions;
+use super::expressions::Names;
+use super::matching::Constraints;
+use super::policies::{BINDINGS, GROUP, POLICIES};
 use super::{items, text};
 use api_core::Gvr;
 use api_core::meta::Meta;
-use api_core::selector::labels::Selector;
-use matching::Rule;
 use serde_json::Value;
 
 /// What a webhook may do.
@@ -24,8 +22,8 @@ impl Phase {
     /// The resource of its configurations.
     pub fn configurations(self) -> Gvr {
         let resource = match self {
-            Self::Mutating => "mutatingwebhookconfigurations",
-            Self::Validating => "validatingwebhookconfigurations",
+            Self::Mutating => MUTATING,
+            Self::Validating => VALIDATING,
         };
         Gvr { group: GROUP.into(), version: "v1".into(), resource: resource.into() }
     }
@@ -38,7 +36,15 @@ impl Phase {
         }
     }
 
-    /// As metrics name it.
+    /// As metrics of match conditions name it.
+    pub fn step(self) -> &'static str {
+        match self {
+            Self::Mutating => "admit",
+            Self::Validating => "validate",
+        }
+    }
+
+    /// As metrics of calls name it.
     pub fn metric(self) -> &'static str {
         match self {
             Self::Mutating => "admit",
@@ -47,8 +53,13 @@ impl Phase {
     }
 }
 
-/// Group of the configurations.
-const GROUP: &str = "admissionregistration.k8s.io";
+const MUTATING: &str = "mutatingwebhookconfigurations";
+const VALIDATING: &str = "validatingwebhookconfigurations";
+
+/// Whether no webhook is asked: else one could keep itself from being taken away.
+pub fn exempt(gvr: &Gvr) -> bool {
+    gvr.group == GROUP && [MUTATING, VALIDATING, POLICIES, BINDINGS].contains(&gvr.resource.as_str())
+}
 
 /// A webhook of a configuration.
 #[derive(Debug)]
@@ -73,14 +84,14 @@ pub struct Hook {
     pub timeout_s: u64,
     /// Whether it is called again after others have changed the object.
     pub reinvocable: bool,
-    /// Expressions that must all hold: items with `name` and `expression`. Whoever cannot evaluate them must ask the webhook.
-    pub match_conditions: Vec<Value>,
-    rules: Vec<Rule>,
-    takes_equivalents: bool,
-    /// `None` selects everything; an error is one that can no longer be read.
-    namespace_selector: Result<Selector, String>,
-    object_selector: Result<Selector, String>,
+    /// What it is for, conditions aside.
+    pub constraints: Constraints,
+    /// What must hold beside.
+    pub conditions: Conditions,
 }
+
+/// What conditions may name.
+const CONDITION_NAMES: Names = Names { params: false, authorizer: true };
 
 /// Webhooks of a configuration, in their order.
 pub fn read(configuration: &Value) -> Vec<Hook> {
@@ -88,10 +99,6 @@ pub fn read(configuration: &Value) -> Vec<Hook> {
     for webhook in items(configuration, "webhooks") {
         let (owner, name) = (configuration.name(), text(webhook, "name"));
         let number = hooks.iter().filter(|h| h.name == name).count();
-        let selector = |field: &str| match webhook.get(field) {
-            Some(selector) if selector.is_object() => Selector::from_object(Some(selector)).map_err(|e| e.to_string()),
-            _ => Ok(Selector::everything()),
-        };
         hooks.push(Hook {
             configuration: owner.to_owned(),
             configuration_uid: configuration.uid().to_owned(),
@@ -106,12 +113,23 @@ pub fn read(configuration: &Value) -> Vec<Hook> {
             takes_dry_runs: matches!(text(webhook, "sideEffects"), "None" | "NoneOnDryRun"),
             timeout_s: webhook["timeoutSeconds"].as_u64().unwrap_or(10),
             reinvocable: text(webhook, "reinvocationPolicy") == "IfNeeded",
-            match_conditions: items(webhook, "matchConditions").cloned().collect(),
-            rules: items(webhook, "rules").map(Rule::read).collect(),
-            takes_equivalents: text(webhook, "matchPolicy") != "Exact",
-            namespace_selector: selector("namespaceSelector"),
-            object_selector: selector("objectSelector"),
+            constraints: Constraints::of_webhook(webhook),
+            conditions: Conditions::compile(items(webhook, "matchConditions"), CONDITION_NAMES),
         });
     }
     hooks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_admission_is_exempt() {
+        let of = |group: &str, resource: &str| exempt(&Gvr::new(group, "v1", resource));
+        for resource in [MUTATING, VALIDATING, POLICIES, BINDINGS] {
+            assert!(of(GROUP, resource), "{resource}");
+        }
+        assert!(!of("apps", "deployments") && !of("other", POLICIES));
+    }
 }

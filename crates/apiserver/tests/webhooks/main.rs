@@ -1,0 +1,8 @@
+//! Admission webhooks played by a TLS server of the test, behind a service, and policies: each test is requests and what must
+//! come of them. Names of conformance behaviours stand with the tests that show them.
+
+mod conditions;
+mod reviews;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
