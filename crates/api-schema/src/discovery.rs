@@ -173,20 +173,29 @@ fn foreign(row: &Row, sub: &Subresource) -> bool {
 /// The aggregated document of `/api` (rows of the core group) or `/apis` (all others).
 pub fn aggregated<'a>(form: Aggregated, rows: impl IntoIterator<Item = &'a Row>) -> Value {
     let rows: Vec<&Row> = rows.into_iter().collect();
-    let items = groups(rows.iter().copied()).into_iter().map(|group| {
-        let versions = group.versions.iter().map(|version| {
-            let own = rows.iter().filter(|r| r.gvr.group == group.name && r.gvr.version == *version);
-            json!({
-                "version": version,
-                "resources": own.map(|r| aggregated_resource(r)).collect::<Value>(),
-                "freshness": "Current",
-            })
-        });
+    let all = groups(rows.iter().copied()).into_iter().map(|group| {
+        let versions = group.versions.iter();
+        let versions = versions.map(|version| aggregated_version(&group.name, version, rows.iter().copied()));
+        let versions = versions.collect();
+        (group.name, versions)
+    });
+    aggregated_list(form, all)
+}
+
+/// What the aggregated form says of a group version, whose rows are among these.
+pub fn aggregated_version<'a>(group: &str, version: &str, rows: impl IntoIterator<Item = &'a Row>) -> Value {
+    let own = rows.into_iter().filter(|r| r.gvr.group == group && r.gvr.version == version);
+    json!({"version": version, "resources": own.map(aggregated_resource).collect::<Value>(), "freshness": "Current"})
+}
+
+/// The aggregated form of groups, each with what is said of its versions.
+pub fn aggregated_list(form: Aggregated, groups: impl IntoIterator<Item = (String, Vec<Value>)>) -> Value {
+    let items = groups.into_iter().map(|(name, versions)| {
         let mut metadata = json!({"creationTimestamp": null});
-        if !group.name.is_empty() {
-            metadata["name"] = group.name.as_str().into();
+        if !name.is_empty() {
+            metadata["name"] = name.into();
         }
-        json!({"metadata": metadata, "versions": versions.collect::<Value>()})
+        json!({"metadata": metadata, "versions": versions})
     });
     let version = if form == Aggregated::V2 { "v2" } else { "v2beta1" };
     json!({

@@ -1,5 +1,6 @@
 //! Which groups, versions and resources there are: the old documents and the aggregated ones.
 
+use crate::aggregation::Services;
 use crate::body::Body;
 use crate::negotiate::Media;
 use crate::nonresource;
@@ -8,12 +9,14 @@ use crate::registry::Table;
 use crate::render;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
+use api_kinds::aggregation::{ApiService, Ties, in_order};
 use api_schema::discovery::{self, Aggregated, Group};
 use api_schema::row::Row;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 
-/// Serves `/api`, `/apis` and what lies below them down to the version.
+/// Serves `/api`, `/apis` and what lies below them down to the version; of a group version that an extension server
+/// serves, it says what that one says.
 pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<Response<Body>, ApiError> {
     let table = server.registry.table();
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -21,16 +24,17 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
         ["api"] | ["apis"] => {
             let core = parts[0] == "api";
             if let Some((media, form)) = wanted_form(&request.parts.headers) {
-                return aggregated(media, form, &table, core);
+                let document = if core { core_document(form, &table) } else { groups_document(server, form, &table) };
+                return aggregated(media, form, &document);
             }
             if core {
                 Some(discovery::core_versions(&address(server)))
             } else {
-                Some(discovery::group_list(&groups(&table)))
+                Some(discovery::group_list(&groups(server, &table)))
             }
         }
         ["api", version] => resources(&table, "", version),
-        ["apis", group] => groups(&table).iter().find(|g| g.name == *group).map(Group::document),
+        ["apis", group] => groups(server, &table).iter().find(|g| g.name == *group).map(Group::document),
         ["apis", group, version] => resources(&table, group, version),
         _ => None,
     };
@@ -43,12 +47,12 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
 /// Paths of all groups and versions.
 pub(crate) fn paths(server: &Inner) -> Vec<String> {
     let table = server.registry.table();
-    let mut paths: Vec<String> = rows(&table)
-        .flat_map(|row| match row.gvr.group.as_str() {
-            "" => vec![format!("/api/{}", row.gvr.version)],
-            group => vec![format!("/apis/{group}"), format!("/apis/{group}/{}", row.gvr.version)],
-        })
-        .collect();
+    let core = rows(&table).filter(|row| row.gvr.group.is_empty()).map(|row| format!("/api/{}", row.gvr.version));
+    let mut paths: Vec<String> = core.collect();
+    for service in named(&server.aggregation.services(), &table) {
+        paths.push(format!("/apis/{}", service.group));
+        paths.push(format!("/apis/{}/{}", service.group, service.version));
+    }
     paths.sort_unstable();
     paths.dedup();
     paths
@@ -58,8 +62,50 @@ fn rows(table: &Table) -> impl Iterator<Item = &Row> {
     table.rows.iter().map(|s| &*s.row)
 }
 
-fn groups(table: &Table) -> Vec<Group> {
-    discovery::groups(rows(table).filter(|r| !r.gvr.group.is_empty()))
+/// All group versions but the core's: those that API services name, and those that are served here and not yet named.
+fn named(services: &Services, table: &Table) -> Vec<ApiService> {
+    let mut all: Vec<ApiService> = services.all.iter().filter(|s| !s.group.is_empty()).cloned().collect();
+    for row in rows(table).filter(|row| !row.gvr.group.is_empty()) {
+        let (group, version) = (&row.gvr.group, &row.gvr.version);
+        if !all.iter().any(|s| s.group == *group && s.version == *version) {
+            all.push(ApiService::local(group, version));
+        }
+    }
+    all
+}
+
+fn groups(server: &Inner, table: &Table) -> Vec<Group> {
+    let named = named(&server.aggregation.services(), table);
+    let group = |versions: Vec<&ApiService>| Group {
+        name: versions[0].group.clone(),
+        versions: versions.iter().map(|s| s.version.clone()).collect(),
+    };
+    in_order(&named, Ties::ByObject).into_iter().map(group).collect()
+}
+
+fn core_document(form: Aggregated, table: &Table) -> Value {
+    discovery::aggregated(form, rows(table).filter(|r| r.gvr.group.is_empty()))
+}
+
+fn groups_document(server: &Inner, form: Aggregated, table: &Table) -> Value {
+    let services = server.aggregation.services();
+    let documents = server.aggregation.documents();
+    let named = named(&services, table);
+    let version = |service: &ApiService| {
+        let (group, version) = (service.group.as_str(), service.version.as_str());
+        if services.remote(group, version).is_some() {
+            return Some(documents.version(service));
+        }
+        let mut own = rows(table).filter(|r| r.gvr.group == group && r.gvr.version == version).peekable();
+        own.peek()?;
+        Some(discovery::aggregated_version(group, version, own))
+    };
+    let groups = in_order(&named, Ties::ByGroup).into_iter().filter_map(|group| {
+        let versions: Vec<Value> = group.iter().filter_map(|service| version(service)).collect();
+        (!versions.is_empty()).then(|| (group[0].group.clone(), versions))
+    });
+    server.aggregation.metrics.aggregated();
+    discovery::aggregated_list(form, groups)
 }
 
 fn resources(table: &Table, group: &str, version: &str) -> Option<Value> {
@@ -98,12 +144,11 @@ fn wanted_form(headers: &HeaderMap) -> Option<(Media, Aggregated)> {
     None
 }
 
-fn aggregated(media: Media, form: Aggregated, table: &Table, core: bool) -> Result<Response<Body>, ApiError> {
+fn aggregated(media: Media, form: Aggregated, document: &Value) -> Result<Response<Body>, ApiError> {
     let version = match form {
         Aggregated::V2 => "v2",
         Aggregated::V2Beta1 => "v2beta1",
     };
-    let document = discovery::aggregated(form, rows(table).filter(|r| r.gvr.group.is_empty() == core));
     let parameters = format!("g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     let content_type = format!("{};{parameters}", media.content_type());
     let mut response = render::bytes(media, StatusCode::OK, document.to_string().into())?;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+mod aggregation;
 pub mod audit;
 pub mod authn;
 pub mod authz;

@@ -9,7 +9,7 @@ use crate::negotiate::Media;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
-use crate::{nonresource, proxy, registry, render, reviews, tokens};
+use crate::{aggregation, nonresource, proxy, registry, render, reviews, tokens};
 use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use futures::future::BoxFuture;
@@ -28,6 +28,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let annotations = Annotations::default();
     parts.extensions.insert(annotations.clone());
     let audit_id = audit_id(&parts.headers);
+    parts.headers.insert("audit-id", audit_id.clone());
     let media = Media::of_failure(&parts.headers);
     let query = Query::parse(parts.uri.query());
     let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
@@ -99,6 +100,9 @@ async fn authorize(server: &Inner, user: &UserInfo, info: &RequestInfo, record: 
 
 /// Hands the request to whoever serves it.
 async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<Body>, ApiError> {
+    if let Some(remote) = server.aggregation.remote_of(&server.registry, &request.info) {
+        return aggregation::proxy::serve(server, &remote, request).await;
+    }
     if !request.info.is_resource {
         return nonresource::serve(server, request).await;
     }

@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::admission::webhooks::{self, Webhooks};
+use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, OpenError};
 use crate::authn::{Authenticator, UserInfo};
 use crate::authz::{Authorizer, feed};
@@ -72,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) dialer: Dialer,
     /// Calls webhooks.
     pub(crate) webhooks: Arc<webhook::Client>,
+    /// Group versions that extension servers serve.
+    pub(crate) aggregation: Aggregation,
     pub(crate) audit: Audit,
     pub(crate) fairness: Fairness,
     /// OpenAPI documents of the rows that are served.
@@ -118,7 +121,7 @@ impl Server {
         let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
         let authorizer = Arc::new(Authorizer::new(bootstrap::node_rules()));
         let transport = Arc::new(transport(&config, &registry).map_err(BuildError::Credentials)?);
-        let webhooks = Arc::new(webhook::Client::over(transport));
+        let webhooks = Arc::new(webhook::Client::over(transport.clone()));
         let (notices, noticed) = tokio::sync::mpsc::channel(NOTICES_MAX);
         let reviewing = Webhooks::new(
             registry.clone(),
@@ -134,6 +137,8 @@ impl Server {
             authorizer,
             authenticator,
             openapi: crate::openapi::Published::default(),
+            aggregation: Aggregation::new(&registry, transport, &config)
+                .map_err(|e| BuildError::Metrics(e.to_string()))?,
             audit: Audit::open(config.audit_log.as_deref())?,
             webhooks,
             dialer: Dialer::new(&config).map_err(BuildError::Credentials)?,
@@ -150,6 +155,7 @@ impl Server {
         feed::start(&inner)?;
         fairness::start(&inner)?;
         inner.tasks.spawn(custom::run(inner.clone()));
+        inner.tasks.spawn(aggregation::run(inner.clone()));
         inner.tasks.spawn(webhooks::announce(inner.clone(), noticed));
         inner.tasks.spawn(crate::tokens::legacy::run(inner.clone()));
         inner.tasks.spawn(crate::own_endpoints::run(inner.clone()));

@@ -6,7 +6,7 @@
 mod bootstrap_token;
 mod certificates;
 mod impersonate;
-mod request_header;
+pub mod request_header;
 mod service_account;
 pub mod user;
 mod x509;

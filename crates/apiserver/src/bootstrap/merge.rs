@@ -84,16 +84,6 @@ pub fn maintained_spec(found: &Value, wanted: &Value) -> Option<Value> {
     (out != *found).then_some(out)
 }
 
-/// Puts the wanted `spec` in place.
-pub fn spec(found: &Value, wanted: &Value) -> Option<Value> {
-    if holds(&found["spec"], &wanted["spec"]) {
-        return None;
-    }
-    let mut out = found.clone();
-    out["spec"] = wanted["spec"].clone();
-    Some(out)
-}
-
 /// Puts everything but `metadata` in place, and adds labels; for objects that say where this server is.
 pub fn fields(found: &Value, wanted: &Value) -> Option<Value> {
     let mut out = found.clone();

@@ -4,6 +4,8 @@ use super::merge;
 use crate::authz::rbac::Rule;
 use crate::config::Config;
 use api_core::meta::Meta;
+use api_kinds::aggregation::availability::Condition;
+use api_kinds::aggregation::{self, registration};
 use api_kinds::names;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -60,7 +62,6 @@ const RBAC_VERSION: &str = "rbac.authorization.k8s.io/v1";
 const FLOW_CONTROL_VERSION: &str = "flowcontrol.apiserver.k8s.io/v1";
 const RBAC: &str = include_str!("rbac.json");
 const FLOW_CONTROL: &str = include_str!("flow_control.json");
-const API_SERVICES: &str = include_str!("api_services.json");
 
 fn data(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| unreachable!("built-in data is JSON: {e}"))
@@ -206,17 +207,16 @@ fn priority_classes() -> Vec<Wanted> {
 
 /// One object for each group and version that is served here, as the aggregator lists them.
 fn api_services() -> Vec<Wanted> {
-    let condition = json!({"type": "Available", "status": "True", "reason": "Local",
-        "message": "Local APIServices are always available"});
+    let local = Condition::local();
+    let condition =
+        json!({"type": "Available", "status": local.status, "reason": local.reason, "message": local.message});
     let make = |spec: &Value| {
-        let name = format!("{}.{}", spec["version"].as_str().unwrap_or(""), spec["group"].as_str().unwrap_or(""));
-        let object = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "spec": spec,
-            "metadata": {"name": name, "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}}});
-        let mut wanted = Wanted::new("apiregistration.k8s.io/v1", "apiservices", object, merge::spec);
+        let object = registration::object(spec, registration::ON_START);
+        let mut wanted = Wanted::new("apiregistration.k8s.io/v1", "apiservices", object, registration::at_start);
         wanted.conditions.push(condition.clone());
         wanted
     };
-    data(API_SERVICES).as_array().into_iter().flatten().map(make).collect()
+    aggregation::built_in().iter().map(make).collect()
 }
 
 /// The service by which pods find the API. Where it leads is `own_endpoints`.

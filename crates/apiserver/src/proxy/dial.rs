@@ -1,16 +1,15 @@
-//! Goes to a kubelet, a pod or a service endpoint, and passes one request through. An upgraded connection (SPDY, WebSocket)
-//! is passed through as bytes, whatever is spoken on it.
+//! Goes to a kubelet, a pod or a service endpoint with one request. What is changed of request and answer on the way is
+//! in [`super::pass`].
 
+use super::pass::{answer, is_upgrade, prepare};
+use crate::Body;
 use crate::config::Config;
 use crate::server::Inner;
 use crate::webhook;
-use crate::{Body, BoxError, RemoteAddr};
 use api_core::ApiError;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::BodyExt;
+use http::{Request, Response, Uri};
 use hyper::client::conn::http1;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -74,13 +73,6 @@ impl std::fmt::Debug for Dialer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dialer").finish_non_exhaustive()
     }
-}
-
-/// Whether a request wants to speak another protocol.
-pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    let tokens = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
-    headers.contains_key(header::UPGRADE)
-        && tokens.flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case("upgrade"))
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -163,7 +155,8 @@ impl Dialer {
             };
             let upgrading = is_upgrade(request.headers());
             let client = upgrading.then(|| hyper::upgrade::on(&mut request));
-            prepare(&mut request, to, path, seen, upgrading).map_err(|e| failed(&e))?;
+            let uri = path.parse::<Uri>().map_err(|e| failed(&e))?;
+            prepare(&mut request, uri, &to.authority(), seen, upgrading).map_err(|e| failed(&e))?;
             let io = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(to)).await;
             let io = io
                 .map_err(|_| failed(&"dial timed out"))?
@@ -188,113 +181,6 @@ fn title(method: &str) -> String {
     let lower = method.to_ascii_lowercase();
     let mut letters = lower.chars();
     letters.next().map(|c| c.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
-}
-
-/// Headers that are between us and one side only, or that carry the client's credentials.
-const NOT_FORWARDED: [&str; 9] = [
-    "authorization",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "host",
-];
-
-/// Makes the client's request one for the other side.
-fn prepare(
-    request: &mut Request<Body>,
-    to: &Destination,
-    path: &str,
-    seen: Option<&str>,
-    upgrading: bool,
-) -> Result<(), http::Error> {
-    let upgrade = request.headers().get(header::UPGRADE).cloned();
-    let host = request.headers().get(header::HOST).cloned();
-    let remote = request.extensions().get::<RemoteAddr>().map(|r| r.0.ip().to_string());
-    *request.uri_mut() = path.parse::<Uri>()?;
-    *request.version_mut() = http::Version::HTTP_11;
-    let headers = request.headers_mut();
-    for name in NOT_FORWARDED {
-        headers.remove(name);
-    }
-    let vouched: Vec<HeaderName> = headers
-        .keys()
-        .filter(|n| n.as_str().starts_with("impersonate-") || n.as_str().starts_with("x-remote-"))
-        .cloned()
-        .collect();
-    for name in vouched {
-        headers.remove(name);
-    }
-    hide_token(headers);
-    headers.insert(header::HOST, HeaderValue::from_str(&to.authority())?);
-    if let (true, Some(upgrade)) = (upgrading, upgrade) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, upgrade);
-    }
-    if let Some(seen) = seen {
-        headers.insert("x-forwarded-uri", HeaderValue::from_str(seen)?);
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        if let Some(host) = host {
-            headers.insert("x-forwarded-host", host);
-        }
-        if let Some(remote) = remote {
-            headers.append("x-forwarded-for", HeaderValue::from_str(&remote)?);
-        }
-    }
-    // An identity of this process means nothing elsewhere.
-    request.extensions_mut().clear();
-    Ok(())
-}
-
-/// Takes a bearer token out of a WebSocket's protocols.
-fn hide_token(headers: &mut HeaderMap) {
-    let protocols: Vec<String> = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(|p| p.trim().to_owned())
-        .filter(|p| !p.starts_with("base64url.bearer.authorization.k8s.io."))
-        .collect();
-    headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-    if let Ok(value) = HeaderValue::from_str(&protocols.join(", "))
-        && !protocols.is_empty()
-    {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
-    }
-}
-
-/// The other side's answer as ours; after a 101 the two connections become one.
-fn answer(server: &Inner, mut response: Response<hyper::body::Incoming>, client: Option<OnUpgrade>) -> Response<Body> {
-    if let (StatusCode::SWITCHING_PROTOCOLS, Some(client)) = (response.status(), client) {
-        let there = hyper::upgrade::on(&mut response);
-        let drain = server.drain.clone();
-        server.tasks.spawn(async move {
-            let joined = async {
-                let (client, there) = tokio::try_join!(client, there).map_err(std::io::Error::other)?;
-                tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(there)).await
-            };
-            tokio::select! {
-                // Either side may hang up at any time; that is how such a connection ends.
-                ended = joined => if let Err(error) = ended { tracing::debug!(%error, "a stream ended") },
-                () = drain.cancelled() => {}
-            }
-        });
-        let (parts, _) = response.into_parts();
-        let mut switched = Response::new(crate::body::empty());
-        *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *switched.headers_mut() = parts.headers;
-        return switched;
-    }
-    let (mut parts, body) = response.into_parts();
-    for name in ["connection", "keep-alive", "transfer-encoding", "trailer", "upgrade"] {
-        parts.headers.remove(name);
-    }
-    parts.version = http::Version::default();
-    Response::from_parts(parts, body.map_err(BoxError::from).boxed_unsync())
 }
 
 /// Takes any certificate.

@@ -1,10 +1,11 @@
 //! Connections through the server to a kubelet, a pod or a service: logs, exec, attach, port-forward, proxy.
 //!
 //! [`location`] says where a stream of a pod is found, [`target`] what a proxied name means; both are pure. [`dial`] goes
-//! there, and passes requests and upgraded connections through as bytes.
+//! there; [`pass`] is how requests and upgraded connections are passed through.
 
 mod dial;
 mod location;
+pub(crate) mod pass;
 mod redirect;
 mod review;
 mod target;
@@ -125,7 +126,7 @@ async fn proxy(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body
             Destination { host, port, trust: asked.trust() }
         }
     };
-    if rest.is_empty() && request.parts.method == http::Method::GET && !dial::is_upgrade(&request.parts.headers) {
+    if rest.is_empty() && request.parts.method == http::Method::GET && !pass::is_upgrade(&request.parts.headers) {
         // So that relative links of the page work.
         return Ok(redirect::to_directory(&request.parts.uri));
     }

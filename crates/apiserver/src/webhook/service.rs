@@ -10,8 +10,14 @@ use std::net::SocketAddr;
 
 /// Address and port of one of the service's ready endpoints; `pick` chooses among them. Fails in upstream's words.
 pub fn endpoint(view: &dyn View, wanted: &ServicePort, own: SocketAddr, pick: usize) -> Result<(String, u16), String> {
+    let mut ready = endpoints(view, wanted, own)?;
+    Ok(ready.swap_remove(pick % ready.len()))
+}
+
+/// All that [`endpoint`] chooses from; never empty.
+pub fn endpoints(view: &dyn View, wanted: &ServicePort, own: SocketAddr) -> Result<Vec<(String, u16)>, String> {
     if (wanted.namespace.as_str(), wanted.name.as_str(), wanted.port) == ("default", "kubernetes", 443) {
-        return Ok((own.ip().to_string(), own.port()));
+        return Ok(vec![(own.ip().to_string(), own.port())]);
     }
     let service = view.get("", names::SERVICES, &wanted.namespace, &wanted.name);
     let service = service.ok_or_else(|| format!("service {:?} not found", wanted.name))?;
@@ -22,11 +28,11 @@ pub fn endpoint(view: &dyn View, wanted: &ServicePort, own: SocketAddr, pick: us
     let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let port = ports.find(|p| p["port"].as_u64() == Some(u64::from(wanted.port)));
     let port = port.ok_or_else(|| format!("no service port {} found for service {:?}", wanted.port, wanted.name))?;
-    let mut ready = ready(view, &service, port["name"].as_str().unwrap_or(""));
+    let ready = ready(view, &service, port["name"].as_str().unwrap_or(""));
     if ready.is_empty() {
         return Err(format!("no endpoints available for service {:?}", wanted.name));
     }
-    Ok(ready.swap_remove(pick % ready.len()))
+    Ok(ready)
 }
 
 /// All that is ready behind a port of the service.

@@ -114,6 +114,11 @@ impl Transport {
         pool.request(request).await.map_err(BoxError::from)
     }
 
+    /// Whether connections of this trust can be made at all; not whether anybody listens.
+    pub fn check(&self, trust: &Trust) -> Result<(), ConnectError> {
+        self.pool(trust).map(drop)
+    }
+
     fn pool(&self, trust: &Trust) -> Result<Pool, ConnectError> {
         let mut pools = self.pools.lock();
         pools.uses += 1;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses the part it needs")]
 
 pub mod cluster;
+pub mod extension;
 
 use apiserver::{Body, body};
 use base64::Engine;

@@ -1,0 +1,203 @@
+//! Group versions that extension servers serve, beside those that are served here.
+//!
+//! [`run`] follows the API services: [`Services`] says at any moment who serves what, [`proxy`] passes requests on,
+//! [`availability`] finds out who answers and writes it down, [`registration`] keeps the objects of custom resources. What
+//! those objects mean is in `api_kinds::aggregation`. Tests are in `tests/aggregation.rs`.
+
+mod availability;
+mod discovery;
+mod metrics;
+pub(crate) mod proxy;
+mod registration;
+mod remote;
+
+pub(crate) use discovery::Documents;
+pub(crate) use remote::Remote;
+
+use crate::config::Config;
+use crate::registry::{Registry, storage};
+use crate::request_info::RequestInfo;
+use crate::server::Inner;
+use crate::view::View;
+use crate::webhook::transport::Transport;
+use api_kinds::aggregation::{ApiService, api_services};
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::DropGuard;
+use watch_cache::{Cache, Interest, Object};
+
+/// Pause before a write that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Who serves what, and the way there.
+#[derive(Debug)]
+pub(crate) struct Aggregation {
+    services: ArcSwap<Services>,
+    /// What extension servers say they have.
+    documents: ArcSwap<Documents>,
+    transport: Arc<Transport>,
+    /// Where this server itself is reached.
+    own: SocketAddr,
+    pub(crate) metrics: metrics::Metrics,
+}
+
+/// The API services of one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    /// All of them.
+    pub(crate) all: Vec<ApiService>,
+    /// Those of extension servers, by group.
+    remote: HashMap<String, Vec<Arc<Remote>>>,
+}
+
+impl Services {
+    fn read(registry: &Registry) -> Self {
+        let mut services = Self::default();
+        let Some(cache) = cache(registry) else { return services };
+        for object in cache.snapshot().prefix(cache.prefix()) {
+            let Some(service) = read(object) else { continue };
+            if let Some(found) = Remote::new(&service, object.revision) {
+                services.remote.entry(found.service.group.clone()).or_default().push(Arc::new(found));
+            }
+            services.all.push(service);
+        }
+        services
+    }
+
+    /// The extension server of a group version.
+    pub(crate) fn remote(&self, group: &str, version: &str) -> Option<&Arc<Remote>> {
+        self.remote.get(group)?.iter().find(|r| r.service.version == version)
+    }
+
+    /// All extension servers, one for each group version.
+    pub(crate) fn remotes(&self) -> impl Iterator<Item = &Arc<Remote>> {
+        self.remote.values().flatten()
+    }
+}
+
+impl Aggregation {
+    /// Reads what is there already, so that the first request goes the right way.
+    pub(crate) fn new(
+        registry: &Registry,
+        transport: Arc<Transport>,
+        config: &Config,
+    ) -> Result<Self, telemetry::metrics::Error> {
+        let own = SocketAddr::new(config.advertise_address, config.secure_port);
+        let metrics = metrics::Metrics::new(&config.metrics)?;
+        let services = ArcSwap::from_pointee(Services::read(registry));
+        Ok(Self { services, documents: ArcSwap::default(), transport, own, metrics })
+    }
+
+    /// The API services of this moment.
+    pub(crate) fn services(&self) -> Arc<Services> {
+        self.services.load_full()
+    }
+
+    /// What extension servers say they have.
+    pub(crate) fn documents(&self) -> Arc<Documents> {
+        self.documents.load_full()
+    }
+
+    /// The extension server that a request is for, as the cache has it at this moment.
+    pub(crate) fn remote_of(&self, registry: &Registry, info: &RequestInfo) -> Option<Arc<Remote>> {
+        let services = self.services.load();
+        if services.remote.is_empty() {
+            return None;
+        }
+        let known = if info.is_resource {
+            services.remote(&info.api_group, &info.api_version)?
+        } else {
+            let (group, version) = info.path.strip_prefix("/apis/")?.trim_end_matches('/').split_once('/')?;
+            services.remote(group, version)?
+        };
+        let cache = cache(registry)?;
+        let key = [cache.prefix().as_ref(), known.service.name.as_bytes()].concat();
+        let object = cache.get(&key)?;
+        if object.revision == known.revision {
+            return Some(known.clone());
+        }
+        // It was written a moment ago.
+        Remote::new(&read(&object)?, object.revision).map(Arc::new)
+    }
+}
+
+fn cache(registry: &Registry) -> Option<Arc<Cache>> {
+    let gvr = api_services();
+    registry.cache_of(&gvr.group, &gvr.resource)
+}
+
+fn read(object: &Object) -> Option<ApiService> {
+    let value = storage::value(object).inspect_err(|error| tracing::error!(%error, "a cached object is unreadable"));
+    value.ok().map(|value| ApiService::read(&value))
+}
+
+/// All API services, as the cache has them.
+fn objects(registry: &Registry) -> Vec<Value> {
+    let gvr = api_services();
+    registry.list(&gvr.group, &gvr.resource, "")
+}
+
+/// Follows the API services until the server drains.
+pub(crate) async fn run(server: Arc<Inner>) {
+    server.tasks.spawn(registration::run(server.clone()));
+    tokio::select! {
+        () = follow(&server) => {}
+        () = server.drain.cancelled() => {}
+    }
+}
+
+/// What goes on for an extension server; ends with the value.
+struct Kept {
+    told: watch::Sender<Arc<Remote>>,
+    _stop: DropGuard,
+}
+
+async fn follow(server: &Arc<Inner>) {
+    let Some(cache) = cache(&server.registry) else { return };
+    let mut kept: HashMap<String, Kept> = HashMap::new();
+    loop {
+        let Ok((_, mut watch)) = cache.snapshot_and_watch(Interest::prefix(cache.prefix().clone())) else { return };
+        loop {
+            server.aggregation.services.store(Arc::new(Services::read(&server.registry)));
+            adjust(server, &mut kept);
+            if !availability::settle_local(server, &objects(&server.registry)).await {
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            if watch.next().await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Begins what new extension servers need, tells the others of changes, ends what is no longer needed.
+fn adjust(server: &Arc<Inner>, kept: &mut HashMap<String, Kept>) {
+    let services = server.aggregation.services();
+    let now: HashMap<&str, &Arc<Remote>> = services.remotes().map(|r| (r.service.name.as_str(), r)).collect();
+    kept.retain(|name, _| now.contains_key(name.as_str()));
+    discovery::forget_others(&server.aggregation, &now);
+    server.aggregation.metrics.keep(services.all.iter().map(|s| s.name.as_str()));
+    for (name, remote) in now {
+        if let Some(kept) = kept.get(name) {
+            kept.told.send_if_modified(|known| {
+                let changed = !known.is_like(remote);
+                *known = remote.clone();
+                changed
+            });
+            continue;
+        }
+        let (told, hears) = watch::channel(remote.clone());
+        let stop = server.drain.child_token();
+        let checking = availability::keep(server.clone(), hears.clone());
+        server.tasks.spawn(stop.clone().run_until_cancelled_owned(checking));
+        let reading = discovery::keep(server.clone(), hears);
+        server.tasks.spawn(stop.clone().run_until_cancelled_owned(reading));
+        kept.insert(name.to_owned(), Kept { told, _stop: stop.drop_guard() });
+    }
+}

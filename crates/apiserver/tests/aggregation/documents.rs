@@ -1,0 +1,112 @@
+//! Discovery and OpenAPI with what the extension server has.
+
+use crate::support::cluster::admin;
+use crate::world::{API_SERVICES, NAME, World, eventually};
+use apiserver::{Config, body};
+use http::Request;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::{Service, ServiceExt};
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+impl World {
+    async fn accepted(&self, path: &str, accept: &str) -> Value {
+        let mut request = Request::get(path).header("accept", accept).body(body::empty()).expect("request");
+        request.extensions_mut().insert(admin());
+        let answer = self.cluster.server.service().ready().await.expect("ready").call(request).await.expect("answer");
+        assert_eq!(answer.status(), 200, "{path}");
+        serde_json::from_slice(&answer.into_body().collect().await.expect("body").to_bytes()).expect("json")
+    }
+
+    /// What the aggregated form says of the extension server's group version.
+    async fn version(&self) -> Value {
+        let list = self.accepted("/apis", AGGREGATED).await;
+        let groups = list["items"].as_array().expect("groups");
+        let group = groups.iter().find(|g| g["metadata"]["name"] == "wardle.example.com");
+        group.map_or(Value::Null, |g| g["versions"][0].clone())
+    }
+}
+
+async fn discovery(aggregated: bool) {
+    let world = World::with(Config { bootstrap: false, ..Config::default() }, aggregated).await;
+    let cluster = &world.cluster;
+    assert_eq!(world.version().await, Value::Null);
+    world.join().await;
+    let group = cluster.get("/apis/wardle.example.com").await;
+    assert_eq!(group["preferredVersion"]["groupVersion"], "wardle.example.com/v1alpha1");
+    let all = cluster.get("/apis").await;
+    let names: Vec<&str> =
+        all["groups"].as_array().expect("groups").iter().filter_map(|g| g["name"].as_str()).collect();
+    assert_eq!((names[0], names[1]), ("apiregistration.k8s.io", "apps"));
+    assert_eq!(names.last(), Some(&"wardle.example.com"), "its priority is below those of built-in groups");
+    let list = cluster.get("/apis/wardle.example.com/v1alpha1").await;
+    assert_eq!(list["resources"][0]["name"], "flunders");
+    let paths = cluster.get("/").await;
+    assert!(paths["paths"].as_array().expect("paths").contains(&json!("/apis/wardle.example.com/v1alpha1")));
+    let version = eventually(async || Some(world.version().await).filter(|v| v["freshness"] == "Current")).await;
+    let resource = &version["resources"][0];
+    assert_eq!((&resource["resource"], &resource["scope"]), (&json!("flunders"), &json!("Namespaced")));
+    assert_eq!(resource["subresources"][0]["subresource"], "status");
+    assert_eq!(resource["shortNames"], json!(["fl"]));
+
+    cluster.endpoints("w", None).await;
+    world.becomes("MissingEndpoints").await;
+    let version = eventually(async || Some(world.version().await).filter(|v| v["freshness"] == "Stale")).await;
+    assert_eq!(version, json!({"version": "v1alpha1", "freshness": "Stale"}));
+    assert!(cluster.get("/apis").await.to_string().contains("wardle.example.com"), "the group stays");
+    cluster.endpoints("w", Some(world.extension.backend.port)).await;
+    world.becomes("Passed").await;
+    eventually(async || Some(world.version().await).filter(|v| v["freshness"] == "Current")).await;
+    assert_eq!(cluster.send(&admin(), "DELETE", &format!("{API_SERVICES}/{NAME}"), None).await.code, 200);
+    eventually(async || Some(world.version().await).filter(Value::is_null)).await;
+    assert_eq!(cluster.send(&admin(), "GET", "/apis/wardle.example.com", None).await.code, 404);
+}
+
+#[tokio::test]
+async fn discovery_has_what_a_server_says_in_the_older_form() {
+    discovery(false).await;
+}
+
+#[tokio::test]
+async fn discovery_has_what_a_server_says_in_the_aggregated_form() {
+    discovery(true).await;
+}
+
+#[tokio::test]
+async fn priorities_order_groups_and_versions() {
+    let world = World::start().await;
+    for (group, version, group_priority, version_priority) in [
+        ("b.example.com", "v1", 100, 10),
+        ("b.example.com", "v2", 100, 20),
+        ("b.example.com", "v3beta1", 100, 20),
+        ("a.example.com", "v1beta1", 100, 10),
+        ("first.example.com", "v1", 19_000, 10),
+    ] {
+        let name = format!("{version}.{group}");
+        let object = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name},
+            "spec": {"group": group, "version": version, "groupPriorityMinimum": group_priority,
+                "versionPriority": version_priority, "service": {"name": "none", "namespace": "hook"}}});
+        world.cluster.made(API_SERVICES, object).await;
+    }
+    let all = eventually(async || {
+        let all = world.cluster.get("/apis").await;
+        (all["groups"][1]["name"] == "first.example.com").then_some(all)
+    })
+    .await;
+    let text: Vec<String> = all["groups"]
+        .as_array()
+        .expect("groups")
+        .iter()
+        .map(|group| {
+            let versions = group["versions"].as_array().expect("versions").iter().filter_map(|v| v["version"].as_str());
+            format!("{} {}", group["name"].as_str().expect("name"), versions.collect::<Vec<_>>().join(","))
+        })
+        .collect();
+    // As upstream orders lists of groups: by the objects' names where priorities are the same.
+    assert_eq!(text[text.len() - 2..], ["b.example.com v2,v3beta1,v1", "a.example.com v1beta1"]);
+    let aggregated = world.accepted("/apis", AGGREGATED).await;
+    let names: Vec<&str> =
+        aggregated["items"].as_array().expect("items").iter().filter_map(|g| g["metadata"]["name"].as_str()).collect();
+    assert_eq!(names[names.len() - 2..], ["a.example.com", "b.example.com"]);
+}
