@@ -146,6 +146,10 @@ pub struct Server {
     /// How long events are kept, such as 1h30m; 1h by default.
     #[arg(long, value_name = "DURATION")]
     pub event_ttl: Option<String>,
+    /// What must stay free on the node, as the kubelet's flag, such as nodefs.available<5%,memory.available<100Mi; below
+    /// it no pod comes to the node.
+    #[arg(long, value_name = "THRESHOLDS")]
+    pub eviction_hard: Option<String>,
     /// Range of service addresses; 10.96.0.0/16 by default.
     #[arg(long, value_name = "CIDR")]
     pub service_cidr: Option<String>,

@@ -76,6 +76,8 @@ pub struct ServerConfig {
     pub kubelet_port: u16,
     /// Cluster to join, for a server without the api role.
     pub kubeconfig: Option<PathBuf>,
+    /// Below which the node is under pressure.
+    pub eviction_hard: node::pressure::Thresholds,
     /// Seconds that an event is kept.
     pub event_ttl_s: i64,
     /// Where audit events are written.
@@ -121,6 +123,7 @@ struct File {
     request_timeout: Option<u64>,
     shutdown_delay_duration: Option<u64>,
     event_ttl: Option<String>,
+    eviction_hard: Option<String>,
     log: Option<String>,
     log_format: Option<String>,
 }
@@ -164,6 +167,10 @@ impl ServerConfig {
             },
             kubelet_port: flags.kubelet_port.or(file.kubelet_port).unwrap_or(10250),
             kubeconfig: flags.kubeconfig.clone().or(file.kubeconfig),
+            eviction_hard: match flags.eviction_hard.as_ref().or(file.eviction_hard.as_ref()) {
+                Some(text) => text.parse().map_err(|error| anyhow!("--eviction-hard: {error}"))?,
+                None => node::pressure::Thresholds::default(),
+            },
             event_ttl_s: duration_s(
                 "event-ttl",
                 flags.event_ttl.clone().or(file.event_ttl).as_deref().unwrap_or("1h"),

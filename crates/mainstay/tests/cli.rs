@@ -210,6 +210,11 @@ fn up_leaves_nothing_when_it_fails() -> Result<()> {
     taken.kill()?;
     taken.wait()?;
     one_sentence(&ended, &["6443", "already in use"])?;
+    let full = up(&path, &["--no-demo", "--", "--eviction-hard=nodefs.available<100%"])?;
+    one_sentence(&full, &["DiskPressure", "takes no pods", "GB are free", "--eviction-hard"])?;
+    ensure!(!root.join("run").exists() && !root.join("etc").exists(), "up has left files");
+    let unread = up(&path, &["--", "--eviction-hard=nodefs<1%"])?;
+    one_sentence(&unread, &["--eviction-hard", "\"nodefs\" is no signal"])?;
     cluster.namespace().shell("ip link del up0")?;
     one_sentence(&up(&path, &[])?, &["address"])?;
     fs::remove_dir_all(cluster.root())?;

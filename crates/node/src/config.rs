@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::Adaptations;
+use crate::pressure::Thresholds;
 
 /// Certificate and key the kubelet API serves with, as PEM.
 #[derive(Clone)]
@@ -80,6 +81,8 @@ pub struct Limits {
     pub image_gc_high_percent: u64,
     /// Disk usage down to which images are collected.
     pub image_gc_low_percent: u64,
+    /// Below which the node is under pressure.
+    pub thresholds: Thresholds,
     /// Images reported in the Node's status, largest first.
     pub node_images_max: usize,
     /// How often the node's status is written when nothing changed.
@@ -97,6 +100,7 @@ impl Default for Limits {
             log_files_max: 5,
             image_gc_high_percent: 85,
             image_gc_low_percent: 80,
+            thresholds: Thresholds::default(),
             node_images_max: 50,
             status_period: Duration::from_secs(300),
             heartbeat_period: Duration::from_secs(10),

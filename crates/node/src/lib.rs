@@ -20,6 +20,7 @@ mod maintenance;
 mod names;
 mod node;
 mod pod;
+pub mod pressure;
 mod purge;
 mod quantity;
 mod run;

@@ -8,6 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
+/// Lines of a log that are shown when a test fails.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// For the server, so that tests do not depend on how full the disk is.
+const SERVER_FLAGS: [&str; 2] = ["--", "--eviction-hard=memory.available<100Mi,nodefs.available<1%"];
+
 /// A process that containerd runs: a container or the pause process of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Task {
@@ -64,7 +70,12 @@ impl Cluster {
     /// # Errors
     /// If the binary cannot be started.
     pub fn mainstay(&self, command: &str, flags: &[&str]) -> Result<Ended> {
-        run(self.namespace.command(&self.binary).arg(command).arg("--root").arg(self.root()).args(flags), "")
+        let mut mainstay = self.namespace.command(&self.binary);
+        mainstay.arg(command).arg("--root").arg(self.root()).args(flags);
+        if command == "up" && !flags.contains(&"--") {
+            mainstay.args(SERVER_FLAGS);
+        }
+        run(&mut mainstay, "")
     }
 
     /// Process id of the server that `up` started.
@@ -159,6 +170,30 @@ impl Cluster {
         Ok(())
     }
 
+    /// What somebody would look at who wants to know why a test with this cluster failed.
+    pub fn diagnosis(&self) -> String {
+        let mut out = String::new();
+        let mut section = |title: &str, text: &str| {
+            let lines: Vec<&str> = text.lines().collect();
+            let shown = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
+            out.push_str(&format!("---- {title}\n{shown}\n"));
+        };
+        match self.kubectl() {
+            Err(error) => section("kubectl", &error.to_string()),
+            Ok(kubectl) => {
+                for arguments in ["get nodes,pods -A -o wide", "get events -A", "get pods -A -o yaml"] {
+                    let answer = kubectl.with_flags(&["--request-timeout=5s"]).run(arguments);
+                    section(&format!("kubectl {arguments}"), &format!("{}{}", answer.stdout, answer.stderr));
+                }
+            }
+        }
+        section("containers", &self.tasks().map_or_else(|e| e.to_string(), |tasks| format!("{tasks:#?}")));
+        for log in ["var/log/mainstay/server.log", "var/log/containerd.log"] {
+            section(log, &std::fs::read_to_string(self.root().join(log)).unwrap_or_else(|e| e.to_string()));
+        }
+        out
+    }
+
     /// The directory above the root, for files of the test.
     pub fn scratch(&self) -> &Path {
         self.root.path()
@@ -167,9 +202,12 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if !self.down
-            && let Err(error) = self.down()
-        {
+        if self.down {
+            return;
+        }
+        // A test that gets to its end takes its cluster down itself.
+        eprintln!("{}", self.diagnosis());
+        if let Err(error) = self.down() {
             eprintln!("cannot take the cluster down: {error:#}");
         }
     }

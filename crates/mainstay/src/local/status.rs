@@ -4,7 +4,7 @@ use super::demo;
 use super::state::{Paths, State};
 use crate::cli::{Output, Status};
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client};
 use serde::Serialize;
@@ -32,6 +32,8 @@ struct NodeReport {
     ready: bool,
     address: String,
     runtime: String,
+    /// Conditions such as `DiskPressure`, for which the node takes no pods.
+    pressures: Vec<String>,
 }
 
 /// How the server had to adapt to this machine.
@@ -116,13 +118,26 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.is_some_and(|list| list.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
+/// What a node with these conditions is short of.
+pub fn pressures(conditions: &[NodeCondition]) -> Vec<String> {
+    let short = conditions.iter().filter(|c| c.type_.ends_with("Pressure") && c.status == "True");
+    short.map(|c| c.type_.clone()).collect()
+}
+
 fn node_report(node: Node) -> NodeReport {
     let status = node.status.unwrap_or_default();
-    let ready = status.conditions.unwrap_or_default().iter().any(|c| c.type_ == "Ready" && c.status == "True");
+    let conditions = status.conditions.unwrap_or_default();
+    let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
     let addresses = status.addresses.unwrap_or_default();
     let address = addresses.into_iter().find(|a| a.type_ == "InternalIP").map(|a| a.address).unwrap_or_default();
     let runtime = status.node_info.map(|i| i.container_runtime_version).unwrap_or_default();
-    NodeReport { name: node.metadata.name.unwrap_or_default(), ready, address, runtime }
+    NodeReport {
+        name: node.metadata.name.unwrap_or_default(),
+        ready,
+        address,
+        runtime,
+        pressures: pressures(&conditions),
+    }
 }
 
 fn print_text(paths: &Paths, report: &Report) {
@@ -132,6 +147,9 @@ fn print_text(paths: &Paths, report: &Report) {
     for node in &report.nodes {
         let state = if node.ready { "ready" } else { "not ready" };
         println!("  node     {} ({}), {state}, {}", node.name, node.address, node.runtime);
+        for pressure in &node.pressures {
+            println!("           {pressure}: it takes no pods; see: kubectl describe node {}", node.name);
+        }
     }
     println!("  pods     {} ready of {}", report.pods_ready, report.pods);
     if let Some(demo) = &report.demo {

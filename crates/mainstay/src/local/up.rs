@@ -52,7 +52,7 @@ pub async fn up(args: &Up) -> Result<()> {
     let progress = Progress::new();
     let first = known.is_none() && !paths.root.join("var/lib/mainstay").exists();
     let sysctls_before = known.map_or_else(cleanup::sysctls, |state| Ok(state.sysctls_before))?;
-    let client = match bring_up(args, &paths, &node_name, &sysctls_before, &progress).await {
+    let client = match bring_up(args, &paths, &node_name, &sysctls_before, &progress, first).await {
         Ok(client) => client,
         Err(error) => return Err(give_up(&paths, first, sysctls_before, &progress, error).await),
     };
@@ -72,13 +72,17 @@ async fn bring_up(
     node_name: &str,
     sysctls_before: &[(String, String)],
     progress: &Progress,
+    first: bool,
 ) -> Result<Client> {
     let server = start_server(args, paths, node_name, progress).await?;
     let sysctls_before = sysctls_before.to_vec();
     State { server, secure_port: args.secure_port, node_name: node_name.into(), sysctls_before }.save(paths)?;
     let client = client::from_kubeconfig(&paths.kubeconfig()).await?;
     progress.step("waiting for the node");
-    wait_for_node(&client, node_name).await?;
+    let short_of = wait_for_node(&client, node_name).await?;
+    if !short_of.is_empty() {
+        refuse_pressure(paths, &short_of, first)?;
+    }
     Ok(client)
 }
 
@@ -182,7 +186,25 @@ fn failure(log: &Path, start: u64) -> String {
     }
 }
 
-async fn wait_for_node(client: &Client, name: &str) -> Result<()> {
+/// A new cluster whose node takes no pods is of no use; one that has run before is left running, and `status` tells.
+fn refuse_pressure(paths: &Paths, short_of: &[String], first: bool) -> Result<()> {
+    if !first {
+        return Ok(());
+    }
+    let root = paths.root.display();
+    let disk = rustix::fs::statvfs(&paths.root).with_context(|| format!("cannot measure the disk of {root}"))?;
+    let gb = |blocks: u64| (blocks * disk.f_frsize) as f64 / 1e9;
+    bail!(
+        "the node has {} and so takes no pods ({:.1} GB of {:.1} GB are free at {root}); free some space, or lower the \
+         bounds, as with: mainstay up -- --eviction-hard='nodefs.available<2%'",
+        short_of.join(" and "),
+        gb(disk.f_bavail),
+        gb(disk.f_blocks),
+    )
+}
+
+/// Returns when the node is ready, with the pressures that it is under.
+async fn wait_for_node(client: &Client, name: &str) -> Result<Vec<String>> {
     let nodes: Api<Node> = Api::all(client.clone());
     let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = pin!(watcher(nodes, one).default_backoff().applied_objects().boxed());
@@ -190,9 +212,9 @@ async fn wait_for_node(client: &Client, name: &str) -> Result<()> {
     let ready = async {
         while let Some(node) = changes.try_next().await? {
             let conditions = node.status.and_then(|s| s.conditions).unwrap_or_default();
-            match conditions.into_iter().find(|c| c.type_ == "Ready") {
-                Some(condition) if condition.status == "True" => return anyhow::Ok(()),
-                Some(condition) => last = condition.message.unwrap_or_default(),
+            match conditions.iter().find(|c| c.type_ == "Ready") {
+                Some(condition) if condition.status == "True" => return anyhow::Ok(status::pressures(&conditions)),
+                Some(condition) => last = condition.message.clone().unwrap_or_default(),
                 None => {}
             }
         }

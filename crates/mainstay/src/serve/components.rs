@@ -196,6 +196,7 @@ impl Starting<'_> {
             cluster_domain: self.config.cluster_domain.clone(),
             pod_cgroup_root: cgroup_root(&self.config.root),
             adaptations: adaptations.clone(),
+            limits: node::Limits { thresholds: self.config.eviction_hard.clone(), ..node::Limits::default() },
             ..node::Config::new(name.clone(), self.advertise, self.config.root.clone())
         };
         super::notify::status("starting the node agent");

@@ -54,6 +54,9 @@ fn a_session_with_kubectl() {
     .concat();
     let mut failed = run(&cluster, &chosen(&beside), PARALLEL);
     failed.extend(run(&cluster, &chosen(lifecycle::DISTURBING), 1));
+    if !failed.is_empty() {
+        eprintln!("{}", cluster.diagnosis());
+    }
     let down = cluster.down();
     assert!(failed.is_empty(), "steps that failed:\n{}", failed.join("\n"));
     down.expect("the cluster goes down");

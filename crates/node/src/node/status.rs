@@ -17,13 +17,6 @@ use crate::{image, machine};
 
 /// The version of Kubernetes whose kubelet this agent stands in for.
 pub const KUBELET_VERSION: &str = "v1.30.3";
-/// Free memory below which the node is under pressure, as upstream's default.
-const MEMORY_AVAILABLE_MIN: u64 = 100 * 1024 * 1024;
-/// Free disk and inodes below which the node is under pressure, in percent.
-const DISK_FREE_MIN_PERCENT: u64 = 10;
-const INODES_FREE_MIN_PERCENT: u64 = 5;
-/// Process ids that must be left, in percent.
-const PIDS_FREE_MIN_PERCENT: u64 = 5;
 /// Names of an image in the status.
 const IMAGE_NAMES_MAX: usize = 5;
 
@@ -108,7 +101,9 @@ fn resources(agent: &Agent) -> (List, List) {
     let mut allocatable = capacity.clone();
     allocatable.insert("cpu".into(), quantity::of_milli(machine.cpus * 1000 - config.reserved_cpu_milli));
     // What eviction keeps free is not for pods either.
-    let kept = config.reserved_memory_bytes + i64::try_from(MEMORY_AVAILABLE_MIN).unwrap_or(0);
+    let total = u64::try_from(machine.memory_bytes).unwrap_or(0);
+    let kept_free = config.limits.thresholds.memory_kept_bytes(total);
+    let kept = config.reserved_memory_bytes + i64::try_from(kept_free).unwrap_or(0);
     allocatable.insert("memory".into(), quantity::of_kib((machine.memory_bytes - kept).max(0)));
     match machine::disk(&config.root_dir) {
         Ok(disk) => {
@@ -141,19 +136,10 @@ async fn images(agent: &Agent) -> Vec<ContainerImage> {
         .collect()
 }
 
-fn percent(part: u64, whole: u64) -> u64 {
-    if whole == 0 { 100 } else { (u128::from(part) * 100 / u128::from(whole)) as u64 }
-}
-
 fn conditions(agent: &Agent, old: Option<&NodeStatus>) -> Vec<NodeCondition> {
     let memory = machine::memory();
     let disk = machine::disk(&agent.config.root_dir).unwrap_or_default();
-    let (pids, pids_max) = machine::processes();
-    let memory_low = memory.total_bytes > 0 && memory.available_bytes < MEMORY_AVAILABLE_MIN;
-    // A filesystem without inodes of its own (btrfs, overlay) reports none.
-    let disk_low = percent(disk.free_bytes, disk.total_bytes) < DISK_FREE_MIN_PERCENT
-        || percent(disk.inodes_free, disk.inodes) < INODES_FREE_MIN_PERCENT;
-    let pids_low = percent(pids_max.saturating_sub(pids), pids_max) < PIDS_FREE_MIN_PERCENT;
+    let short = agent.config.limits.thresholds.pressure(&memory, &disk, machine::processes());
     let pressure = |type_: &str, low: bool, yes: (&str, &str), no: (&str, &str)| {
         let (reason, message) = if low { yes } else { no };
         condition(old, type_, low, reason, message)
@@ -166,19 +152,19 @@ fn conditions(agent: &Agent, old: Option<&NodeStatus>) -> Vec<NodeCondition> {
     vec![
         pressure(
             "MemoryPressure",
-            memory_low,
+            short.memory,
             ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
             ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ),
         pressure(
             "DiskPressure",
-            disk_low,
+            short.disk,
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         pressure(
             "PIDPressure",
-            pids_low,
+            short.pids,
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),

@@ -140,6 +140,7 @@ fn config(kubelet: &Kubelet) -> Response<Body> {
         "cgroupDriver": "cgroupfs", "maxPods": c.limits.max_pods,
         "containerLogMaxSize": format!("{}Mi", c.limits.log_file_bytes_max >> 20), "containerLogMaxFiles": c.limits.log_files_max,
         "imageGCHighThresholdPercent": c.limits.image_gc_high_percent, "imageGCLowThresholdPercent": c.limits.image_gc_low_percent,
+        "evictionHard": c.limits.thresholds.entries().collect::<BTreeMap<_, _>>(),
         "nodeStatusUpdateFrequency": format!("{}s", c.limits.heartbeat_period.as_secs()),
         "nodeStatusReportFrequency": format!("{}s", c.limits.status_period.as_secs()),
         "nodeLeaseDurationSeconds": 40,

@@ -154,6 +154,8 @@ impl Machine {
         let mut config = node::Config::new(NODE, ip, &dir);
         config.tls = Some(Tls { cert_pem: node_pki.serving.cert_pem, key_pem: node_pki.serving.key_pem });
         config.client_ca_pem.clone_from(&cluster.ca.cert_pem);
+        // The tests do not depend on how full the disk is.
+        config.limits.thresholds = "nodefs.available<1%".parse().expect("thresholds");
         config.listen = "127.0.0.1:10250".parse().expect("address");
         config.pod_cgroup_root = format!("/{}/kubepods", cgroup(&dir));
         let admin = client(&server, "admin", &["system:masters"]);
