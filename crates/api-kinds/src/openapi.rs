@@ -1,12 +1,12 @@
-//! OpenAPI of the built-in kinds, made when first asked for and kept as bytes.
-//!
-//! Descriptions are not part of the tables; [`describe`] is where they would come from.
+//! OpenAPI of the built-in kinds, made when first asked for and kept as compressed bytes.
 
 pub mod custom;
+mod descriptions;
 
 use crate::{rows, table};
 use api_schema::openapi::{Api, Document, Parameter, definition_v2, document_v2, document_v3, paths, reference};
 use api_schema::row::Row;
+use descriptions::Descriptions;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -34,15 +34,20 @@ pub fn v3_index() -> impl Iterator<Item = (&'static str, &'static str)> {
 static V3: LazyLock<BTreeMap<String, Document>> =
     LazyLock::new(|| v3_values().map(|(name, value)| (name, Document::new(&value))).collect());
 
-/// What is said of a type, or of one of its fields.
-fn describe(_type_name: &str, _field: Option<&str>) -> Option<&'static str> {
-    None
-}
+/// Definitions of types, as long as somebody makes a document of them.
+pub struct Definitions(Descriptions);
 
-/// The v3 definition of a type by its full name.
-pub fn definition(name: &str) -> Option<Value> {
-    let block = BLOCKS.get(name)?;
-    Some(define(name, block))
+impl Definitions {
+    /// Unpacks what is said of them.
+    pub fn load() -> Self {
+        Self(Descriptions::load())
+    }
+
+    /// The v3 definition of a type by its full name.
+    pub fn of(&self, name: &str) -> Option<Value> {
+        let block = BLOCKS.get(name)?;
+        Some(define(&self.0, name, block))
+    }
 }
 
 /// Shared parameters and options of subresources.
@@ -62,12 +67,16 @@ pub fn v2_value() -> Value {
         all.remove(path);
         extra.insert(path.into(), with_phrases(json_of(v2)));
     }
-    let definitions = BLOCKS.iter().map(|(name, block)| ((*name).clone(), block_v2(name, block))).collect();
+    let texts = Descriptions::load();
+    let definitions = BLOCKS.iter().map(|(name, block)| ((*name).clone(), block_v2(&texts, name, block))).collect();
     document_v2(VERSION, &all, extra, definitions, &api().parameters)
 }
 
 fn v3_values() -> impl Iterator<Item = (String, Value)> {
-    path_groups().into_iter().map(|(name, paths)| (name, document_v3(VERSION, paths, &definition)))
+    let definitions = Definitions::load();
+    path_groups()
+        .into_iter()
+        .map(move |(name, paths)| (name, document_v3(VERSION, paths, &|name| definitions.of(name))))
 }
 
 /// Paths by the v3 document that they belong to.
@@ -175,22 +184,26 @@ fn is_struct(short: &str) -> bool {
     BLOCKS.get(&table::long_name(short)).is_some_and(|block| block.len() > 1)
 }
 
-fn block_v2(name: &str, block: &Block) -> Value {
+fn block_v2(texts: &Descriptions, name: &str, block: &Block) -> Value {
     match block[0].split(' ').collect::<Vec<_>>().as_slice() {
-        ["scalar", _, _, _, v2] => json_of(v2),
-        _ => definition_v2(&define(name, block)),
+        ["scalar", _, _, _, v2] => described(json_of(v2), texts.of(name, None)),
+        _ => definition_v2(&define(texts, name, block)),
     }
 }
 
-fn define(name: &str, block: &Block) -> Value {
+fn described(mut definition: Value, text: Option<&str>) -> Value {
+    if let Some(text) = text {
+        definition["description"] = text.into();
+    }
+    definition
+}
+
+fn define(texts: &Descriptions, name: &str, block: &Block) -> Value {
     let words: Vec<&str> = block[0].split(' ').collect();
     if let ["scalar", _, _, v3, _] = words.as_slice() {
-        return json_of(v3);
+        return described(json_of(v3), texts.of(name, None));
     }
-    let mut out = json!({"type": "object"});
-    if let Some(text) = describe(name, None) {
-        out["description"] = text.into();
-    }
+    let mut out = described(json!({"type": "object"}), texts.of(name, None));
     for word in &words[2..] {
         if *word == "atomic" {
             out["x-kubernetes-map-type"] = "atomic".into();
@@ -204,10 +217,7 @@ fn define(name: &str, block: &Block) -> Value {
     let mut required = Vec::new();
     for line in &block[1..] {
         let words: Vec<&str> = line.trim_start().split(' ').collect();
-        let mut one = property(line, &words);
-        if let Some(text) = describe(name, Some(words[0])) {
-            one["description"] = text.into();
-        }
+        let one = described(property(line, &words), texts.of(name, Some(words[0])));
         let place = words[3..].iter().find_map(|word| word.strip_prefix('r')?.parse::<usize>().ok());
         required.extend(place.map(|place| (place, words[0])));
         properties.insert(words[0].into(), one);

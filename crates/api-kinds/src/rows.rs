@@ -5,6 +5,7 @@ use api_core::gvk::split_api_version;
 use api_core::{Gvk, Gvr};
 use api_schema::row::{Column, Hooks, Row, Subresource};
 use api_schema::schema::{Schema, StructId};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -100,6 +101,17 @@ fn subresource(line: &str) -> Subresource {
     Subresource { name: name.into(), kind: table::kind(kind), verbs: verbs.split(',').map(str::to_owned).collect() }
 }
 
+/// What is said of the fields that columns are described by.
+static COLUMNS: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {
+    let texts = include_str!(concat!(env!("OUT_DIR"), "/columns.txt"));
+    texts.split_terminator('\0').filter_map(|line| line.split_once('\t')).collect()
+});
+
+/// What is said of a field that a column shows, such as `meta.v1.ObjectMeta.name`; nothing if no column of the table does.
+pub(crate) fn column_text(field: &str) -> &'static str {
+    COLUMNS.get(field).copied().unwrap_or("")
+}
+
 fn columns(lines: &[&'static str]) -> Vec<Column> {
     let columns = lines.iter().filter_map(|line| line.strip_prefix("col ")).map(|line| {
         let mut parts = line.split('|');
@@ -109,7 +121,7 @@ fn columns(lines: &[&'static str]) -> Vec<Column> {
             name: name.into(),
             kind: kind.into(),
             format: format.into(),
-            description: String::new(),
+            description: Cow::Borrowed(parts.next().map_or("", |field| column_text(field))),
             priority: priority.parse().expect("a priority"),
         }
     });

@@ -63,6 +63,20 @@ fn anything() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// Whether a decoded object is normal, but for empty lists that its author gave where nothing is written as null.
+fn same_but_for_empty_lists(normal: &Value, decoded: &Value) -> bool {
+    match (normal, decoded) {
+        (Value::Null, Value::Array(list)) => list.is_empty(),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same_but_for_empty_lists(v, w)))
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(v, w)| same_but_for_empty_lists(v, w))
+        }
+        _ => normal == decoded,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -82,7 +96,7 @@ proptest! {
         prop_assert_eq!(&again.value, &decoded.value);
         let mut normal = decoded.value.clone();
         normalize(&row.schema, row.root, &mut normal);
-        prop_assert_eq!(&normal, &decoded.value);
+        prop_assert!(same_but_for_empty_lists(&normal, &decoded.value), "{normal} {}", decoded.value);
         let from_value = decode_value(row, object, FieldValidation::Ignore).unwrap();
         prop_assert_eq!(&from_value.value, &decoded.value);
     }

@@ -114,6 +114,7 @@ fn a_request_becomes_its_answer() {
         if let Some(prepare) = row.hooks.prepare_create {
             prepare(&context, &mut value);
         }
+        normalize(&row.schema, row.root, &mut value);
         let mut answer = object["answer"].clone();
         empty_is_null(&mut answer);
         let mut found = Vec::new();

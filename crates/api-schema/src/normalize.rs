@@ -52,6 +52,15 @@ fn shape(schema: &Schema, of: &Shape, value: &mut Value) {
     }
 }
 
+/// Whether an empty list is anywhere in `value`: what [`normalize`] may have to drop of an object that was decoded.
+pub fn has_empty_list(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.is_empty() || list.iter().any(has_empty_list),
+        Value::Object(map) => map.values().any(has_empty_list),
+        _ => false,
+    }
+}
+
 fn element(schema: &Schema, of: &Shape, value: &mut Value) {
     if value.is_null() {
         *value = zero_of(schema, of);

@@ -5,6 +5,7 @@ use crate::schema::{Schema, StructId};
 use api_core::field::Errors;
 use api_core::{ApiError, Gvk, Gvr};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -76,7 +77,7 @@ pub struct Column {
     /// `name` for the first column, else empty.
     pub format: String,
     /// For people.
-    pub description: String,
+    pub description: Cow<'static, str>,
     /// 0 is always shown, 1 in wide output.
     pub priority: i32,
 }
@@ -135,6 +136,8 @@ pub struct Hooks {
     pub table_conditions: Option<fn(&Value) -> Vec<Value>>,
     /// Paths of all that `table_cells` and `table_conditions` read; without any, it is given the whole object but for its managed fields.
     pub table_paths: &'static [&'static str],
+    /// Annotations that upstream holds in fields of their own, and so does not show with the metadata alone.
+    pub hidden_annotations: &'static [&'static str],
     /// Converts between versions of the kind: `(object, to version)`; the object's `apiVersion` says from which.
     pub convert: Option<fn(&mut Value, &Gvk)>,
     /// Whether an update without `metadata.resourceVersion` is allowed; most kinds allow it.
@@ -200,6 +203,7 @@ impl Hooks {
         table_cells: None,
         table_conditions: None,
         table_paths: &[],
+        hidden_annotations: &[],
         convert: None,
         unconditional_update: true,
         create_on_update: false,

@@ -1,7 +1,6 @@
 //! Paths that are no resource: who serves which.
 
 use crate::body::{self, Body};
-use crate::long::{Document, Items};
 use crate::negotiate::{self, Form, Offer};
 use crate::server::{ApiRequest, Inner};
 use crate::{discovery, fairness, health, openapi, tokens};
@@ -49,8 +48,8 @@ pub(crate) fn value(request: &ApiRequest, value: &Value) -> Result<Response<Body
     Ok(response)
 }
 
-/// Fixed JSON bytes with an entity tag; 304 if the client has them; compressed if it takes that.
-pub(crate) fn tagged(request: &ApiRequest, bytes: bytes::Bytes, hash: &str, least: usize) -> Response<Body> {
+/// An answer with an entity tag; 304 if the client has it.
+pub(crate) fn tagged(request: &ApiRequest, hash: &str, answer: impl FnOnce() -> Response<Body>) -> Response<Body> {
     let headers = &request.parts.headers;
     let tag = format!("\"{hash}\"");
     let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or("");
@@ -58,10 +57,8 @@ pub(crate) fn tagged(request: &ApiRequest, bytes: bytes::Bytes, hash: &str, leas
         let mut response = Response::new(body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
-    } else if bytes.len() > least && negotiate::takes_gzip(headers) {
-        Document::json(String::new(), Items::Ready(vec![bytes]), "", false).answer(true)
     } else {
-        body::answer(StatusCode::OK, "application/json", body::full(bytes))
+        answer()
     };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);

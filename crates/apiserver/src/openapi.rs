@@ -4,16 +4,14 @@ mod published;
 
 pub(crate) use published::Published;
 
-use crate::body::Body;
-use crate::negotiate::not_produced;
+use crate::body::{self, Body};
+use crate::negotiate::{not_produced, takes_gzip};
 use crate::nonresource::tagged;
 use crate::pipeline::not_found_page;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
-use http::{HeaderValue, Response, header};
-
-/// Documents are compressed from this size on.
-const GZIP_BYTES_MIN: usize = 1 << 10;
+use api_schema::openapi::Document;
+use http::{HeaderValue, Response, StatusCode, header};
 
 /// The media type of the v2 document in protobuf, as answers name it.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -31,7 +29,7 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
         _ => documents.v3(path.trim_start_matches("/openapi/v3/")),
     };
     let Some(document) = document else { return Ok(not_found_page()) };
-    let mut response = tagged(request, document.bytes.clone(), &document.hash, GZIP_BYTES_MIN);
+    let mut response = tagged(request, &document.hash, || answer(request, &document));
     match form {
         Some(Form::Json) => {}
         Some(Form::Protobuf) if path == "/openapi/v2" => {
@@ -44,6 +42,16 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
     Ok(response)
+}
+
+/// A document as it is kept, if the client takes that.
+fn answer(request: &ApiRequest, document: &Document) -> Response<Body> {
+    if !takes_gzip(&request.parts.headers) {
+        return body::answer(StatusCode::OK, "application/json", body::full(document.bytes()));
+    }
+    let mut response = body::answer(StatusCode::OK, "application/json", body::full(document.gzip.clone()));
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
 }
 
 /// Forms of a document.

@@ -24,7 +24,7 @@ pub(crate) fn object(
 ) -> Result<Response<Body>, ApiError> {
     let json = match form.view {
         View::Object => bytes.clone(),
-        View::Metadata(version) => object::metadata_only(bytes, version)?.into(),
+        View::Metadata(version) => object::metadata_only(&served.row, bytes, version)?.into(),
         View::Table(version) => {
             let revision = object::decode(bytes)?.resource_version().to_owned();
             let rows = [row(served, bytes, Include::of(query)?, version, now_unix_s)?];
@@ -89,7 +89,7 @@ pub(crate) fn row(
     };
     let object = match include {
         Include::None => return Ok(format!("{{\"cells\":{cells},{conditions}\"object\":null}}")),
-        Include::Metadata => object::metadata_only(bytes, version)?,
+        Include::Metadata => object::metadata_only(&served.row, bytes, version)?,
         Include::Object => String::from_utf8_lossy(bytes).into_owned(),
     };
     Ok(format!("{{\"cells\":{cells},{conditions}\"object\":{object}}}"))

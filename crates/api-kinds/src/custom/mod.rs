@@ -8,6 +8,7 @@ pub(crate) use status::set_condition;
 pub use status::{is_served, is_terminating, next, served_key, terminated, terminating};
 pub use validate::{convertible_metadata, validate};
 
+use crate::rows::column_text;
 use api_core::meta::Meta;
 use api_core::{Gvk, Gvr};
 use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Structural, Unusable, compile};
@@ -188,13 +189,14 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<(JsonPath, String)>) {
         name: name.into(),
         kind: kind.into(),
         format: format.into(),
-        description: description.into(),
+        description: description.to_owned().into(),
         priority: i32::try_from(priority).unwrap_or(0),
     };
-    let mut columns = vec![column("Name", "string", "name", "", 0)];
+    let mut columns = vec![column("Name", "string", "name", column_text("meta.v1.ObjectMeta.name"), 0)];
     let mut cells = Vec::new();
+    let age = column_text("meta.v1.ObjectMeta.creationTimestamp");
     let default =
-        json!([{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": ""}]);
+        json!([{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": age}]);
     let given = version["additionalPrinterColumns"].as_array().filter(|c| !c.is_empty());
     for given in given.or(default.as_array()).into_iter().flatten() {
         let source = text(given, "jsonPath");

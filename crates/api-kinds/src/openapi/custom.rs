@@ -3,7 +3,7 @@
 //! The v2 document says less than a schema does: clients that read it cannot do with alternatives, nor with fields beside
 //! unknown ones. What is left out is what upstream leaves out.
 
-use super::{api, definition};
+use super::{Definitions, api};
 use api_schema::openapi::{Api, document_v2, document_v3, paths};
 use api_schema::row::Row;
 use serde_json::{Map, Value, json};
@@ -100,9 +100,13 @@ pub fn v3<'r>(rows: impl IntoIterator<Item = &'r Row>) -> BTreeMap<String, Value
     for row in rows {
         groups.entry(format!("apis/{}", row.gvr.api_version())).or_default().push(row);
     }
+    if groups.is_empty() {
+        return BTreeMap::new();
+    }
+    let builtin = Definitions::load();
     let document = |rows: Vec<&Row>| {
         let own: Map<String, Value> = rows.iter().flat_map(|row| definitions(row, Form::V3)).collect();
-        let define = |name: &str| own.get(name).cloned().or_else(|| definition(name));
+        let define = |name: &str| own.get(name).cloned().or_else(|| builtin.of(name));
         let mut document = document_v3("v0.1.0", paths(rows, &custom_api()), &define);
         document["info"]["title"] = "Kubernetes CRD Swagger".into();
         document

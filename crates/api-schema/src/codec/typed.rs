@@ -309,7 +309,8 @@ fn store(out: &mut Map<String, Value>, field: &Field, value: Value) {
     if value.is_null() {
         return;
     }
-    if reads_as_absent(field, &value) {
+    let given_empty = field.default == Some(Value::Null) && value.as_array().is_some_and(Vec::is_empty);
+    if reads_as_absent(field, &value) && (field.zero_is_absent || !given_empty) {
         out.remove(&field.name);
     } else {
         out.insert(field.name.clone(), value);

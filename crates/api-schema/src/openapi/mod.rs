@@ -12,8 +12,12 @@ pub use protobuf::protobuf;
 pub use v2::{definition_v2, document_v2};
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
+use std::io::{Read as _, Write as _};
 
 /// Where v3 documents keep their types.
 pub const SCHEMAS: &str = "#/components/schemas/";
@@ -56,11 +60,11 @@ impl Parameter {
     }
 }
 
-/// A document ready to be sent.
+/// A document ready to be sent: compact JSON, or protobuf. It is kept compressed, since it is large and rarely read.
 #[derive(Debug, Clone)]
 pub struct Document {
-    /// Compact JSON, or protobuf.
-    pub bytes: Bytes,
+    /// As gzip.
+    pub gzip: Bytes,
     /// Hash of the bytes: the `ETag` (to be quoted) and the `hash` parameter of the v3 index.
     pub hash: String,
 }
@@ -75,9 +79,24 @@ impl Document {
     }
 
     /// The document that is these bytes.
+    ///
+    /// # Panics
+    /// Never: memory can be written.
     pub fn of(bytes: Vec<u8>) -> Self {
         let hash = Sha512::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
-        Self { bytes: bytes.into(), hash }
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        let gzip = gzip.write_all(&bytes).and_then(|()| gzip.finish()).expect("memory can be written");
+        Self { gzip: Bytes::copy_from_slice(&gzip), hash }
+    }
+
+    /// The document as it is without compression.
+    ///
+    /// # Panics
+    /// Never: what this type holds it has compressed itself.
+    pub fn bytes(&self) -> Bytes {
+        let mut out = Vec::new();
+        GzDecoder::new(&self.gzip[..]).read_to_end(&mut out).expect("what was compressed before");
+        out.into()
     }
 }
 

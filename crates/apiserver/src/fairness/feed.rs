@@ -12,6 +12,7 @@ use api_core::meta::Meta;
 use flow::system::ADJUST_EVERY_NS;
 use http::Method;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +25,31 @@ const LEVELS: &str = "prioritylevelconfigurations";
 const MAINTAIN_AFTER: Duration = Duration::from_secs(60);
 /// Pause after a status could not be written.
 const RETRY: Duration = Duration::from_secs(1);
+/// So many conditions of one schema are written within [`WRITES_WITHIN`]; the next one waits.
+const WRITES_MAX: usize = 5;
+const WRITES_WITHIN: Duration = Duration::from_secs(60);
 const ADJUST_EVERY: Duration = Duration::from_nanos(ADJUST_EVERY_NS);
+
+/// When conditions were written of late, by the schema's name.
+#[derive(Debug, Default)]
+struct Writes(HashMap<String, Vec<tokio::time::Instant>>);
+
+impl Writes {
+    /// Whether a condition of this schema may be written now, which is noted. Schemas that servers disagree about would
+    /// otherwise be written without end, as upstream found.
+    fn may(&mut self, schema: &str, now: tokio::time::Instant) -> bool {
+        self.0.retain(|_, times| {
+            times.retain(|at| now.duration_since(*at) < WRITES_WITHIN);
+            !times.is_empty()
+        });
+        let times = self.0.entry(schema.to_owned()).or_default();
+        let may = times.len() < WRITES_MAX;
+        if may {
+            times.push(now);
+        }
+        may
+    }
+}
 
 struct Feed {
     server: Arc<Inner>,
@@ -86,7 +111,8 @@ impl Feed {
     async fn follow(&self, watches: (Watch, Watch)) {
         let (mut schemas, mut levels) = watches;
         let mut due = None;
-        self.write_conditions().await;
+        let mut writes = Writes::default();
+        self.write_conditions(&mut writes).await;
         loop {
             let changed = tokio::select! {
                 changed = schemas.next() => changed.map(|_| ()),
@@ -94,6 +120,7 @@ impl Feed {
                 () = until(due) => {
                     due = None;
                     self.maintain().await;
+                    self.write_conditions(&mut writes).await;
                     continue;
                 }
             };
@@ -107,7 +134,7 @@ impl Feed {
                 Err(_) => return,
             }
             self.load();
-            self.write_conditions().await;
+            self.write_conditions(&mut writes).await;
             due = due.or_else(|| Some(tokio::time::Instant::now() + MAINTAIN_AFTER));
         }
     }
@@ -140,12 +167,16 @@ impl Feed {
         state.dispatch(now, None);
     }
 
-    /// Writes the conditions that schemas lack. A failure is tried again, since nothing else would come of it.
-    async fn write_conditions(&self) {
+    /// Writes the conditions that schemas lack. A failure is tried again, since nothing else would come of it. A schema
+    /// that changes all the time is left alone until the default objects are looked at again.
+    async fn write_conditions(&self, writes: &mut Writes) {
         let levels = self.stored_levels();
         let now = api_core::time::format_unix_s(crate::authn::now());
         for schema in Self::values(&self.schemas) {
             let Some(condition) = config::missing_condition(&schema, &levels, &now) else { continue };
+            if !writes.may(schema.name(), tokio::time::Instant::now()) {
+                continue;
+            }
             while let Err(error) = self.write_condition(&schema, &condition).await {
                 tracing::warn!(%error, name = schema.name(), "cannot write a flow schema's condition yet");
                 tokio::time::sleep(RETRY).await;
@@ -183,5 +214,19 @@ async fn until(due: Option<tokio::time::Instant>) {
     match due {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_that_changes_all_the_time_is_left_alone_for_a_while() {
+        let (mut writes, start) = (Writes::default(), tokio::time::Instant::now());
+        let may: Vec<bool> = (0..7).map(|i| writes.may("a", start + Duration::from_secs(i))).collect();
+        assert_eq!(may, [true, true, true, true, true, false, false]);
+        assert!(writes.may("b", start + Duration::from_secs(7)));
+        assert!(writes.may("a", start + WRITES_WITHIN));
     }
 }

@@ -78,7 +78,7 @@ impl Documents {
         }
         kept(&self.v2, || {
             let (paths, definitions) = self.custom_v2();
-            Ok(Document::of(splice(&api_kinds::openapi::v2().bytes, &paths, &definitions)?))
+            Ok(Document::of(splice(&api_kinds::openapi::v2().bytes(), &paths, &definitions)?))
         })
     }
 
@@ -90,7 +90,7 @@ impl Documents {
         kept(&self.v2_protobuf, || {
             let (paths, definitions) = self.custom_v2();
             let more = protobuf(&json!({"paths": paths, "definitions": definitions}));
-            Ok(Document::of([&V2_PROTOBUF.bytes[..], &more].concat()))
+            Ok(Document::of([&V2_PROTOBUF.bytes()[..], &more].concat()))
         })
     }
 

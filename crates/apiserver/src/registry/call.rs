@@ -12,8 +12,8 @@ use crate::request_info::RequestInfo;
 use crate::server::Inner;
 use crate::{admission, negotiate};
 use api_core::{ApiError, GroupResource, Reason};
-use api_schema::codec;
 use api_schema::row::{Row, WriteContext};
+use api_schema::{codec, normalize};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, TryFutureExt};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -137,8 +137,19 @@ impl Call {
         Ok(decoded.value)
     }
 
+    /// Drops empty lists that read as absent once they are stored; who sets one owns the field all the same.
+    pub(crate) fn drop_empty_lists(&self, value: &mut Value) {
+        let row = self.row();
+        if row.custom.is_none() && object::is_as_stored(row) && normalize::has_empty_list(value) {
+            normalize::normalize(&row.schema, row.root, value);
+        }
+    }
+
     /// Brings a decoded object into its stored version, with defaults.
     pub(crate) fn complete(&self, value: &mut Value) {
+        if !object::is_as_stored(self.row()) && normalize::has_empty_list(value) {
+            normalize::normalize(&self.row().schema, self.row().root, value);
+        }
         object::convert(self.row(), value, &self.row().storage_version);
         if let Some(default) = self.row().hooks.default {
             default(value);

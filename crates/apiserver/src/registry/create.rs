@@ -41,6 +41,7 @@ pub(crate) async fn create_value(call: &Call, mut value: Value, options: &WriteO
     drop_status(call, &mut value);
     dedup_owners(call, &mut value);
     patching::managed_update(call, options, None, &mut value);
+    call.drop_empty_lists(&mut value);
     insert(call, value, options).await
 }
 

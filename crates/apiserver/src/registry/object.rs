@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The served bytes of a stored value.
@@ -179,10 +180,26 @@ fn raw_metadata(bytes: &[u8]) -> Result<&str, serde_json::Error> {
 }
 
 /// A `PartialObjectMetadata` of an object's bytes.
-pub(crate) fn metadata_only(bytes: &[u8], version: &str) -> Result<String, ApiError> {
+pub(crate) fn metadata_only(row: &Row, bytes: &[u8], version: &str) -> Result<String, ApiError> {
     let metadata = raw_metadata(bytes).map_err(ApiError::internal)?;
+    let shown = shown_metadata(row.hooks.hidden_annotations, metadata).map_err(ApiError::internal)?;
     let kind = "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/";
-    Ok([kind, version, "\",\"metadata\":", metadata, "}"].concat())
+    Ok([kind, version, "\",\"metadata\":", &shown, "}"].concat())
+}
+
+/// Metadata without annotations that are not shown with metadata alone.
+fn shown_metadata<'a>(hidden: &[&str], metadata: &'a str) -> Result<Cow<'a, str>, serde_json::Error> {
+    if !hidden.iter().any(|name| metadata.contains(name)) {
+        return Ok(Cow::Borrowed(metadata));
+    }
+    let mut map: Map<String, Value> = serde_json::from_str(metadata)?;
+    if let Some(Value::Object(annotations)) = map.get_mut("annotations") {
+        annotations.retain(|name, _| !hidden.contains(&name.as_str()));
+        if annotations.is_empty() {
+            map.remove("annotations");
+        }
+    }
+    serde_json::to_string(&map).map(Cow::Owned)
 }
 
 #[cfg(test)]
@@ -208,6 +225,14 @@ mod tests {
         let bare = r#"{"resourceVersion":"7","name":"a"}"#;
         assert_eq!(raw_metadata(&served).expect("json"), bare);
         assert_eq!(raw_metadata(format!("{{\"spec\":{{}},\"metadata\":{bare}}}").as_bytes()).expect("json"), bare);
+        let hidden = ["a/b"];
+        for (given, shown) in [
+            (r#"{"name":"a/b"}"#, r#"{"name":"a/b"}"#),
+            (r#"{"annotations":{"a/b":"1"},"name":"n"}"#, r#"{"name":"n"}"#),
+            (r#"{"annotations":{"a/b":"1","c":"2"}}"#, r#"{"annotations":{"c":"2"}}"#),
+        ] {
+            assert_eq!(shown_metadata(&hidden, given).expect("json"), shown);
+        }
         assert_eq!(&as_item(&served)[..14], b"\"metadata\":{\"r");
     }
 }

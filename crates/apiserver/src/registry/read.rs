@@ -75,7 +75,7 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
             (list_head(&row.list_kind, &row.gvr.api_version(), &meta.to_string()), items, "]}")
         }
         View::Metadata(version) => {
-            let each = move |o: &Object| Ok(object::metadata_only(&o.bytes, version)?.into());
+            let each = move |o: &Object| Ok(object::metadata_only(&served.row, &o.bytes, version)?.into());
             let items = Items::make(page.items, Arc::new(each))?;
             let head = list_head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), &meta.to_string());
             (head, items, "]}")
@@ -111,7 +111,7 @@ async fn answer_protobuf(call: &Call, page: Page, metadata: &Value) -> Result<Re
             let (kind, item_kind) = ("PartialObjectMetadataList", "PartialObjectMetadata");
             let (api_version, item_api_version) = (api_version.as_str(), "meta.k8s.io/v1");
             let list = List { api_version, kind, metadata, objects, item_api_version, item_kind };
-            list.document(move |o| Ok(object::metadata_only(&o.bytes, version)?.into())).await?
+            list.document(move |o| Ok(object::metadata_only(&served.row, &o.bytes, version)?.into())).await?
         }
         View::Object | View::Table(_) => {
             let (api_version, kind, item_kind) = (api_version.as_str(), row.list_kind.as_str(), row.kind.kind.as_str());

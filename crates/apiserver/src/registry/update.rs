@@ -133,6 +133,7 @@ async fn attempt(
     keep_metadata(&mut new, old);
     create::dedup_owners(call, &mut new);
     patching::managed_update(call, options, Some(old), &mut new);
+    call.drop_empty_lists(&mut new);
     let mut warnings = Vec::new();
     let attributes = Attributes {
         revision: current.revision,

@@ -286,7 +286,7 @@ impl Shown {
     fn show(&mut self, bytes: &Bytes) -> Result<Bytes, ApiError> {
         match self.form.view {
             View::Object => Ok(bytes.clone()),
-            View::Metadata(version) => Ok(object::metadata_only(bytes, version)?.into()),
+            View::Metadata(version) => Ok(object::metadata_only(&self.served.row, bytes, version)?.into()),
             View::Table(version) => {
                 let rows = [render::row(&self.served, bytes, self.include, version, now_unix_s())?];
                 let headers = !std::mem::replace(&mut self.headers_sent, true);
@@ -306,12 +306,15 @@ impl Shown {
         let bytes = object::encode(&object);
         let shown: Bytes = match self.form.view {
             View::Table(version) => {
-                let rows = [format!("{{\"cells\":[],\"object\":{}}}", object::metadata_only(&bytes, version)?)];
+                let rows = [format!(
+                    "{{\"cells\":[],\"object\":{}}}",
+                    object::metadata_only(&self.served.row, &bytes, version)?
+                )];
                 let metadata = json!({"resourceVersion": revision.to_string()}).to_string();
                 render::table(&self.served, version, &metadata, false, &rows).into()
             }
             View::Object => bytes,
-            View::Metadata(version) => object::metadata_only(&bytes, version)?.into(),
+            View::Metadata(version) => object::metadata_only(&self.served.row, &bytes, version)?.into(),
         };
         stream::frame(self.form.media, "BOOKMARK", &shown)
     }

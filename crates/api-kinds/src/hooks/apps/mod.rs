@@ -43,6 +43,7 @@ static DAEMON_SET: Hooks = Hooks {
     validate_update: Some(validate::daemon_set_update),
     prepare_create: Some(prepare_daemon_set),
     prepare_update: Some(prepare_daemon_set_update),
+    hidden_annotations: &[TEMPLATE_GENERATION],
     ..WORKLOAD
 };
 
@@ -50,6 +51,7 @@ static DEPLOYMENT: Hooks = Hooks {
     default: Some(defaults::deployment),
     validate: Some(validate::deployment),
     validate_update: Some(validate::deployment_update),
+    hidden_annotations: &["deprecated.deployment.rollback.to"],
     ..WORKLOAD
 };
 

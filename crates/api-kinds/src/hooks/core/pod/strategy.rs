@@ -48,6 +48,11 @@ pub(in crate::hooks) fn drop_disabled(spec: &mut Value) {
         spec.each_mut(list, |container| {
             drop_fields(container, &["resizePolicy"]);
             container.with("resources", |resources| drop_fields(resources, &["claims"]));
+            container.with("securityContext", |context| {
+                if !context.lacks("procMount") {
+                    context["procMount"] = "Default".into();
+                }
+            });
             container.each_mut("volumeMounts", |mount| drop_fields(mount, &["recursiveReadOnly"]));
         });
     }
