@@ -25,6 +25,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod pod_gc;
 mod pods;
+mod policy_status;
 mod quota;
 mod replica_set;
 mod revisions;

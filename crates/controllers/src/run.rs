@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     account_tokens, certificates, cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage,
-    job, namespace, node_ipam, node_lifecycle, pod_gc, quota, replica_set, role_aggregation, root_ca, service_account,
-    stateful_set, ttl, volume_protection,
+    job, namespace, node_ipam, node_lifecycle, pod_gc, policy_status, quota, replica_set, role_aggregation, root_ca,
+    service_account, stateful_set, ttl, volume_protection,
 };
 
 /// What the controllers need to know beyond the API.
@@ -82,6 +82,7 @@ static ALL: &[(&Row, Start)] = &[
     (&volume_protection::VOLUMES, |context, _| Box::pin(volume_protection::start_volumes(context))),
     (&quota::ROW, |context, _| Box::pin(quota::start(context))),
     (&disruption::ROW, |context, _| Box::pin(disruption::start(context))),
+    (&policy_status::ROW, |context, _| Box::pin(policy_status::start(context))),
 ];
 
 /// The controllers with their inputs and outputs, one line each.

@@ -13,6 +13,7 @@ pub mod pods;
 pub mod policies;
 pub mod service_account;
 pub mod storage;
+pub mod typecheck;
 pub mod webhooks;
 
 use serde_json::Value;

@@ -1,6 +1,7 @@
 //! Controllers and scheduler against the real API server, in one process: what a user does, and what comes of it.
 
 mod certificates;
+mod policies;
 mod quota;
 mod tokens;
 mod world;
