@@ -1,6 +1,7 @@
 //! Messages of every built-in kind: that they come back, that they are what upstream writes, that nothing else gets by.
 
 mod generate;
+mod peers;
 
 use api_core::Gvk;
 use api_core::gvk::split_api_version;

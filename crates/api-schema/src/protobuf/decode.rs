@@ -156,8 +156,11 @@ impl<'s> Reader<'s> {
                 _ => cursor.skip(kind)?,
             }
         }
-        if value.is_null() && map.value == Shape::Bytes {
-            value = Value::String(String::new());
+        // Some writers leave out a value that is empty.
+        match &map.value {
+            Shape::Bytes if value.is_null() => value = Value::String(String::new()),
+            Shape::List(_) if value.is_null() => value = Value::Array(Vec::new()),
+            _ => {}
         }
         let value = self.element(&map.value, value);
         if !slot.is_object() {
