@@ -4,7 +4,9 @@ pub mod custom;
 mod descriptions;
 
 use crate::{rows, table};
-use api_schema::openapi::{Api, Document, Parameter, definition_v2, document_v2, document_v3, paths, reference};
+use api_schema::openapi::{
+    Api, Document, Parameter, Section, definition_v2, document_v2, document_v3, paths, reference, shared_parameters,
+};
 use api_schema::row::Row;
 use descriptions::Descriptions;
 use serde_json::{Map, Value, json};
@@ -47,6 +49,15 @@ impl Definitions {
     pub fn of(&self, name: &str) -> Option<Value> {
         let block = BLOCKS.get(name)?;
         Some(define(&self.0, name, block))
+    }
+
+    /// What the v2 document has under that name.
+    pub fn named_v2(&self, section: Section, name: &str) -> Option<Value> {
+        static SHARED: LazyLock<Map<String, Value>> = LazyLock::new(|| shared_parameters(&api().parameters));
+        match section {
+            Section::Definitions => BLOCKS.get(name).map(|block| block_v2(&self.0, name, block)),
+            Section::Parameters => SHARED.get(name).cloned(),
+        }
     }
 }
 

@@ -20,7 +20,7 @@ const PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+pr
 
 /// Serves `/openapi/v2`, the index of v3 and its documents.
 pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<Response<Body>, ApiError> {
-    let documents = server.openapi.of(server.registry.table());
+    let documents = server.openapi.of(server.registry.table(), server.aggregation.openapi());
     let form = wanted(request);
     let document = match (path, &form) {
         ("/openapi/v2", Some(Form::Protobuf)) => Some(documents.v2_protobuf()?),

@@ -2,14 +2,16 @@
 //!
 //! What the types look like is not here: whoever knows them gives their definitions. Must never know a kind by name.
 
+mod foreign;
 mod operations;
 mod paths;
 mod protobuf;
 mod v2;
 
+pub use foreign::{Part, Section};
 pub use paths::{Api, group_names, paths, reference};
 pub use protobuf::protobuf;
-pub use v2::{definition_v2, document_v2};
+pub use v2::{definition_v2, document_v2, shared_parameters};
 
 use bytes::Bytes;
 use flate2::Compression;

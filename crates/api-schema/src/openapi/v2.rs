@@ -37,20 +37,25 @@ pub fn document_v2(
 ) -> Value {
     let mut out: Map<String, Value> = paths.iter().map(|(path, item)| (path.clone(), path_item(item))).collect();
     out.extend(extra);
-    let mut shared: Map<String, Value> = parameters.iter().map(|p| (p.reference.clone(), plain(&p.v3()))).collect();
-    for (name, reference, required) in BODIES {
-        shared.insert(reference.into(), body_parameter(name, required));
-    }
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": version},
         "paths": out,
         "definitions": definitions,
-        "parameters": shared,
+        "parameters": shared_parameters(parameters),
         "securityDefinitions": {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header",
             "description": "Bearer Token authentication"}},
         "security": [{"BearerToken": []}],
     })
+}
+
+/// Parameters that operations of the v2 document share, by their names there.
+pub fn shared_parameters(parameters: &[Parameter]) -> Map<String, Value> {
+    let mut shared: Map<String, Value> = parameters.iter().map(|p| (p.reference.clone(), plain(&p.v3()))).collect();
+    for (name, reference, required) in BODIES {
+        shared.insert(reference.into(), body_parameter(name, required));
+    }
+    shared
 }
 
 /// A v3 definition as v2 has it: references without wrapping, no defaults.

@@ -1,14 +1,13 @@
 //! What extension servers say they have, as the aggregated form of discovery says it: asked for when an API service
 //! changes, and from time to time. One that does not answer is `Stale`.
 
-use super::remote::{Answer, Question, at, authority};
+use super::remote::{Answer, Question};
 use super::{Aggregation, Remote};
 use crate::authn::UserInfo;
 use crate::authn::user::MASTERS;
 use crate::server::Inner;
 use api_kinds::aggregation::ApiService;
 use http::header;
-use http::uri::PathAndQuery;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -124,12 +123,9 @@ async fn get(
     known: &str,
     user: &UserInfo,
 ) -> Result<Answer, String> {
-    let aggregation = &server.aggregation;
-    let place = remote.place(aggregation, &server.registry)?;
-    let path: PathAndQuery = path.parse().map_err(|e: http::uri::InvalidUri| e.to_string())?;
-    let uri = at(&authority(&place), path).map_err(|e| e.to_string())?;
+    let uri = remote.uri(server, path)?;
     let (trust, answer_bytes_max, timeout) = (&remote.trust, ANSWER_BYTES_MAX, TIMEOUT);
-    aggregation.ask(Question { trust, uri, user, accept, known, answer_bytes_max, timeout }).await
+    server.aggregation.ask(Question { trust, uri, user, accept, known, answer_bytes_max, timeout }).await
 }
 
 fn is_aggregated(content_type: &str) -> bool {

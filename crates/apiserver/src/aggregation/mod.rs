@@ -7,11 +7,13 @@
 mod availability;
 mod discovery;
 mod metrics;
+mod openapi;
 pub(crate) mod proxy;
 mod registration;
 mod remote;
 
 pub(crate) use discovery::Documents;
+pub(crate) use openapi::{Remotes, V3};
 pub(crate) use remote::Remote;
 
 use crate::config::Config;
@@ -40,6 +42,8 @@ pub(crate) struct Aggregation {
     services: ArcSwap<Services>,
     /// What extension servers say they have.
     documents: ArcSwap<Documents>,
+    /// Their OpenAPI documents.
+    openapi: ArcSwap<Remotes>,
     transport: Arc<Transport>,
     /// Where this server itself is reached.
     own: SocketAddr,
@@ -90,7 +94,8 @@ impl Aggregation {
         let own = SocketAddr::new(config.advertise_address, config.secure_port);
         let metrics = metrics::Metrics::new(&config.metrics)?;
         let services = ArcSwap::from_pointee(Services::read(registry));
-        Ok(Self { services, documents: ArcSwap::default(), transport, own, metrics })
+        let (documents, openapi) = (ArcSwap::default(), ArcSwap::default());
+        Ok(Self { services, documents, openapi, transport, own, metrics })
     }
 
     /// The API services of this moment.
@@ -103,6 +108,11 @@ impl Aggregation {
         self.documents.load_full()
     }
 
+    /// OpenAPI documents of extension servers.
+    pub(crate) fn openapi(&self) -> Arc<Remotes> {
+        self.openapi.load_full()
+    }
+
     /// The extension server that a request is for, as the cache has it at this moment.
     pub(crate) fn remote_of(&self, registry: &Registry, info: &RequestInfo) -> Option<Arc<Remote>> {
         let services = self.services.load();
@@ -112,7 +122,14 @@ impl Aggregation {
         let known = if info.is_resource {
             services.remote(&info.api_group, &info.api_version)?
         } else {
-            let (group, version) = info.path.strip_prefix("/apis/")?.trim_end_matches('/').split_once('/')?;
+            let path = info.path.trim_end_matches('/');
+            // An OpenAPI document is where the index says it is.
+            let path = match path.strip_prefix("/openapi/v3/") {
+                Some(name) if matches!(self.openapi.load().v3(name), Some(V3::There { .. })) => name,
+                Some(_) => return None,
+                None => path.strip_prefix('/')?,
+            };
+            let (group, version) = path.strip_prefix("apis/")?.split_once('/')?;
             services.remote(group, version)?
         };
         let cache = cache(registry)?;
@@ -182,6 +199,7 @@ fn adjust(server: &Arc<Inner>, kept: &mut HashMap<String, Kept>) {
     let now: HashMap<&str, &Arc<Remote>> = services.remotes().map(|r| (r.service.name.as_str(), r)).collect();
     kept.retain(|name, _| now.contains_key(name.as_str()));
     discovery::forget_others(&server.aggregation, &now);
+    openapi::forget_others(&server.aggregation, &now);
     server.aggregation.metrics.keep(services.all.iter().map(|s| s.name.as_str()));
     for (name, remote) in now {
         if let Some(kept) = kept.get(name) {
@@ -196,8 +214,10 @@ fn adjust(server: &Arc<Inner>, kept: &mut HashMap<String, Kept>) {
         let stop = server.drain.child_token();
         let checking = availability::keep(server.clone(), hears.clone());
         server.tasks.spawn(stop.clone().run_until_cancelled_owned(checking));
-        let reading = discovery::keep(server.clone(), hears);
-        server.tasks.spawn(stop.clone().run_until_cancelled_owned(reading));
+        let discovering = discovery::keep(server.clone(), hears.clone());
+        server.tasks.spawn(stop.clone().run_until_cancelled_owned(discovering));
+        let describing = openapi::keep(server.clone(), hears);
+        server.tasks.spawn(stop.clone().run_until_cancelled_owned(describing));
         kept.insert(name.to_owned(), Kept { told, _stop: stop.drop_guard() });
     }
 }

@@ -5,6 +5,7 @@ use crate::authn::{UserInfo, request_header};
 use crate::body::{self, Body};
 use crate::registry::Registry;
 use crate::registry::call::read_body;
+use crate::server::Inner;
 use crate::view::View;
 use crate::webhook::service;
 use crate::webhook::transport::{ServicePort, Trust};
@@ -92,6 +93,13 @@ impl Remote {
     pub(super) fn place(&self, aggregation: &Aggregation, registry: &Registry) -> Result<(String, u16), String> {
         let mut places = self.places(aggregation, registry)?;
         Ok(places.swap_remove(rand::random::<u32>() as usize % places.len()))
+    }
+
+    /// A path at one of them.
+    pub(super) fn uri(&self, server: &Inner, path: &str) -> Result<Uri, String> {
+        let place = self.place(&server.aggregation, &server.registry)?;
+        let path: PathAndQuery = path.parse().map_err(|e: http::uri::InvalidUri| e.to_string())?;
+        at(&authority(&place), path).map_err(|e| e.to_string())
     }
 }
 

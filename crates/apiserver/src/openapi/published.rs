@@ -1,12 +1,13 @@
-//! The documents of one moment: those of built-in kinds with those of custom resources put in.
+//! The documents of one moment: those of built-in kinds with those of custom resources and extension servers put in.
 //!
-//! Documents of built-in kinds are made once. The v2 document with custom resources is spliced from its bytes, so that a
-//! change of a definition does not cost a document of all kinds. They are made when somebody asks for them after a change,
-//! so what is answered is never old.
+//! Documents of built-in kinds are made once. The v2 document with others is spliced from its bytes, so that a change of a
+//! definition does not cost a document of all kinds. They are made when somebody asks for them after a change, so what is
+//! answered is never old.
 
+use crate::aggregation::{Remotes, V3};
 use crate::registry::Table;
 use api_core::ApiError;
-use api_schema::openapi::{Document, protobuf};
+use api_schema::openapi::{Document, Part, protobuf};
 use api_schema::row::Row;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -14,37 +15,40 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 static V2_PROTOBUF: LazyLock<Document> = LazyLock::new(|| Document::of(protobuf(&api_kinds::openapi::v2_value())));
 
-/// The documents of the rows of late.
+/// The documents of late.
 #[derive(Debug, Default)]
-pub(crate) struct Published(Mutex<Option<(Arc<Table>, Arc<Documents>)>>);
+pub(crate) struct Published(Mutex<Option<Arc<Documents>>>);
 
-/// Documents of the rows of one moment; each is made when it is asked for.
+/// Documents of the rows and extension servers of one moment; each is made when it is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
+    more: OnceLock<Part>,
     v2: Mutex<Option<Document>>,
     v2_protobuf: Mutex<Option<Document>>,
     v3: BTreeMap<String, Document>,
     index: Mutex<Option<Document>>,
-    table: Option<Arc<Table>>,
+    table: Arc<Table>,
+    remote: Arc<Remotes>,
 }
 
 impl Published {
-    /// The documents of these rows.
-    pub(crate) fn of(&self, table: Arc<Table>) -> Arc<Documents> {
+    /// The documents of these rows, and of what extension servers have.
+    pub(crate) fn of(&self, table: Arc<Table>, remote: Arc<Remotes>) -> Arc<Documents> {
         let mut known = self.0.lock();
-        if let Some((of, documents)) = known.as_ref()
-            && Arc::ptr_eq(of, &table)
+        if let Some(documents) = known.as_ref()
+            && Arc::ptr_eq(&documents.table, &table)
+            && Arc::ptr_eq(&documents.remote, &remote)
         {
             return documents.clone();
         }
         let v3 = api_kinds::openapi::custom::v3(custom(&table));
         let v3 = v3.into_iter().map(|(name, value)| (name, Document::new(&value))).collect();
-        let documents = Arc::new(Documents { v3, table: Some(table.clone()), ..Documents::default() });
-        *known = Some((table, documents.clone()));
+        let documents = Arc::new(Documents { v3, table, remote, ..Documents::default() });
+        *known = Some(documents.clone());
         documents
     }
 }
@@ -67,36 +71,50 @@ fn kept(
 }
 
 impl Documents {
-    fn custom_v2(&self) -> (Map<String, Value>, Map<String, Value>) {
-        self.table.as_ref().map(|table| api_kinds::openapi::custom::v2(custom(table))).unwrap_or_default()
+    /// Whether there is nothing but built-in kinds.
+    fn is_plain(&self) -> bool {
+        self.v3.is_empty() && self.remote.is_empty()
+    }
+
+    /// What the v2 document has beside built-in kinds.
+    fn more(&self) -> &Part {
+        self.more.get_or_init(|| {
+            let (paths, definitions) = api_kinds::openapi::custom::v2(custom(&self.table));
+            let mut all = Part { paths, definitions, ..Part::default() };
+            if !self.remote.is_empty() {
+                let known = api_kinds::openapi::Definitions::load();
+                self.remote
+                    .v2()
+                    .for_each(|part| all.join(part.clone(), &|section, name| known.named_v2(section, name)));
+            }
+            all
+        })
     }
 
     /// The v2 document.
     pub(crate) fn v2(&self) -> Result<Document, ApiError> {
-        if self.v3.is_empty() {
+        if self.is_plain() {
             return Ok(api_kinds::openapi::v2().clone());
         }
-        kept(&self.v2, || {
-            let (paths, definitions) = self.custom_v2();
-            Ok(Document::of(splice(&api_kinds::openapi::v2().bytes(), &paths, &definitions)?))
-        })
+        kept(&self.v2, || Ok(Document::of(splice(&api_kinds::openapi::v2().bytes(), self.more())?)))
     }
 
     /// The v2 document in protobuf. Messages that follow each other are one message.
     pub(crate) fn v2_protobuf(&self) -> Result<Document, ApiError> {
-        if self.v3.is_empty() {
+        if self.is_plain() {
             return Ok(V2_PROTOBUF.clone());
         }
         kept(&self.v2_protobuf, || {
-            let (paths, definitions) = self.custom_v2();
-            let more = protobuf(&json!({"paths": paths, "definitions": definitions}));
+            let Part { paths, definitions, parameters } = self.more();
+            let more = protobuf(&json!({"paths": paths, "definitions": definitions, "parameters": parameters}));
             Ok(Document::of([&V2_PROTOBUF.bytes()[..], &more].concat()))
         })
     }
 
-    /// The v3 document of a group version, or of another path.
+    /// The v3 document of a group version, or of another path. Those that an extension server has itself are not here.
     pub(crate) fn v3(&self, name: &str) -> Option<Document> {
-        self.v3.get(name).or_else(|| api_kinds::openapi::v3(name)).cloned()
+        let here = || self.v3.get(name).or_else(|| api_kinds::openapi::v3(name)).cloned();
+        self.remote.v3(name).and_then(V3::document).or_else(here)
     }
 
     /// Where each v3 document is.
@@ -105,27 +123,41 @@ impl Documents {
             let builtin = api_kinds::openapi::v3_index().map(|(name, hash)| (name.to_owned(), hash.to_owned()));
             let mut all: BTreeMap<String, String> = builtin.collect();
             all.extend(self.v3.iter().map(|(name, document)| (name.clone(), document.hash.clone())));
+            let here = self.remote.all_v3().filter_map(|(name, v3)| Some((name.to_owned(), v3.document()?.hash)));
+            all.extend(here);
             let all = all.iter().map(|(name, hash)| (name.as_str(), hash.as_str()));
-            Ok(Document::new(&api_schema::openapi::index(all)))
+            let mut index = api_schema::openapi::index(all);
+            for (name, v3) in self.remote.all_v3() {
+                if let V3::There { url } = v3 {
+                    index["paths"][name] = json!({"serverRelativeURL": url});
+                }
+            }
+            Ok(Document::new(&index))
         })
     }
 }
 
-/// The parts of a v2 document that custom resources are put into.
+/// The parts of a v2 document that more is put into.
 #[derive(Deserialize)]
 struct Parts<'a> {
     #[serde(borrow)]
     paths: &'a RawValue,
     #[serde(borrow)]
     definitions: &'a RawValue,
+    #[serde(borrow)]
+    parameters: &'a RawValue,
 }
 
-/// A document with more paths and definitions; none of them is there before.
-fn splice(document: &Bytes, paths: &Map<String, Value>, definitions: &Map<String, Value>) -> Result<Vec<u8>, ApiError> {
+/// A document with more in it; nothing of it is there before.
+fn splice(document: &Bytes, more: &Part) -> Result<Vec<u8>, ApiError> {
     let parts: Parts<'_> = serde_json::from_slice(document).map_err(ApiError::internal)?;
     // What follows the opening brace of a part is put after the new entries.
     let place = |part: &RawValue| part.get().as_ptr() as usize - document.as_ptr() as usize + 1;
-    let mut inserts = [(place(parts.paths), entries(paths)?), (place(parts.definitions), entries(definitions)?)];
+    let mut inserts = [
+        (place(parts.paths), entries(&more.paths)?),
+        (place(parts.definitions), entries(&more.definitions)?),
+        (place(parts.parameters), entries(&more.parameters)?),
+    ];
     inserts.sort();
     let mut out = Vec::with_capacity(document.len() + inserts.iter().map(|(_, text)| text.len()).sum::<usize>());
     let mut from = 0;
@@ -156,13 +188,16 @@ mod tests {
 
     #[test]
     fn a_document_is_spliced() {
-        let document = Bytes::from_static(br#"{"a":1,"paths":{"/x":{}},"b":{"paths":{}},"definitions":{"d":{}}}"#);
+        let document = br#"{"a":1,"paths":{"/x":{}},"b":{"paths":{}},"definitions":{"d":{}},"parameters":{"p":{}}}"#;
         let map = |name: &str| Map::from_iter([(name.to_owned(), json!({"new": true}))]);
-        let spliced = splice(&document, &map("/y"), &map("e")).expect("document");
+        let more = Part { paths: map("/y"), definitions: map("e"), parameters: map("q") };
+        let spliced = splice(&Bytes::from_static(document), &more).expect("document");
         let value: Value = serde_json::from_slice(&spliced).expect("json");
+        let new = json!({"new": true});
         assert_eq!(
             value,
-            json!({"a": 1, "paths": {"/x": {}, "/y": {"new": true}}, "b": {"paths": {}}, "definitions": {"d": {}, "e": {"new": true}}})
+            json!({"a": 1, "paths": {"/x": {}, "/y": new}, "b": {"paths": {}}, "definitions": {"d": {}, "e": new},
+                "parameters": {"p": {}, "q": new}})
         );
     }
 }

@@ -110,3 +110,68 @@ async fn priorities_order_groups_and_versions() {
         aggregated["items"].as_array().expect("items").iter().filter_map(|g| g["metadata"]["name"].as_str()).collect();
     assert_eq!(names[names.len() - 2..], ["a.example.com", "b.example.com"]);
 }
+
+/// A v2 document: flunders, with a type that is here too, one that is here under the same name, and one of its own.
+fn document() -> Value {
+    let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+    let schema = json!({"$ref": "#/definitions/com.example.wardle.Flunder"});
+    let operation = json!({"operationId": "listFlunders", "produces": ["application/json"],
+        "parameters": [{"$ref": "#/parameters/pretty-tJGM1-ng"}],
+        "responses": {"200": {"description": "OK", "schema": schema}}});
+    json!({"swagger": "2.0", "info": {"title": "wardle", "version": "v1"},
+        "paths": {"/apis/wardle.example.com/v1alpha1/flunders": {"get": operation}, "/apis/": {"get": {}}},
+        "parameters": {"pretty-tJGM1-ng": {"name": "pretty", "in": "query", "type": "string"}},
+        "definitions": {
+            "com.example.wardle.Flunder": {"type": "object", "properties": {
+                "range": {"$ref": format!("#/definitions/{meta}GroupVersionForDiscovery")},
+                "patch": {"$ref": format!("#/definitions/{meta}Patch")}}},
+            format!("{meta}Patch"): {"description": "A patch.", "type": "object"},
+            format!("{meta}GroupVersionForDiscovery"): {"type": "object", "properties": {"other": {"type": "string"}}}}})
+}
+
+#[tokio::test]
+async fn openapi_has_what_the_server_describes() {
+    let world = World::start().await;
+    let cluster = &world.cluster;
+    let before = cluster.get("/openapi/v2").await;
+    *world.extension.state.v2.lock() = document();
+    world.join().await;
+    let path = "/apis/wardle.example.com/v1alpha1/flunders";
+    let v2 = eventually(async || Some(cluster.get("/openapi/v2").await).filter(|d| d["paths"][path].is_object())).await;
+    let grown = |field: &str| {
+        let count = |document: &Value| document[field].as_object().expect("a map").len();
+        count(&v2) - count(&before)
+    };
+    assert_eq!(grown("paths"), 1);
+    let discovery = "io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionForDiscovery";
+    assert_eq!(v2["definitions"][discovery], before["definitions"][discovery]);
+    let renamed = format!("{discovery}_v2");
+    assert_eq!(v2["definitions"][&renamed]["properties"]["other"]["type"], "string");
+    let flunder = &v2["definitions"]["com.example.wardle.Flunder"]["properties"];
+    assert_eq!(flunder["range"]["$ref"], format!("#/definitions/{renamed}"));
+    assert_eq!(flunder["patch"]["$ref"], "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.Patch");
+    assert_eq!(grown("definitions"), 2);
+    // It has no v3 documents, so one is made.
+    let name = "apis/wardle.example.com/v1alpha1";
+    let index = cluster.get("/openapi/v3").await;
+    let url = index["paths"][name]["serverRelativeURL"].as_str().expect("an entry").to_owned();
+    let v3 = cluster.get(&url).await;
+    assert_eq!(v3["paths"][path]["get"]["operationId"], "listFlunders");
+    assert!(v3["components"]["schemas"][discovery].is_object(), "a document of its own needs no other names");
+    // Then it has.
+    *world.extension.state.v3.lock() = json!({"openapi": "3.0.0", "its": "own"});
+    *world.extension.state.v2.lock() = Value::Null;
+    let nudge = json!({"spec": {"versionPriority": 201}});
+    assert_eq!(cluster.send(&admin(), "PATCH", &format!("{API_SERVICES}/{NAME}"), Some(&nudge)).await.code, 200);
+    let there = format!("/openapi/v3/{name}?hash=ABC");
+    eventually(async || {
+        let index = cluster.get("/openapi/v3").await;
+        (index["paths"][name]["serverRelativeURL"] == there).then_some(())
+    })
+    .await;
+    assert_eq!(cluster.get(&there).await["its"], "own");
+    assert_eq!(world.extension.last("/openapi/v3/").expect("seen").headers["x-remote-user"], "admin");
+    assert_eq!(cluster.get("/openapi/v2").await, before);
+    assert_eq!(cluster.send(&admin(), "DELETE", &format!("{API_SERVICES}/{NAME}"), None).await.code, 200);
+    eventually(async || cluster.get("/openapi/v3").await["paths"].get(name).is_none().then_some(())).await;
+}
