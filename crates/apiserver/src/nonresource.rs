@@ -1,7 +1,7 @@
 //! Paths that are no resource: who serves which.
 
 use crate::body::{self, Body};
-use crate::negotiate::{self, Form, Offer};
+use crate::negotiate::{Form, Offer};
 use crate::server::{ApiRequest, Inner};
 use crate::{discovery, fairness, health, openapi, tokens};
 use api_core::ApiError;
