@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod generate;
 mod tidy;
 
@@ -12,6 +13,7 @@ use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "usage: xtask tidy [--update]         check the house rules, or shrink the ratchet
+       xtask conformance [--update]  check docs/conformance.md, or write it anew
        xtask generate --facts DIR   write the tables of crates/api-kinds from the facts of an API server";
 
 fn main() -> Result<()> {
@@ -20,6 +22,8 @@ fn main() -> Result<()> {
     match words[..] {
         ["tidy"] => tidy::run(&root()?, false),
         ["tidy", "--update"] => tidy::run(&root()?, true),
+        ["conformance"] => conformance::run(&root()?, false),
+        ["conformance", "--update"] => conformance::run(&root()?, true),
         ["generate", "--facts", dir] => generate::run(Path::new(dir), &root()?.join("crates/api-kinds/data")),
         _ => bail!(USAGE),
     }

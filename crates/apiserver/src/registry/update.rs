@@ -4,6 +4,7 @@ use super::call::{Call, read_body};
 use super::charge::Put;
 use super::create::{self, check_namespace};
 use super::options::WriteOptions;
+use super::pools::Held;
 use super::txn::{Attempt, Current};
 use super::{custom, delete, object, patching};
 use crate::Body;
@@ -131,21 +132,7 @@ async fn attempt(
     new.set_meta("resourceVersion", "");
     keep_other_half(call, &mut new, old);
     keep_metadata(&mut new, old);
-    create::dedup_owners(call, &mut new);
-    patching::managed_update(call, options, Some(old), &mut new);
-    call.drop_empty_lists(&mut new);
-    let mut warnings = Vec::new();
-    let attributes = Attributes {
-        revision: current.revision,
-        ..call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run)
-    };
-    call.server.admission.mutate(&attributes, &mut new, &mut warnings).await?;
-    call.settle(&mut new);
-    prepare(call, &mut new, old);
-    let held = validate(call, options, &mut new, old)?;
-    call.server.admission.validate(&attributes, Some(&new), &mut warnings).await?;
-    call.warn(warnings);
-    api_patch::managed::keep_times_if_unchanged(old, &mut new);
+    let held = if is_posted(call) { None } else { Some(admit(call, options, current, &mut new).await?) };
     let stored = custom::convert::outgoing(call, &new).await?;
     if options.dry_run {
         call.server.registry.check_quotas(call, &new, Some(old)).await?;
@@ -174,12 +161,43 @@ async fn attempt(
     let put = Put { key, expected: current.revision, stored: stored.clone(), new: &new, old: Some(old) };
     match call.server.registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {
-            held.keep();
+            held.into_iter().for_each(Held::keep);
             call.server.registry.pools.release_dropped(call.row(), &new, old);
             done(&stored, revision)
         }
         Attempt::Lost(now) => Ok(Outcome::Lost(now)),
     }
+}
+
+/// Whether what is written is not the client's: it posted an object of another kind, which has been admitted for itself.
+fn is_posted(call: &Call) -> bool {
+    call.info.verb == "create"
+}
+
+/// Brings what a client wants to write into its final form, if the rules allow it.
+async fn admit<'a>(
+    call: &'a Call,
+    options: &WriteOptions,
+    current: &Current,
+    new: &mut Value,
+) -> Result<Held<'a>, ApiError> {
+    let old = &current.value;
+    create::dedup_owners(call, new);
+    patching::managed_update(call, options, Some(old), new);
+    call.drop_empty_lists(new);
+    let mut warnings = Vec::new();
+    let attributes = Attributes {
+        revision: current.revision,
+        ..call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run)
+    };
+    call.server.admission.mutate(&attributes, new, &mut warnings).await?;
+    call.settle(new);
+    prepare(call, new, old);
+    let held = validate(call, options, new, old)?;
+    call.server.admission.validate(&attributes, Some(new), &mut warnings).await?;
+    call.warn(warnings);
+    api_patch::managed::keep_times_if_unchanged(old, new);
+    Ok(held)
 }
 
 fn done(stored: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
@@ -322,12 +340,7 @@ fn has_new_spec(new: &Value, old: &Value, status_counts: bool) -> bool {
     new.iter().any(|(k, v)| counts(k) && old.get(k) != Some(v)) || old.keys().any(|k| counts(k) && !new.contains_key(k))
 }
 
-fn validate<'a>(
-    call: &'a Call,
-    options: &WriteOptions,
-    new: &mut Value,
-    old: &Value,
-) -> Result<super::pools::Held<'a>, ApiError> {
+fn validate<'a>(call: &'a Call, options: &WriteOptions, new: &mut Value, old: &Value) -> Result<Held<'a>, ApiError> {
     let row = call.row();
     let mut errors = Errors::new();
     let held = call.server.registry.pools.allocate(row, new, Some(old), &mut errors, options.dry_run);

@@ -52,7 +52,8 @@ fn converted(url: &str, bundle: &str, stored: &str) -> Value {
     d
 }
 
-/// "should be able to convert from CR v1 to CR v2", "should be able to convert a non homogeneous list of CRs"
+/// [sig-api-machinery] CustomResourceConversionWebhook [Privileged:ClusterAdmin] should be able to convert a non homogeneous list of CRs
+/// [sig-api-machinery] CustomResourceConversionWebhook [Privileged:ClusterAdmin] should be able to convert from CR v1 to CR v2
 #[tokio::test]
 async fn convert_from_cr_v1_to_cr_v2_and_a_non_homogeneous_list() {
     let (api, ca, calls) = (Api::start().await, authority(), Arc::new(AtomicUsize::new(0)));

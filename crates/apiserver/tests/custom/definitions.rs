@@ -7,7 +7,7 @@ fn any() -> Value {
     json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
-/// "creating/deleting custom resource definition objects works"
+/// [sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] Simple CustomResourceDefinition creating/deleting custom resource definition objects works
 #[tokio::test]
 async fn simple_custom_resource_definition_creating_deleting_works() {
     let api = Api::start().await;
@@ -36,7 +36,7 @@ async fn simple_custom_resource_definition_creating_deleting_works() {
     assert_eq!(api.get(WIDGETS).await.ok(200)["items"], json!([]));
 }
 
-/// "getting/updating/patching custom resource definition status sub-resource works"
+/// [sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] Simple CustomResourceDefinition getting/updating/patching custom resource definition status sub-resource works
 #[tokio::test]
 async fn simple_custom_resource_definition_status_sub_resource_works() {
     let api = Api::start().await;
@@ -54,7 +54,7 @@ async fn simple_custom_resource_definition_status_sub_resource_works() {
     assert_eq!(condition(&patched, "Established"), "True");
 }
 
-/// "listing custom resource definition objects works"
+/// [sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] Simple CustomResourceDefinition listing custom resource definition objects works
 #[tokio::test]
 async fn simple_custom_resource_definition_listing_works() {
     let api = Api::start().await;

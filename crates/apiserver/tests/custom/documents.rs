@@ -14,7 +14,7 @@ fn schema() -> Value {
             "properties": {"name": {"type": "string"}, "age": {"type": "string"}}}}}}}})
 }
 
-/// "works for CRD with validation schema"
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD with validation schema
 #[tokio::test]
 async fn publish_openapi_works_for_crd_with_validation_schema() {
     let api = Api::start().await;
@@ -35,7 +35,8 @@ async fn publish_openapi_works_for_crd_with_validation_schema() {
     assert!(foo["properties"]["apiVersion"]["description"].as_str().expect("text").starts_with("APIVersion defines"));
 }
 
-/// "works for CRD without validation schema", "works for CRD preserving unknown fields at the schema root"
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD without validation schema
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD preserving unknown fields at the schema root
 #[tokio::test]
 async fn publish_openapi_works_for_crd_preserving_unknown_fields_at_the_schema_root() {
     let api = Api::start().await;
@@ -45,7 +46,7 @@ async fn publish_openapi_works_for_crd_preserving_unknown_fields_at_the_schema_r
     assert_eq!((&published["type"], published.get("properties")), (&json!("object"), None));
 }
 
-/// "works for CRD preserving unknown fields in an embedded object"
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD preserving unknown fields in an embedded object
 #[tokio::test]
 async fn publish_openapi_works_for_crd_preserving_unknown_fields_in_an_embedded_object() {
     let api = Api::start().await;
@@ -58,8 +59,9 @@ async fn publish_openapi_works_for_crd_preserving_unknown_fields_in_an_embedded_
     );
 }
 
-/// "works for multiple CRDs of different groups", "of same group but different versions", "of same group and version but
-/// different kinds"
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of different groups
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of same group and version but different kinds
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of same group but different versions
 #[tokio::test]
 async fn publish_openapi_works_for_multiple_crds() {
     let api = Api::start().await;
@@ -79,8 +81,8 @@ async fn publish_openapi_works_for_multiple_crds() {
     }
 }
 
-/// "updates the published spec when one version gets renamed", "removes definition from spec when one version gets changed
-/// to not be served"
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] updates the published spec when one version gets renamed
+/// [sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] removes definition from spec when one version gets changed to not be served
 #[tokio::test]
 async fn publish_openapi_follows_versions() {
     let api = Api::start().await;
@@ -115,8 +117,9 @@ async fn publish_openapi_follows_versions() {
     assert_eq!(answer.status(), 200);
 }
 
-/// "should include custom resource definition resources in discovery documents", "should support aggregated discovery
-/// interface for CRDs", "should support raw aggregated discovery request for CRDs"
+/// [sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] should include custom resource definition resources in discovery documents
+/// [sig-api-machinery] AggregatedDiscovery should support aggregated discovery interface for CRDs
+/// [sig-api-machinery] AggregatedDiscovery should support raw aggregated discovery request for CRDs
 #[tokio::test]
 async fn discovery_has_custom_resources() {
     let api = Api::start().await;

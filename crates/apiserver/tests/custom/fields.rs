@@ -19,7 +19,7 @@ fn applied(extra: &str) -> String {
     )
 }
 
-/// "should create/apply a CR with unknown fields for CRD with no validation schema"
+/// [sig-api-machinery] FieldValidation should create/apply a CR with unknown fields for CRD with no validation schema
 #[tokio::test]
 async fn create_apply_a_cr_with_unknown_fields_for_crd_with_no_validation_schema() {
     let api = Api::start().await;
@@ -34,7 +34,7 @@ async fn create_apply_a_cr_with_unknown_fields_for_crd_with_no_validation_schema
     assert_eq!(done["spec"]["unknown"], "u");
 }
 
-/// "should create/apply a valid CR for CRD with validation schema"
+/// [sig-api-machinery] FieldValidation should create/apply a valid CR for CRD with validation schema
 #[tokio::test]
 async fn create_apply_a_valid_cr_for_crd_with_validation_schema() {
     let api = Api::start().await;
@@ -51,7 +51,7 @@ async fn create_apply_a_valid_cr_for_crd_with_validation_schema() {
     assert_eq!(both["spec"]["ports"].as_array().map(Vec::len), Some(2), "items of a map are merged by key");
 }
 
-/// "should create/apply an invalid CR with extra properties for CRD with validation schema"
+/// [sig-api-machinery] FieldValidation should create/apply an invalid CR with extra properties for CRD with validation schema
 #[tokio::test]
 async fn create_apply_an_invalid_cr_with_extra_properties_for_crd_with_validation_schema() {
     let api = Api::start().await;
@@ -70,7 +70,7 @@ async fn create_apply_an_invalid_cr_with_extra_properties_for_crd_with_validatio
     assert!(silent.warnings.is_empty() && silent.code == 200);
 }
 
-/// "should detect duplicates in a CR when preserving unknown fields"
+/// [sig-api-machinery] FieldValidation should detect duplicates in a CR when preserving unknown fields
 #[tokio::test]
 async fn detect_duplicates_in_a_cr_when_preserving_unknown_fields() {
     let api = Api::start().await;
@@ -84,7 +84,7 @@ async fn detect_duplicates_in_a_cr_when_preserving_unknown_fields() {
     assert_eq!(warned.ok(201)["spec"], json!({"unknown": "a", "dup": 2}));
 }
 
-/// "should detect unknown metadata fields in both the root and embedded object of a CR"
+/// [sig-api-machinery] FieldValidation should detect unknown metadata fields in both the root and embedded object of a CR
 #[tokio::test]
 async fn detect_unknown_metadata_fields_in_both_the_root_and_embedded_object_of_a_cr() {
     let api = Api::start().await;

@@ -3,7 +3,7 @@
 use super::api::{Api, DEFINITIONS, WIDGETS, definition, widget, widgets};
 use serde_json::{Value, json};
 
-/// "custom resource defaulting for requests and from storage works"
+/// [sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] custom resource defaulting for requests and from storage works
 #[tokio::test]
 async fn custom_resource_defaulting_for_requests_and_from_storage_works() {
     let api = Api::start().await;

@@ -201,7 +201,7 @@ fn schedule_next(cron: &CronJob, active: &[&Arc<Job>], now: DateTime<Utc>, plan:
         }
     };
     let created = cron.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let mut earliest = plan.status.last_schedule_time.as_ref().map_or(created, |time| time.0.max(created));
+    let mut earliest = plan.status.last_schedule_time.as_ref().map_or(created, |time| time.0);
     if let Some(deadline) = spec.starting_deadline_seconds {
         earliest = earliest.max(now - TimeDelta::seconds(deadline));
     }

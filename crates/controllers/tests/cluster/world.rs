@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Everything should have happened long before.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two reports of a node.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 
 pub struct World {
     server: Server,
@@ -65,10 +67,11 @@ impl World {
         for n in 0..nodes {
             let name = format!("node-{n}");
             world.create::<Node>(json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}})).await;
-            let status = json!({"status": {"capacity": capacity(), "allocatable": capacity(), "conditions": [
-                {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": chrono::Utc::now()}]}});
+            let status = json!({"status": {"capacity": capacity(), "allocatable": capacity()}});
             world.api::<Node>().patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+            report(&world.api(), &name).await;
         }
+        tokio::spawn(keep_ready(world.api(), nodes, world.stop.clone()));
         tokio::spawn(run_pods(world.admin.clone(), world.stop.clone()));
         world
     }
@@ -173,7 +176,29 @@ fn capacity() -> Value {
     json!({"cpu": "64", "memory": "256Gi", "pods": "1100", "ephemeral-storage": "100Gi"})
 }
 
-/// Plays all kubelets: a bound pod runs and is ready at once, a deleted one goes at once, one that wants to end ends.
+/// Says that a node is ready, as its kubelet does.
+async fn report(nodes: &Api<Node>, name: &str) {
+    let status = json!({"status": {"conditions": [
+        {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": chrono::Utc::now()}]}});
+    ignore_gone(nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(&status)).await.map(drop));
+}
+
+/// A node that is silent for long is taken for lost.
+async fn keep_ready(nodes: Api<Node>, count: usize, stop: CancellationToken) {
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = heartbeat.tick() => {}
+        }
+        for n in 0..count {
+            report(&nodes, &format!("node-{n}")).await;
+        }
+    }
+}
+
+/// Plays all kubelets: a bound pod runs and is ready at once (never, if that is its command), a deleted one goes at once,
+/// one that wants to end ends.
 async fn run_pods(client: kube::Client, stop: CancellationToken) {
     let informers = Informers::new(client.clone());
     let pods = informers.get::<Pod>();
@@ -207,10 +232,10 @@ async fn run_pod(client: &kube::Client, pod: &Pod, ip: IpAddr) {
         }
         return;
     }
-    if phase != Some("Pending") {
+    let spec = pod.spec.as_ref().unwrap();
+    if phase != Some("Pending") || spec.containers[0].command.as_deref().is_some_and(|c| c == ["never"]) {
         return;
     }
-    let spec = pod.spec.as_ref().unwrap();
     let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     let status = if ends(spec).is_some() { "False" } else { "True" };
     let condition = |kind: &str| json!({"type": kind, "status": status, "lastTransitionTime": now});

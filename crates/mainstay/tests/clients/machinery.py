@@ -127,7 +127,7 @@ def chunks(api, ns):
     assert "remainingItemCount" not in api.get(templates, limit=1, labelSelector="x!=y")["metadata"]
 
 
-@behaviour("[sig-api-machinery] Servers with support for API chunking should support continue listing from the last key if the original version has been compacted away, though the list is inconsistent")
+@behaviour("[sig-api-machinery] Servers with support for API chunking should support continue listing from the last key if the original version has been compacted away, though the list is inconsistent [Slow]")
 def compacted(api, ns):
     maps = MAPS.format(ns)
     for i in range(6):
@@ -157,7 +157,7 @@ def table_406(api, ns):
     assert code == 406 and answer["reason"] == "NotAcceptable", (code, answer)
 
 
-@behaviour("[sig-api-machinery] Servers with support for Table transformation should return pod details")
+@behaviour("Servers with support for Table transformation should return pod details")
 def table(api, ns):
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
     api.post(f"/api/v1/namespaces/{ns}/pods", pod("p"))
@@ -397,14 +397,14 @@ def field_validation_metadata(api, ns):
         'unknown field "spec.template.metadata.unknownSubMeta"' in answer["message"], answer
 
 
-@behaviour("[sig-api-machinery] Generated names should be unique after generateName is used many times")
+@behaviour("Generated names should be unique after generateName is used many times")
 def generated(api, ns):
     maps = MAPS.format(ns)
     names = {api.post(maps, {"metadata": {"generateName": "gen-"}})["metadata"]["name"] for _ in range(20)}
     assert len(names) == 20 and all(n.startswith("gen-") and len(n) == 9 for n in names), names
 
 
-@behaviour("[sig-api-machinery] API operations by preconditions, selectors and dry run")
+@behaviour("API operations by preconditions, selectors and dry run")
 def writes(api, ns):
     maps = MAPS.format(ns)
     m = api.post(maps, config_map("x", {"a": "1"}))
@@ -423,7 +423,7 @@ def writes(api, ns):
     assert api.get(maps, labelSelector="a=1")["items"] == []
 
 
-@behaviour("[sig-api-machinery] WatchList should send the initial state and its end")
+@behaviour("WatchList should send the initial state and its end")
 def watch_list(api, ns):
     maps = MAPS.format(ns)
     api.post(maps, config_map("x"))

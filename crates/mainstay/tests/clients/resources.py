@@ -87,76 +87,76 @@ template = lambda labels: {"metadata": {"labels": labels}, "spec": {"containers"
 rule = lambda: {"spec": {"rules": [{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {
     "service": {"name": "s", "port": {"number": 80}}}}]}}]}}
 
-life("[sig-network] Ingress API should support creating Ingress API operations [Conformance]",
+life("[sig-network] Ingress API should support creating Ingress API operations",
      "networking.k8s.io", "v1", "ingresses", lambda ns: rule(), set_at("spec", "ingressClassName", "x"),
      status={"loadBalancer": {"ingress": [{"ip": "169.1.1.1"}]}})
-life("[sig-network] IngressClass API should support creating IngressClass API operations [Conformance]",
+life("[sig-network] IngressClass API should support creating IngressClass API operations",
      "networking.k8s.io", "v1", "ingressclasses", lambda ns: {"spec": {"controller": "example.com/c"}}, namespaced=False)
 life("[sig-network] EndpointSlice should support creating EndpointSlice API operations",
      "discovery.k8s.io", "v1", "endpointslices",
      lambda ns: {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"name": "p", "port": 80}]},
      set_at("endpoints", [{"addresses": ["10.0.0.2"]}]))
-life("[sig-network] Endpoints should test the lifecycle of an Endpoint",
+life("Whole life of endpoints",
      "", "v1", "endpoints", lambda ns: {"subsets": [{"addresses": [{"ip": "10.0.0.24"}], "ports": [{"port": 80}]}]},
      set_at("subsets", [{"addresses": [{"ip": "10.0.0.25"}], "ports": [{"port": 8080}]}]))
-life("[sig-node] Lease lease API should be available [Conformance]",
+life("[sig-node] Lease lease API should be available",
      "coordination.k8s.io", "v1", "leases", lambda ns: {"spec": {"holderIdentity": "h", "leaseDurationSeconds": 30}},
      set_at("spec", "leaseTransitions", 2))
-life("[sig-node] RuntimeClass should support RuntimeClasses API operations [Conformance]",
+life("[sig-node] RuntimeClass should support RuntimeClasses API operations",
      "node.k8s.io", "v1", "runtimeclasses", lambda ns: {"handler": "h"}, namespaced=False)
-life("[sig-apps] ControllerRevision should manage the lifecycle of a ControllerRevision",
+life("[sig-apps] ControllerRevision [Serial] should manage the lifecycle of a ControllerRevision",
      "apps", "v1", "controllerrevisions", lambda ns: {"revision": 1, "data": {"x": 1}}, set_at("revision", 2))
-life("[sig-storage] CSINodes should run through the lifecycle of a csinode [Conformance]",
+life("Whole life of a CSINode",
      "storage.k8s.io", "v1", "csinodes", lambda ns: {"spec": {"drivers": []}}, namespaced=False)
-life("[sig-storage] CSIDrivers should run through the lifecycle of a csidriver",
+life("[sig-storage] CSIInlineVolumes should run through the lifecycle of a CSIDriver",
      "storage.k8s.io", "v1", "csidrivers", lambda ns: {"spec": {"attachRequired": False}}, namespaced=False)
-life("[sig-storage] CSIStorageCapacity should support CSIStorageCapacities API operations [Conformance]",
+life("[sig-storage] CSIStorageCapacity should support CSIStorageCapacities API operations",
      "storage.k8s.io", "v1", "csistoragecapacities", lambda ns: {"storageClassName": "x", "capacity": "1Gi"},
      set_at("capacity", "2Gi"))
-life("[sig-storage] VolumeAttachment should apply changes to a volumeattachment status [Conformance]",
+life("Status of a VolumeAttachment",
      "storage.k8s.io", "v1", "volumeattachments",
      lambda ns: {"spec": {"attacher": "a.example.com", "nodeName": "n", "source": {"persistentVolumeName": "p"}}},
      namespaced=False, status={"attached": True})
 life("[sig-storage] StorageClasses CSI Conformance should run through the lifecycle of a StorageClass",
      "storage.k8s.io", "v1", "storageclasses", lambda ns: {"provisioner": "e2e.example.com"}, namespaced=False)
-life("[sig-storage] PersistentVolumes CSI Conformance should run through the lifecycle of a PV",
+life("Whole life of a PersistentVolume",
      "", "v1", "persistentvolumes",
      lambda ns: {"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "none",
                           "hostPath": {"path": "/x"}}},
      namespaced=False, status={"message": "m"})
-life("[sig-storage] PersistentVolumes CSI Conformance should apply changes to a pv/pvc status [Conformance]",
+life("[sig-storage] PersistentVolumes CSI Conformance should apply changes to a pv/pvc status",
      "", "v1", "persistentvolumeclaims",
      lambda ns: {"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": {"requests": {"storage": "1Gi"}}}},
      status={"conditions": [{"type": "Resizing", "status": "True", "lastProbeTime": None, "lastTransitionTime": None}]})
-life("[sig-node] PodTemplates should run the lifecycle of PodTemplates [Conformance]",
+life("[sig-node] PodTemplates should run the lifecycle of PodTemplates",
      "", "v1", "podtemplates", lambda ns: {"template": template({"a": "b"})})
-life("[sig-node] ConfigMap should run through a ConfigMap lifecycle [Conformance]",
+life("[sig-node] ConfigMap should run through a ConfigMap lifecycle",
      "", "v1", "configmaps", lambda ns: {"data": {"k": "v"}}, set_at("data", "k", "w"))
-life("[sig-node] Secrets should patch a secret [Conformance]",
+life("[sig-node] Secrets should patch a secret",
      "", "v1", "secrets", lambda ns: {"data": {"k": "dg=="}}, set_at("data", "k", "dw=="))
-life("[sig-scheduling] SchedulerPreemption PriorityClass endpoints verify PriorityClass endpoints can be operated with different HTTP methods [Conformance]",
+life("[sig-scheduling] SchedulerPreemption [Serial] PriorityClass endpoints verify PriorityClass endpoints can be operated with different HTTP methods",
      "scheduling.k8s.io", "v1", "priorityclasses", lambda ns: {"value": 7}, set_at("description", "d"), namespaced=False)
-life("[sig-apps] DisruptionController should create a PodDisruptionBudget [Conformance]",
+life("[sig-apps] DisruptionController should create a PodDisruptionBudget",
      "policy", "v1", "poddisruptionbudgets", lambda ns: {"spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}},
      set_at("spec", "minAvailable", 2))
-life("[sig-apps] CronJob should support CronJob API operations [Conformance]",
+life("[sig-apps] CronJob should support CronJob API operations",
      "batch", "v1", "cronjobs",
      lambda ns: {"spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {"spec": {"containers": CONTAINERS, "restartPolicy": "Never"}}}}}},
      set_at("spec", "suspend", True), status={"lastScheduleTime": "2020-01-01T00:00:00Z"})
-life("[sig-auth] ServiceAccounts should run through the lifecycle of a ServiceAccount [Conformance]",
+life("[sig-auth] ServiceAccounts should run through the lifecycle of a ServiceAccount",
      "", "v1", "serviceaccounts", lambda ns: {}, set_at("automountServiceAccountToken", False))
 life("[sig-apps] ReplicationController should test the lifecycle of a ReplicationController",
      "", "v1", "replicationcontrollers",
      lambda ns: {"spec": {"replicas": 0, "selector": {"a": "b"}, "template": template({"a": "b"})}},
      set_at("spec", "minReadySeconds", 1))
-life("[sig-api-machinery] API priority and fairness should support FlowSchema API operations [Conformance]",
+life("[sig-api-machinery] API priority and fairness should support FlowSchema API operations",
      "flowcontrol.apiserver.k8s.io", "v1", "flowschemas",
      lambda ns: {"spec": {"matchingPrecedence": 10000, "priorityLevelConfiguration": {"name": "global-default"}}},
      set_at("spec", "matchingPrecedence", 9999), namespaced=False,
      status={"conditions": [{"type": "PatchStatusFailed", "status": "False", "reason": "Patched", "message": "m", "lastTransitionTime": None}]})
 
 
-@behaviour("[sig-auth] ServiceAccounts should guarantee kube-root-ca.crt exist in any namespace [Conformance]")
+@behaviour("[sig-auth] ServiceAccounts should guarantee kube-root-ca.crt exist in any namespace")
 def root_ca(api, ns):
     path = f"/api/v1/namespaces/{ns}/configmaps/kube-root-ca.crt"
     whole = api.until(path, lambda o: o is not None and "ca.crt" in o["data"])
@@ -166,7 +166,7 @@ def root_ca(api, ns):
     api.until(path, lambda o: o is not None and o["data"] == whole["data"])
 
 
-@behaviour("[sig-auth] ServiceAccounts should update a ServiceAccount [Conformance]")
+@behaviour("Tokens are for their audiences")
 def token(api, ns):
     account = f"/api/v1/namespaces/{ns}/serviceaccounts/default"
     made = api.post(account + "/token", {"spec": {"audiences": ["x"], "expirationSeconds": 600}})
@@ -178,7 +178,7 @@ def token(api, ns):
     assert not foreign["status"].get("authenticated"), foreign
 
 
-@behaviour("[sig-auth] ServiceAccounts ServiceAccountIssuerDiscovery should support OIDC discovery of service account issuer [Conformance]")
+@behaviour("[sig-auth] ServiceAccounts ServiceAccountIssuerDiscovery should support OIDC discovery of service account issuer")
 def issuer(api, ns):
     document = api.get("/.well-known/openid-configuration")
     assert document["issuer"] and document["jwks_uri"] and document["subject_types_supported"] == ["public"], document
@@ -186,13 +186,13 @@ def issuer(api, ns):
     assert keys and all(k["use"] == "sig" and k["kid"] for k in keys), keys
 
 
-@behaviour("[sig-auth] SelfSubjectReview should support SelfSubjectReview API operations")
+@behaviour("SelfSubjectReview should support SelfSubjectReview API operations")
 def self_review(api, ns):
     review = Api(user="jane").post("/apis/authentication.k8s.io/v1/selfsubjectreviews", {})
     assert review["status"]["userInfo"]["username"] == "jane", review
 
 
-@behaviour("[sig-auth] SubjectReview should support SubjectReview API operations [Conformance]")
+@behaviour("[sig-auth] SubjectReview should support SubjectReview API operations")
 def subject_review(api, ns):
     user = f"system:serviceaccount:{ns}:default"
     spec = {"user": user, "resourceAttributes": {"verb": "list", "resource": "configmaps", "namespace": ns}}
@@ -213,8 +213,8 @@ def event(name, ns):
             "involvedObject": {"namespace": ns, "kind": "Pod", "name": "p"}}
 
 
-@behaviour("[sig-instrumentation] Events should manage the lifecycle of an event [Conformance]")
-@behaviour("[sig-instrumentation] Events should delete a collection of events [Conformance]")
+@behaviour("[sig-instrumentation] Events should manage the lifecycle of an event")
+@behaviour("[sig-instrumentation] Events should delete a collection of events")
 def core_events(api, ns):
     path = f"/api/v1/namespaces/{ns}/events"
     for i in range(3):
@@ -230,8 +230,8 @@ def core_events(api, ns):
     assert api.get(path, labelSelector="testevent=yes")["items"] == []
 
 
-@behaviour("[sig-instrumentation] Events API should ensure that an event can be fetched, patched, deleted, and listed [Conformance]")
-@behaviour("[sig-instrumentation] Events API should delete a collection of events [Conformance]")
+@behaviour("[sig-instrumentation] Events API should ensure that an event can be fetched, patched, deleted, and listed")
+@behaviour("[sig-instrumentation] Events API should delete a collection of events")
 def new_events(api, ns):
     path = f"/apis/events.k8s.io/v1/namespaces/{ns}/events"
     for i in range(3):
@@ -249,7 +249,7 @@ def new_events(api, ns):
     assert api.get(path, labelSelector="t=y")["items"] == []
 
 
-@behaviour("[sig-auth] Certificates API [Privileged:ClusterAdmin] should support CSR API operations [Conformance]")
+@behaviour("[sig-auth] Certificates API [Privileged:ClusterAdmin] should support CSR API operations")
 def requests(api, ns):
     path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
     sample = {"metadata": {"generateName": "e2e-example-csr-", "labels": {"t": ns}},
@@ -272,7 +272,7 @@ def requests(api, ns):
     assert api.get(path, labelSelector="t=" + ns)["items"] == []
 
 
-@behaviour("[sig-apps] Job should apply changes to a job status; scale of a ReplicaSet, a StatefulSet and a Deployment")
+@behaviour("Scale of a ReplicaSet, a StatefulSet and a Deployment")
 def scales(api, ns):
     for plural, more in (("deployments", {}), ("replicasets", {}), ("statefulsets", {"serviceName": "s"})):
         path = f"/apis/apps/v1/namespaces/{ns}/{plural}"
