@@ -138,12 +138,13 @@ impl Annotations {
 }
 
 impl Record {
-    /// Takes over what the stages have added.
+    /// Takes over what the stages have added. What was said of a key first stays.
     pub(crate) fn annotate(&mut self, annotations: &Annotations) {
         let Some(event) = &mut self.event else { return };
         let all = event.entry("annotations").or_insert_with(|| json!({}));
+        let Some(all) = all.as_object_mut() else { return };
         for (key, value) in annotations.0.lock().drain(..) {
-            all[key] = value.into();
+            all.entry(key).or_insert_with(|| value.into());
         }
     }
 

@@ -112,6 +112,17 @@ impl Attributes<'_> {
         self.resource.group == group && self.resource.resource == resource && operations.contains(&self.operation)
     }
 
+    /// Has something said of the write in the audit log. A key is a name below a domain; others are dropped.
+    fn annotate(&self, key: String, value: String) {
+        let Some(request) = self.request else { return };
+        let wrong = api_core::names::is_qualified_name(&key);
+        if wrong.is_empty() && key.contains('/') {
+            request.annotations.add(std::iter::once((key, value)));
+        } else {
+            tracing::warn!(key, ?wrong, "an annotation for the audit log has no valid key");
+        }
+    }
+
     /// 403 with `why`. Names the object as far as it has a name.
     fn forbidden(&self, object: Option<&Value>, why: &str) -> ApiError {
         let of_object = |field: &str| object.map(|o| o.meta_str(field)).filter(|n| !n.is_empty());

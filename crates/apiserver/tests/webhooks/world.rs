@@ -33,7 +33,9 @@ impl World {
         let seen: Arc<Mutex<Vec<Value>>> = Arc::default();
         let log = seen.clone();
         let backend = Backend::start(&ca, "w.hook.svc", move |path, review| {
-            log.lock().push(review.clone());
+            if review["kind"] == "AdmissionReview" {
+                log.lock().push(review.clone());
+            }
             play(path.split('?').next().unwrap_or(""), review)
         })
         .await;
@@ -86,8 +88,31 @@ impl World {
     }
 }
 
+/// In `v1` there is `spec.hostPort`, in `v2` there are `spec.host` and `spec.port`.
+fn convert(review: &Value) -> Answer {
+    let request = &review["request"];
+    let to = request["desiredAPIVersion"].as_str().expect("a version");
+    let one = |object: &Value| {
+        let (mut out, spec) = (object.clone(), &object["spec"]);
+        let text = |field: &str| spec[field].as_str().unwrap_or("");
+        let (host, port) = text("hostPort").split_once(':').unwrap_or_default();
+        out["apiVersion"] = to.into();
+        out["spec"] = match to {
+            "test.io/v2" => json!({"host": host, "port": port}),
+            _ => json!({"hostPort": format!("{}:{}", text("host"), text("port"))}),
+        };
+        out
+    };
+    let converted: Vec<Value> = request["objects"].as_array().expect("objects").iter().map(one).collect();
+    Answer::json(&json!({"apiVersion": review["apiVersion"], "kind": "ConversionReview", "response":
+        {"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": converted}}))
+}
+
 /// The webhooks by their paths.
 pub fn play(path: &str, review: &Value) -> Answer {
+    if path == "/convert" {
+        return convert(review);
+    }
     let request = &review["request"];
     let object = if request["object"].is_null() { &request["oldObject"] } else { &request["object"] };
     let verdict = match path {
@@ -96,6 +121,7 @@ pub fn play(path: &str, review: &Value) -> Answer {
             "details": {"causes": [{"reason": "FieldValueInvalid", "field": "data", "message": "bad"}]}}}),
         "/deny-unwanted" => json!({"allowed": object["data"]["unwanted"].is_null()}),
         "/warn" => json!({"allowed": true, "warnings": ["careful"], "auditAnnotations": {"k": "v"}}),
+        "/odd-annotations" => json!({"allowed": true, "auditAnnotations": {"good": "1", "no good": "2", "a/b": "3"}}),
         "/slow" => return Answer::never(),
         "/broken" => return Answer::text(500, "oh no"),
         "/not-a-review" => return Answer::json(&json!({"kind": "Status"})),
@@ -111,6 +137,7 @@ pub fn play(path: &str, review: &Value) -> Answer {
         "/unknown-field" => {
             patched(json!([{"op": "add", "path": "/data/nested", "value": {"kept": "1", "dropped": 1}}]))
         }
+        "/port-9" => patched(json!([{"op": "replace", "path": "/spec/port", "value": "9"}])),
         "/scale-up" => patched(json!([{"op": "replace", "path": "/spec/replicas", "value": 5}])),
         _ => json!({"allowed": true}),
     };

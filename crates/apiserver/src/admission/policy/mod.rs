@@ -22,11 +22,26 @@ use api_kinds::admission::matching::Request;
 use api_kinds::admission::policies;
 use evaluate::{Decision, Evaluated};
 use loaded::{Binding, Policy};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Longest value of an audit annotation, in bytes; the rest is cut off.
 const ANNOTATION_BYTES_MAX: usize = 10 * 1024;
+
+/// Under which the audit log is told of validations that failed.
+const FAILURE_KEY: &str = "validation.policy.admission.k8s.io/validation_failure";
+
+/// A validation that failed, for the audit log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed<'a> {
+    message: &'a str,
+    policy: &'a str,
+    binding: &'a str,
+    expression_index: usize,
+    validation_actions: &'a [String],
+}
 
 /// Why a write is refused.
 struct Denied {
@@ -75,16 +90,12 @@ pub async fn validate(
         outcome.policy(context, a, &request, policy).await;
     }
     warnings.append(&mut outcome.warnings);
-    annotate(a, outcome.annotations);
+    for (key, value) in outcome.annotations {
+        a.annotate(key, value);
+    }
     match outcome.denied.into_iter().next() {
         Some(denied) => Err(refusal(a, object, denied)),
         None => Ok(()),
-    }
-}
-
-fn annotate(a: &Attributes<'_>, annotations: Vec<(String, String)>) {
-    for (key, value) in annotations {
-        tracing::info!(target: "audit", key, value, user = a.user.name, name = a.name, "a policy annotates a write");
     }
 }
 
@@ -188,12 +199,17 @@ impl Outcome {
                         policy.name, binding.name, decision.message
                     )),
                     "Audit" => {
-                        let failure = json!([{
-                            "message": decision.message, "policy": policy.name, "binding": binding.name,
-                            "expressionIndex": index, "validationActions": binding.actions,
-                        }]);
-                        let key = "validation.policy.admission.k8s.io/validation_failure";
-                        self.annotations.push((key.into(), failure.to_string()));
+                        let failed = Failed {
+                            message: &decision.message,
+                            policy: &policy.name,
+                            binding: &binding.name,
+                            expression_index: index,
+                            validation_actions: &binding.actions,
+                        };
+                        match serde_json::to_string(&[failed]) {
+                            Ok(value) => self.annotations.push((FAILURE_KEY.into(), value)),
+                            Err(error) => tracing::error!(%error, "a failure could not be told to the audit log"),
+                        }
                     }
                     _ => {}
                 }

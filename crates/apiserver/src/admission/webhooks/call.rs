@@ -93,9 +93,8 @@ impl Webhooks {
         let answer = answer.map_err(|e| failed(format!("failed to call webhook: {e}")))?;
         let verdict = review::verdict(version, &uid, phase == Phase::Mutating, &answer);
         let verdict = verdict.map_err(|e| failed(format!("received invalid webhook response: {e}")))?;
-        if let Some(request) = a.request {
-            let key = |name: &str| format!("{}/{name}", hook.name);
-            request.annotations.add(verdict.annotations.iter().map(|(name, value)| (key(name), value.clone())));
+        for (name, value) in verdict.annotations {
+            a.annotate(format!("{}/{name}", hook.name), value);
         }
         let allowed = if verdict.allowed { Ok(()) } else { Err(review::denied(&hook.name, &verdict.status)) };
         Ok(Said { allowed, patch: verdict.patch, warnings: verdict.warnings })

@@ -3,6 +3,7 @@
 //! Matching is `api_kinds::admission::matching`, conditions are `api_kinds::admission::conditions`, the documents are [`review`], the calls [`crate::webhook`]. What the
 //! cluster does about a webhook that is down for long is [`health`].
 
+mod audit;
 mod call;
 pub mod health;
 pub mod metrics;
@@ -175,17 +176,18 @@ impl Webhooks {
             return Ok(());
         }
         let equivalents = self.registry.equivalents(a.row, a.subresource);
-        for hook in hooks.iter() {
-            let Some(gvr) = Box::pin(self.wants(hook, Phase::Mutating, a, &equivalents, object.as_ref())).await? else {
-                continue;
-            };
-            if rounds.skips(hook) {
-                continue;
-            }
+        for (index, hook) in hooks.iter().enumerate() {
+            let wanted = Box::pin(self.wants(hook, Phase::Mutating, a, &equivalents, object.as_ref())).await?;
+            let Some(gvr) = wanted.filter(|_| !rounds.skips(hook)) else { continue };
             let said = Box::pin(self.ask(hook, Phase::Mutating, a, &gvr, object.as_ref())).await;
-            if let Some(said) = self.settle(hook, Phase::Mutating, said, warnings)?
-                && Box::pin(self.patch(hook, a, &gvr, object, &said)).await?
-            {
+            let place = audit::Place { phase: Phase::Mutating, round: usize::from(rounds.second), index };
+            let changed = match self.settle(hook, place, a, said, warnings) {
+                Ok(Some(said)) => Box::pin(self.patch(hook, a, &gvr, object, &said)).await,
+                Ok(None) => Ok(false),
+                Err(error) => Err(error),
+            };
+            audit::mutation(a, place, hook, changed.as_ref().is_ok_and(|changed| *changed));
+            if changed? {
                 rounds.changed = true;
                 rounds.object_changed();
             }
@@ -217,8 +219,9 @@ impl Webhooks {
         let asking = asked.iter().map(|(hook, gvr)| Box::pin(self.ask(hook, Phase::Validating, a, gvr, object)));
         let said = join_all(asking).await;
         let mut refused = None;
-        for ((hook, _), said) in asked.iter().zip(said) {
-            if let Err(error) = self.settle(hook, Phase::Validating, said, warnings) {
+        for (index, ((hook, _), said)) in asked.iter().zip(said).enumerate() {
+            let place = audit::Place { phase: Phase::Validating, round: 0, index };
+            if let Err(error) = self.settle(hook, place, a, said, warnings) {
                 refused.get_or_insert(error);
             }
         }
@@ -312,7 +315,8 @@ impl Webhooks {
     fn settle(
         &self,
         hook: &Hook,
-        phase: Phase,
+        place: audit::Place,
+        a: &Attributes<'_>,
         said: Result<Said, Failure>,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Said>, ApiError> {
@@ -322,13 +326,15 @@ impl Webhooks {
                 said.allowed.map(|()| Some(Said { allowed: Ok(()), ..said }))
             }
             Err(Failure::PassedOver(why)) => {
-                self.metrics.passed_over(hook, phase);
+                self.metrics.passed_over(hook, place.phase);
+                audit::failed_open(a, place, hook);
                 warnings.push(why);
                 Ok(None)
             }
             Err(Failure::Calling(error)) if hook.ignores_failures => {
                 tracing::warn!(webhook = hook.name, error, "failed to call a webhook, which does not matter");
-                self.metrics.failed_open(hook, phase);
+                self.metrics.failed_open(hook, place.phase);
+                audit::failed_open(a, place, hook);
                 Ok(None)
             }
             Err(Failure::Calling(error)) => {
