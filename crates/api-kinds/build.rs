@@ -30,10 +30,24 @@ fn main() {
     fs::write(out.join("columns.txt"), columns(&all)).expect("OUT_DIR can be written");
 }
 
-/// The folder of the crate, wherever cargo has it.
+/// The folder of the crate: where cargo unpacks what comes from a registry, or wherever cargo says it is, which takes
+/// longer and fetches whatever else the workspace names.
 fn k8s_openapi() -> PathBuf {
+    let lock = fs::read_to_string("../../Cargo.lock").expect("the workspace has a lock file");
+    let version = lock
+        .split_once("name = \"k8s-openapi\"\nversion = \"")
+        .and_then(|(_, rest)| rest.split('"').next())
+        .expect("the workspace depends on k8s-openapi");
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let registries = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
+    let unpacked = registries.into_iter().flatten().flatten().map(|r| r.path().join(format!("k8s-openapi-{version}")));
+    unpacked.into_iter().find(|folder| folder.join(SOURCES).is_dir()).unwrap_or_else(ask_cargo)
+}
+
+fn ask_cargo() -> PathBuf {
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"));
-    cargo.args(["metadata", "--format-version", "1", "--offline", "--filter-platform"]);
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform"]);
     cargo.arg(env::var_os("TARGET").expect("cargo sets TARGET"));
     let output = cargo.output().expect("cargo runs");
     assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
@@ -42,7 +56,7 @@ fn k8s_openapi() -> PathBuf {
         .split("{\"name\":\"k8s-openapi\",\"version\":")
         .nth(1)
         .and_then(|package| package.split("\"manifest_path\":\"").nth(1)?.split('"').next())
-        .expect("the workspace depends on k8s-openapi");
+        .expect("cargo knows where the crate is");
     PathBuf::from(manifest).parent().expect("a manifest is in a folder").to_owned()
 }
 
