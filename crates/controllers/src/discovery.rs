@@ -26,8 +26,33 @@ impl Found {
     }
 }
 
-/// All resources without subresources, and what kept some groups from being read.
-pub async fn resources(client: &kube::Client) -> Result<(Vec<Found>, Vec<String>), kube::Error> {
+/// A group version that could not be read: most often that of an extension server that does not answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unread {
+    pub group_version: String,
+    pub why: String,
+}
+
+impl Unread {
+    fn new(group_version: String, error: &kube::Error) -> Self {
+        let why = match error {
+            kube::Error::Api(status) if status.code == 503 => {
+                "the server is currently unable to handle the request".into()
+            }
+            kube::Error::Api(status) if status.code == 404 => "the server could not find the requested resource".into(),
+            error => error.to_string(),
+        };
+        Self { group_version, why }
+    }
+
+    /// Whether it is of that group.
+    pub fn is_of(&self, group: &str) -> bool {
+        self.group_version.split_once('/').is_some_and(|(own, _)| own == group)
+    }
+}
+
+/// All resources without subresources, and the group versions that could not be read.
+pub async fn resources(client: &kube::Client) -> Result<(Vec<Found>, Vec<Unread>), kube::Error> {
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     let core = client.list_core_api_resources("v1").await?;
     found.extend(core.resources.into_iter().filter_map(|resource| keep(resource, "v1")));
@@ -36,7 +61,7 @@ pub async fn resources(client: &kube::Client) -> Result<(Vec<Found>, Vec<String>
         let Some(version) = preferred.map(|version| version.group_version.clone()) else { continue };
         match client.list_api_group_resources(&version).await {
             Ok(list) => found.extend(list.resources.into_iter().filter_map(|resource| keep(resource, &version))),
-            Err(error) => failed.push(format!("{version}: {error}")),
+            Err(error) => failed.push(Unread::new(version, &error)),
         }
     }
     Ok((found, failed))

@@ -11,6 +11,7 @@ use controller_kit::conditions::{self, Condition};
 use controller_kit::{Context, Controller, Error, Handle, Key, Next, Queue, Row, Runner, Writer};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, NamespaceStatus, Pod};
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams};
 use kube::runtime::{metadata_watcher, watcher};
@@ -28,7 +29,7 @@ const LIST_PAGE_OBJECTS: u32 = 500;
 pub(crate) static ROW: Row = Row {
     name: "namespace",
     account: "namespace-controller",
-    inputs: &["Namespace", "Pod"],
+    inputs: &["Namespace", "Pod", "APIService"],
     outputs: &["Namespace/status", "Namespace/finalize", "*"],
     workers: 10,
 };
@@ -41,7 +42,14 @@ pub fn is_active(namespace: &Namespace) -> bool {
 
 pub(crate) async fn start(context: Context) {
     let (namespaces, pods) = (context.informer::<Namespace>(), context.informer::<Pod>());
+    let services = context.informer::<APIService>();
     let store = namespaces.store().clone();
+    let all = store.clone();
+    // A namespace waits for groups that cannot be read; any change there is a reason to look again.
+    let by_service = move |_: Option<&APIService>, _: Option<&APIService>| {
+        let ending = all.list().into_iter().filter(|namespace| !is_active(namespace));
+        ending.filter_map(|namespace| namespace.metadata.name.as_deref().map(Key::cluster)).collect()
+    };
     let by_pod = move |old: Option<&Pod>, new: Option<&Pod>| {
         let Some(gone) = old.filter(|_| new.is_none()) else { return Vec::new() };
         let key = Key::cluster(gone.metadata.namespace.as_deref().unwrap_or_default());
@@ -49,6 +57,7 @@ pub(crate) async fn start(context: Context) {
         if waits { vec![key] } else { Vec::new() }
     };
     let runner = Runner::new(&context).primary(&namespaces).watch_change(&pods, by_pod);
+    let runner = runner.watch_change(&services, by_service);
     let writer = context.writer();
     let (queue, waiting) = (runner.queue(), Arc::default());
     runner.run(Driver { context, writer, namespaces, queue, waiting }).await;
@@ -121,7 +130,12 @@ impl Driver {
         let mut content = Content::default();
         let found = match discovery::resources(&self.context.client).await {
             Ok((found, failed)) => {
-                content.undiscovered = failed;
+                if !failed.is_empty() {
+                    let each: Vec<String> =
+                        failed.iter().map(|unread| format!("{}: {}", unread.group_version, unread.why)).collect();
+                    let all = each.join(", ");
+                    content.undiscovered.push(format!("unable to retrieve the complete list of server APIs: {all}"));
+                }
                 found
             }
             Err(error) => {

@@ -7,7 +7,7 @@
 mod graph;
 mod watches;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ struct Shared {
     graph: Mutex<Graph>,
     /// Every resource found so far; an index into it never changes its meaning.
     resources: Mutex<Vec<Found>>,
+    /// Those that cannot be asked for now, since the API service of their extension server is gone.
+    away: Mutex<HashSet<usize>>,
     /// How many resources have been listed, and how many are to be; `None` before discovery.
     listed: watch::Sender<(usize, Option<usize>)>,
 }
@@ -68,8 +70,10 @@ impl Shared {
     fn owner_resource(&self, owner: &OwnerReference) -> Option<Found> {
         let group = group_of(owner);
         let resources = self.resources.lock();
-        let named = |found: &&Found| found.resource.kind == owner.kind && found.resource.group == group;
-        resources.iter().find(named).cloned()
+        let away = self.away.lock();
+        let named = |found: &Found| found.resource.kind == owner.kind && found.resource.group == group;
+        let mut all = resources.iter().enumerate();
+        all.find(|(at, found)| named(found) && !away.contains(at)).map(|(_, found)| found.clone())
     }
 }
 
@@ -84,6 +88,10 @@ impl Controller for Driver {
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
         let uid = &*key.name;
         let Some(item) = self.shared.graph.lock().get(uid).cloned() else { return Ok(Next::Done) };
+        if self.shared.away.lock().contains(&item.resource) {
+            // It is looked at when its server is back.
+            return Ok(Next::Done);
+        }
         let about = Key::new(&item.namespace, &item.name);
         let Some(found) = self.shared.resource(item.resource) else { return Ok(Next::Done) };
         match self.collect(uid, &item, &found).await {

@@ -1,6 +1,6 @@
 //! The collector's eyes: one metadata watch per resource, started and ended as resources come and go.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::graph::Item;
 use super::{REDISCOVER_AFTER, Shared, collectable};
-use crate::discovery::{self, Found};
+use crate::discovery::{self, Found, Unread};
 
 /// First pause after an error; doubles up to the longest.
 const BACKOFF_FIRST_MS: u64 = 100;
@@ -27,12 +27,13 @@ pub(super) async fn run(context: Context, shared: Arc<Shared>, queue: Arc<Queue>
     let definitions = context.informers.get::<CustomResourceDefinition>();
     let services = context.informers.get::<APIService>();
     let (mut changed, mut served) = (definitions.subscribe(), services.subscribe());
-    let mut running: HashMap<(String, String), (usize, CancellationToken)> = HashMap::new();
+    let mut running = Running::default();
     let mut failures = 0;
     loop {
         let retry = match discovery::resources(&context.client).await {
             Ok((found, failed)) => {
-                adjust(&context, &shared, &queue, found, failed.is_empty(), &mut running);
+                let remote = remote(&services.store().list());
+                adjust(&context, &shared, &queue, (found, &failed), &remote, &mut running);
                 !failed.is_empty()
             }
             Err(error) => {
@@ -57,41 +58,77 @@ pub(super) async fn run(context: Context, shared: Arc<Shared>, queue: Arc<Queue>
     }
 }
 
-/// Starts watches of new resources, and ends those of resources that are gone. While discovery is not `complete`, what
-/// it does not name may still be there.
+/// Watches under way, by group and plural.
+#[derive(Default)]
+struct Running {
+    watches: HashMap<(String, String), Watching>,
+    /// Resources of extension servers that are not served at the moment, each with its place.
+    away: HashMap<(String, String), usize>,
+}
+
+struct Watching {
+    at: usize,
+    stop: CancellationToken,
+    /// Whether an extension server has it.
+    remote: bool,
+}
+
+/// Group versions of extension servers.
+fn remote(services: &[Arc<APIService>]) -> HashSet<String> {
+    let specs = services.iter().filter_map(|service| service.spec.as_ref());
+    let remote = specs.filter(|spec| spec.service.is_some());
+    let name = |group: &Option<String>| group.clone().unwrap_or_default();
+    remote.map(|spec| format!("{}/{}", name(&spec.group), name(&spec.version))).collect()
+}
+
+/// Starts watches of new resources, and ends those of resources that are gone. In a group that could not be read, what
+/// discovery does not name may still be there.
 fn adjust(
     context: &Context,
     shared: &Arc<Shared>,
     queue: &Arc<Queue>,
-    found: Vec<Found>,
-    complete: bool,
-    running: &mut HashMap<(String, String), (usize, CancellationToken)>,
+    (found, unread): (Vec<Found>, &[Unread]),
+    remote: &HashSet<String>,
+    running: &mut Running,
 ) {
     let wanted = collectable(found);
-    if complete {
-        let lost: Vec<_> = running.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
-        for name in lost {
-            if let Some((at, stop)) = running.remove(&name) {
-                stop.cancel();
-                // Its objects went with its definition.
-                replace(shared, queue, at, &[]);
-            }
+    let is_lost = |name: &(String, String)| !wanted.contains_key(name) && !unread.iter().any(|one| one.is_of(&name.0));
+    let lost: Vec<_> = running.watches.keys().filter(|name| is_lost(name)).cloned().collect();
+    for name in lost {
+        let Some(watching) = running.watches.remove(&name) else { continue };
+        watching.stop.cancel();
+        if watching.remote {
+            // Its objects are where they were; they are only out of sight.
+            shared.away.lock().insert(watching.at);
+            running.away.insert(name, watching.at);
+        } else {
+            // Its objects went with its definition.
+            replace(shared, queue, watching.at, &[]);
         }
     }
     shared.listed.send_modify(|(_, want)| {
         want.get_or_insert(wanted.len());
     });
     for (name, one) in wanted {
-        if running.contains_key(&name) {
+        if running.watches.contains_key(&name) {
             continue;
         }
         let at = {
             let mut resources = shared.resources.lock();
-            resources.push(one.clone());
-            resources.len() - 1
+            match running.away.remove(&name) {
+                Some(at) => {
+                    resources[at] = one.clone();
+                    shared.away.lock().remove(&at);
+                    at
+                }
+                None => {
+                    resources.push(one.clone());
+                    resources.len() - 1
+                }
+            }
         };
-        let stop = context.stop.child_token();
-        running.insert(name, (at, stop.clone()));
+        let (stop, remote) = (context.stop.child_token(), remote.contains(&one.resource.api_version));
+        running.watches.insert(name, Watching { at, stop: stop.clone(), remote });
         let watch = watch(context.client.clone(), one, at, shared.clone(), queue.clone());
         tokio::spawn(async move { stop.run_until_cancelled(watch).await });
     }

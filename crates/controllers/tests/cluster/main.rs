@@ -1,5 +1,6 @@
 //! Controllers and scheduler against the real API server, in one process: what a user does, and what comes of it.
 
+mod aggregation;
 mod certificates;
 mod policies;
 mod quota;
