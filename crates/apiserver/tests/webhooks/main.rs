@@ -2,6 +2,7 @@
 //! come of them. Names of conformance behaviours stand with the tests that show them.
 
 mod audit;
+mod behaviours;
 mod conditions;
 mod policies;
 mod reviews;

@@ -73,16 +73,22 @@ impl World {
     /// Waits until a definition is served, which is a moment after it is made.
     pub async fn until_established(&self, name: &str) {
         let path = format!("{DEFINITIONS}?watch=true&fieldSelector=metadata.name={name}");
-        let mut frames = self.cluster.raw(&admin(), "GET", &path, None).await.into_body();
+        let established = |definition: &Value| {
+            let all = definition["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            all.iter().any(|c| c["type"] == "Established" && c["status"] == "True")
+        };
+        self.until(&path, established).await;
+    }
+
+    /// Waits until a watch shows an object that is as wanted.
+    pub async fn until(&self, watch: &str, wanted: impl Fn(&Value) -> bool) {
+        let mut frames = self.cluster.raw(&admin(), "GET", watch, None).await.into_body();
         loop {
             let frame = frames.frame().await.expect("a frame").expect("bytes");
-            let events = serde_json::Deserializer::from_slice(frame.data_ref().expect("data")).into_iter::<Value>();
-            for event in events {
-                let status = event.expect("an event")["object"]["status"].clone();
-                let all = status["conditions"].as_array().cloned().unwrap_or_default();
-                if all.iter().any(|c| c["type"] == "Established" && c["status"] == "True") {
-                    return;
-                }
+            // Events that happen together come in one frame.
+            let mut events = serde_json::Deserializer::from_slice(frame.data_ref().expect("data")).into_iter::<Value>();
+            if events.any(|event| wanted(&event.expect("an event")["object"])) {
+                return;
             }
         }
     }
