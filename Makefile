@@ -5,7 +5,7 @@ ROOT   ?= /var/lib/mainstay
 # sudo, unless we are root already.
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help up down status build packages test lint bench clean
+.PHONY: help up down status build packages test lint bench fuzz clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,10 @@ lint: ## Formatting, lints, house rules and licences, without tests.
 
 bench: build ## Measure our API server and print a table.
 	scripts/bench.sh $(BINARY)
+
+fuzz: ## Fuzz the parsers of untrusted input (FUZZ_TARGETS, FUZZ_RUNS, FUZZ_SECONDS; see docs/fuzzing.md).
+	@scripts/rust.sh
+	scripts/fuzz.sh $(FUZZ_TARGETS)
 
 clean: ## Remove what was built.
 	cargo clean

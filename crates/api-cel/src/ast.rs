@@ -11,6 +11,8 @@ pub struct Expr {
     pub kind: Kind,
     /// Its type, once it is checked.
     pub ty: Type,
+    /// Levels of nodes from here down, itself included.
+    pub(crate) height: usize,
 }
 
 /// What a node is.
@@ -110,9 +112,27 @@ pub enum Literal {
     Bytes(Vec<u8>),
 }
 
+impl Kind {
+    /// Levels of the highest node right below.
+    fn children_height(&self) -> usize {
+        let highest = |nodes: &mut dyn Iterator<Item = &Expr>| nodes.map(|e| e.height).max().unwrap_or(0);
+        match self {
+            Self::Literal(_) | Self::Ident(_) => 0,
+            Self::Select { operand, .. } => operand.height,
+            Self::Call { target, args, .. } => highest(&mut target.iter().map(|t| &**t).chain(args)),
+            Self::List(items) => highest(&mut items.iter().map(|(e, _)| e)),
+            Self::Map(entries) => highest(&mut entries.iter().flat_map(|(k, v, _)| [k, v])),
+            Self::Struct(_, fields) => highest(&mut fields.iter().map(|(_, e)| e)),
+            Self::Fold(fold) => highest(&mut [&fold.range, &fold.body].into_iter().chain(&fold.condition)),
+            Self::OptionalMap { operand, body, .. } => operand.height.max(body.height),
+        }
+    }
+}
+
 impl Expr {
     pub(crate) fn new(at: usize, kind: Kind) -> Self {
-        Self { at, kind, ty: Type::Dyn }
+        let height = 1 + kind.children_height();
+        Self { at, kind, ty: Type::Dyn, height }
     }
 
     pub(crate) fn call(at: usize, function: &str, args: Vec<Expr>) -> Self {

@@ -5,7 +5,7 @@ use crate::issue::Issue;
 use crate::lexer::{RESERVED, Token, Word, words};
 use crate::macros;
 
-/// How deep an expression may nest.
+/// How deep an expression may nest, as it is written and as a tree: a tree this high is walked on any thread's stack.
 const DEPTH_MAX: usize = 250;
 const OPERAND: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, \
                        BYTES, IDENTIFIER}";
@@ -87,25 +87,37 @@ impl<'a> Parser<'a> {
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, Issue>) -> Result<T, Issue> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(self.issue(format!("expression recursion limit exceeded: {DEPTH_MAX}")));
+            return Err(self.too_deep());
         }
         let result = inner(self);
         self.depth -= 1;
         result
     }
 
+    fn too_deep(&self) -> Issue {
+        self.issue(format!("expression recursion limit exceeded: {DEPTH_MAX}"))
+    }
+
+    /// A node that is not too high. Chains of members within parentheses within such chains add up.
+    fn check_height(&self, expr: &Expr) -> Result<(), Issue> {
+        if expr.height > DEPTH_MAX { Err(self.too_deep()) } else { Ok(()) }
+    }
+
     fn expression(&mut self) -> Result<Expr, Issue> {
         self.deeper(|p| {
             let condition = p.binary(0)?;
-            if !p.is("?") {
-                return Ok(condition);
-            }
-            let at = p.advance();
-            let yes = p.binary(0)?;
-            p.expect(":")?;
-            let no = p.expression()?;
-            Ok(Expr::call(at, "_?_:_", vec![condition, yes, no]))
+            if p.is("?") { p.conditional(condition) } else { Ok(condition) }
         })
+    }
+
+    /// What follows a condition. Apart, as other seldom needed things are, so that what recurses has a small frame.
+    fn conditional(&mut self, condition: Expr) -> Result<Expr, Issue> {
+        let at = self.advance();
+        let yes = self.binary(0)?;
+        self.expect(":")?;
+        let no = self.expression()?;
+        let whole = Expr::call(at, "_?_:_", vec![condition, yes, no]);
+        self.check_height(&whole).map(|()| whole)
     }
 
     /// Operands between operators that bind at least as strongly as `level`.
@@ -118,9 +130,10 @@ impl<'a> Parser<'a> {
             length += 1;
             // A long chain is a deep tree.
             if self.depth + length > DEPTH_MAX {
-                return Err(self.issue(format!("expression recursion limit exceeded: {DEPTH_MAX}")));
+                return Err(self.too_deep());
             }
             left = Expr::call(at, function, vec![left, right]);
+            self.check_height(&left)?;
         }
         Ok(left)
     }
@@ -172,40 +185,44 @@ impl<'a> Parser<'a> {
     }
 
     fn primary(&mut self) -> Result<Expr, Issue> {
-        let (at, text) = (self.here(), self.word().text);
-        match &self.word().token {
-            Token::Literal(Some(Literal::Int(i64::MIN))) | Token::Literal(None) => {
-                Err(self.issue("invalid int literal".into()))
-            }
-            Token::Literal(Some(literal)) => {
-                let literal = literal.clone();
+        match (&self.word().token, self.word().text) {
+            (Token::Literal(_), _) => self.literal(),
+            (Token::Identifier, _) => self.name(),
+            (Token::Symbol, "(") => self.parenthesized(),
+            (Token::Symbol, "[") => self.list(),
+            (Token::Symbol, "{") => self.map(),
+            (Token::Symbol, ".") => {
                 self.advance();
-                Ok(Expr::new(at, Kind::Literal(literal)))
+                self.name()
             }
-            Token::Identifier => self.name(),
-            Token::Symbol => match text {
-                "(" => {
-                    self.advance();
-                    let inner = self.expression()?;
-                    self.expect(")")?;
-                    Ok(inner)
-                }
-                "[" => {
-                    self.advance();
-                    Ok(Expr::new(at, Kind::List(self.items("]")?)))
-                }
-                "{" => {
-                    self.advance();
-                    Ok(Expr::new(at, Kind::Map(self.entries()?)))
-                }
-                "." => {
-                    self.advance();
-                    self.name()
-                }
-                _ => Err(self.unexpected(OPERAND)),
-            },
-            Token::End => Err(self.unexpected(OPERAND)),
+            _ => Err(self.unexpected(OPERAND)),
         }
+    }
+
+    fn literal(&mut self) -> Result<Expr, Issue> {
+        match &self.word().token {
+            Token::Literal(Some(literal)) if *literal != Literal::Int(i64::MIN) => {
+                let literal = literal.clone();
+                Ok(Expr::new(self.advance(), Kind::Literal(literal)))
+            }
+            _ => Err(self.issue("invalid int literal".into())),
+        }
+    }
+
+    fn parenthesized(&mut self) -> Result<Expr, Issue> {
+        self.advance();
+        let inner = self.expression()?;
+        self.expect(")").map(|()| inner)
+    }
+
+    fn list(&mut self) -> Result<Expr, Issue> {
+        let at = self.advance();
+        Ok(Expr::new(at, Kind::List(self.items("]")?)))
+    }
+
+    fn map(&mut self) -> Result<Expr, Issue> {
+        let at = self.advance();
+        Ok(Expr::new(at, Kind::Map(self.entries()?)))
     }
 
     fn name(&mut self) -> Result<Expr, Issue> {
@@ -239,6 +256,7 @@ impl<'a> Parser<'a> {
     /// What follows a primary: fields, calls, indexes, the body of a message.
     fn members(&mut self, mut left: Expr) -> Result<Expr, Issue> {
         for _ in 0..DEPTH_MAX {
+            self.check_height(&left)?;
             let at = self.here();
             if self.take(".") {
                 let optional = self.take("?");
@@ -269,7 +287,7 @@ impl<'a> Parser<'a> {
                 return Ok(left);
             }
         }
-        Err(self.issue(format!("expression recursion limit exceeded: {DEPTH_MAX}")))
+        Err(self.too_deep())
     }
 
     fn arguments(&mut self) -> Result<Vec<Expr>, Issue> {

@@ -224,4 +224,13 @@ fn deep_and_long_expressions_are_refused() {
     for text in ["(".repeat(100_000), "!".repeat(100_000), format!("1{}", "+1".repeat(100_000)), "a.".repeat(100_000)] {
         assert!(env().compile(&text).is_err());
     }
+    // Each chain is short enough; as a tree they would be thousands of levels high.
+    for link in [".a".repeat(240), "+1".repeat(200), "[0]".repeat(200)] {
+        let nested = (0..40).fold("object".to_owned(), |inner, _| format!("({inner}{link})"));
+        assert!(env().compile(&nested).is_err(), "{link}");
+    }
+    for (open, close) in [("(", ")"), ("[", "]"), ("{1:", "}"), ("-(", ")")] {
+        let nested = format!("{}1{}", open.repeat(120), close.repeat(120));
+        assert!(evaluate(&nested, 10_000).0.is_ok(), "{open}");
+    }
 }

@@ -27,16 +27,19 @@ pub fn format_micro(time: Timestamp) -> String {
     format!("{text}.{micros:06}Z")
 }
 
-/// [`format`] of seconds since the epoch; out of range gives the nearest time that there is.
+/// The first second of the year 0: an earlier time has no form that can be read.
+const FIRST_UNIX_S: i64 = -62_167_219_200;
+
+/// [`format`] of seconds since the epoch; out of range gives the nearest time that can be read again.
 pub fn format_unix_s(seconds: i64) -> String {
-    let clamped = seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+    let clamped = seconds.clamp(FIRST_UNIX_S, Timestamp::MAX.as_second());
     Timestamp::from_second(clamped).map(format).unwrap_or_default()
 }
 
-/// [`format_micro`] of microseconds since the epoch; out of range gives the nearest time that there is.
+/// [`format_micro`] of microseconds since the epoch; out of range gives the nearest time that can be read again.
 pub fn format_unix_us(microseconds: i64) -> String {
-    let nearest = if microseconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
-    format_micro(Timestamp::from_microsecond(microseconds).unwrap_or(nearest))
+    let clamped = microseconds.max(FIRST_UNIX_S * 1_000_000);
+    format_micro(Timestamp::from_microsecond(clamped).unwrap_or(Timestamp::MAX))
 }
 
 /// Reads a `Time`: RFC 3339 with or without parts of a second.
@@ -88,7 +91,8 @@ impl Reader<'_> {
         let local = date.at(hour as i8, minute as i8, second as i8, nanos);
         let utc =
             Offset::UTC.to_timestamp(local).ok().map(|t| t.as_nanosecond() - i128::from(offset_s) * 1_000_000_000);
-        match utc.and_then(|n| Timestamp::from_nanosecond(n).ok()) {
+        let readable = |t: &Timestamp| t.as_second() >= FIRST_UNIX_S;
+        match utc.and_then(|n| Timestamp::from_nanosecond(n).ok()).filter(readable) {
             Some(time) => Ok(time),
             None => self.fail(": year out of range"),
         }
@@ -195,6 +199,8 @@ mod tests {
         );
         assert_eq!(format_unix_s(0), "1970-01-01T00:00:00Z");
         assert_eq!(parse_unix_s("1970-01-01T00:01:00Z"), Some(60));
+        assert_eq!(format_unix_s(i64::MIN), "0000-01-01T00:00:00Z", "the first that can be read again");
+        assert_eq!(format_unix_us(i64::MIN), "0000-01-01T00:00:00.000000Z");
     }
 
     #[test]
@@ -206,6 +212,7 @@ mod tests {
             ("2024-07", format!("parsing time \"2024-07\" as \"{layout}\": cannot parse \"\" as \"-\"")),
             ("2024-13-01T00:00:00Z", "parsing time \"2024-13-01T00:00:00Z\": month out of range".into()),
             ("2023-02-29T00:00:00Z", "parsing time \"2023-02-29T00:00:00Z\": day out of range".into()),
+            ("0000-01-01T00:00:00+24:00", "parsing time \"0000-01-01T00:00:00+24:00\": year out of range".into()),
             ("2023-02-28T00:00:00Zx", "parsing time \"2023-02-28T00:00:00Zx\": extra text: \"x\"".into()),
             (
                 "2023-02-28T00:00:00",

@@ -21,6 +21,29 @@ static REQUESTS: LazyLock<Vec<(&'static Row, Value)>> = LazyLock::new(|| {
     recorded.iter().map(request).collect()
 });
 
+/// What a body is that is no object; nothing at all is an empty one.
+#[test]
+fn a_body_that_is_no_object_is_refused_in_every_language() {
+    let row: &Row = resource(&Gvr::new("", "v1", "configmaps")).unwrap();
+    for (body, what) in
+        [("[]", "array"), ("[{}]", "array"), ("1", "number"), ("-1.5", "number"), ("\"x\"", "string"), ("true", "bool")]
+    {
+        let value = decode_value(row, serde_json::from_str(body).unwrap(), FieldValidation::Ignore);
+        let read = |media| decode(row, body.as_bytes(), media, FieldValidation::Ignore);
+        for result in [read(Media::Json), read(Media::Yaml), value] {
+            let why = result.map(|d| d.value).unwrap_err().message;
+            assert!(
+                why.contains(&format!("json: cannot unmarshal {what} into Go value of type struct {{ APIVersion")),
+                "{why}"
+            );
+        }
+    }
+    let empty = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"creationTimestamp": null}});
+    for media in [Media::Json, Media::Yaml] {
+        assert_eq!(decode(row, b"null", media, FieldValidation::Strict).unwrap().value, empty);
+    }
+}
+
 /// Replaces the value that is reached by taking, level by level, the child with this number.
 fn replace(value: &mut Value, way: &[usize], with: Value) {
     let Some((first, rest)) = way.split_first() else {

@@ -3,12 +3,15 @@
 
 use api_core::status::Details;
 use api_core::{ApiError, Reason};
+use api_schema::codec::DEPTH_MAX;
 use serde_json::{Map, Value};
 
 /// Operations in one patch; more are answered with 413.
 pub const OPERATIONS_MAX: usize = 10_000;
 /// What all `copy` operations of a patch may copy together; more are answered with 422.
 pub const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Values that are looked at to see how deep operations nest them; a patch that needs more is answered with 422.
+const MEASURED_VALUES_MAX: usize = 10_000_000;
 
 /// `doc` with `patch` applied. 400 if the patch is no JSON patch, 413 if it is too long, 422 if it does not apply.
 pub fn json_patch(doc: &Value, patch: &[u8]) -> Result<Value, ApiError> {
@@ -19,12 +22,45 @@ pub fn json_patch(doc: &Value, patch: &[u8]) -> Result<Value, ApiError> {
         return Err(ApiError::new(413, Reason::RequestEntityTooLarge, message));
     }
     let mut doc = doc.clone();
-    let mut copied_bytes = 0;
+    let mut spent = Spent::default();
     for operation in &operations {
         // Upstream does not tell the client which operation failed.
-        run(&mut doc, operation, &mut copied_bytes).ok_or_else(rejected)?;
+        run(&mut doc, operation, &mut spent).ok_or_else(rejected)?;
     }
     Ok(doc)
+}
+
+/// What the operations so far have cost.
+#[derive(Debug, Default)]
+struct Spent {
+    copied_bytes: usize,
+    measured_values: usize,
+}
+
+impl Spent {
+    /// Whether a value may stand at `path`: a document must not become deeper than one that can be read.
+    fn fits(&mut self, value: &Value, path: &str) -> Option<()> {
+        // A document with as many levels as that is refused already.
+        let levels = DEPTH_MAX.checked_sub(steps(path) + 1)?;
+        self.is_lower(value, levels).then_some(())
+    }
+
+    fn is_lower(&mut self, value: &Value, levels: usize) -> bool {
+        self.measured_values += 1;
+        if self.measured_values > MEASURED_VALUES_MAX {
+            return false;
+        }
+        match value {
+            Value::Array(items) => levels > 0 && items.iter().all(|item| self.is_lower(item, levels - 1)),
+            Value::Object(map) => levels > 0 && map.values().all(|item| self.is_lower(item, levels - 1)),
+            _ => true,
+        }
+    }
+}
+
+/// Levels from the document down to what `path` points at.
+fn steps(path: &str) -> usize {
+    path.bytes().filter(|b| *b == b'/').count()
 }
 
 /// 422 as an answer to a patch that does not apply.
@@ -60,18 +96,22 @@ fn decode(patch: &[u8]) -> Result<Vec<Map<String, Value>>, ApiError> {
 }
 
 /// `None` if the operation does not apply.
-fn run(doc: &mut Value, operation: &Map<String, Value>, copied_bytes: &mut usize) -> Option<()> {
+fn run(doc: &mut Value, operation: &Map<String, Value>, spent: &mut Spent) -> Option<()> {
     let text = |field: &str| operation.get(field).and_then(Value::as_str);
     let path = text("path");
     let value = || operation.get("value").cloned().unwrap_or_default();
     match text("op")? {
-        "add" => add(doc, path?, value()),
+        "add" => {
+            spent.fits(operation.get("value").unwrap_or(&Value::Null), path?)?;
+            add(doc, path?, value())
+        }
         "remove" => {
             let (container, key) = container(doc, path?)?;
             remove(container, &key).map(drop)
         }
         "replace" => {
             let path = path?;
+            spent.fits(operation.get("value").unwrap_or(&Value::Null), path)?;
             if path.is_empty() {
                 let value = operation.get("value")?;
                 return (value.is_object() || value.is_array()).then(|| *doc = value.clone());
@@ -88,17 +128,22 @@ fn run(doc: &mut Value, operation: &Map<String, Value>, copied_bytes: &mut usize
             Some(())
         }
         "move" => {
-            let (from, key) = container(doc, text("from")?)?;
+            let origin = text("from")?;
+            let (from, key) = container(doc, origin)?;
             let moved = remove(from, &key)?;
+            if steps(path?) > steps(origin) {
+                spent.fits(&moved, path?)?;
+            }
             add(doc, path?, moved)
         }
         "copy" => {
             let (from, key) = container(doc, text("from")?)?;
             let copy = get(from, &key)?.cloned().unwrap_or_default();
-            *copied_bytes += copy.to_string().len();
-            if *copied_bytes > COPIED_BYTES_MAX {
+            spent.copied_bytes += copy.to_string().len();
+            if spent.copied_bytes > COPIED_BYTES_MAX {
                 return None;
             }
+            spent.fits(&copy, path?)?;
             add(doc, path?, copy)
         }
         "test" => {
@@ -237,6 +282,42 @@ mod tests {
         let e = json_patch(&json!({}), br#"[{"op":"remove","path":"/a"}]"#).unwrap_err().to_status();
         assert_eq!(e["details"], json!({}));
         assert_eq!(e["reason"], "Invalid");
+    }
+
+    #[test]
+    fn no_document_becomes_too_deep_to_be_read() {
+        // Each round puts the document one level further down.
+        let rounds = |n: usize| -> Value {
+            let round = [
+                json!({"op": "add", "path": "/b", "value": {}}),
+                json!({"op": "move", "from": "/a", "path": "/b/a"}),
+                json!({"op": "move", "from": "/b", "path": "/a"}),
+            ];
+            round.iter().cycle().take(3 * n).cloned().collect()
+        };
+        let copies =
+            |n: usize| -> Value { (0..n).map(|_| json!({"op": "copy", "from": "/a", "path": "/a/a"})).collect() };
+        let doc = || json!({"a": {}});
+        for (patch, answer) in
+            [(rounds(100), None), (rounds(3000), Some(422)), (copies(100), None), (copies(900), Some(422))]
+        {
+            assert_eq!(patched(doc(), patch).err(), answer);
+        }
+        let nested = |n: usize| (0..n).fold(json!({}), |inner, _| json!({"a": inner}));
+        let path = "/a".repeat(100);
+        for (depth, answer) in [(26, None), (27, Some(422))] {
+            let patch = json!([{"op": "add", "path": path, "value": nested(depth)}]);
+            let patched = patched(nested(100), patch);
+            assert_eq!(patched.as_ref().err(), answer.as_ref(), "{depth}");
+            assert!(
+                patched.is_err() || serde_json::from_str::<Value>(&patched.unwrap_or_default().to_string()).is_ok()
+            );
+        }
+        let wide = json!({"w": vec![0; 10_000], "x": {}});
+        let moves =
+            [json!({"op": "move", "from": "/w", "path": "/x/w"}), json!({"op": "move", "from": "/x/w", "path": "/w"})];
+        let moves: Value = moves.iter().cycle().take(OPERATIONS_MAX).cloned().collect();
+        assert_eq!(patched(wide, moves).err(), Some(422), "measuring has an end");
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! YAML of bodies that have no schema of their own, and YAML answers.
 
 use api_core::ApiError;
+use api_schema::codec::read_yaml;
 use serde_json::Value;
 
 /// Reads YAML (or JSON, which is YAML too).
@@ -8,8 +9,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
-    let text = std::str::from_utf8(bytes).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
-    serde_saphyr::from_str(text).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))
+    read_yaml(bytes).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))
 }
 
 /// Writes YAML.

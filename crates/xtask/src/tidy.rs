@@ -51,6 +51,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("node", &["base", "pki", "telemetry", "client"]),
     ("net", &["base", "telemetry", "client"]),
     ("testbed", &["base", "pki", "client"]),
+    (
+        "fuzzing",
+        &["api-core", "api-schema", "api-patch", "api-cel", "api-kinds", "pki", "store", "apiserver", "node", "net"],
+    ),
     ("xtask", &[]),
 ];
 

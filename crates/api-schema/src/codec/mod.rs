@@ -11,6 +11,7 @@ mod typed;
 mod yaml;
 
 pub use options::{Decoded, FieldValidation, Media};
+pub use yaml::read_yaml;
 
 use crate::row::Row;
 use crate::schema::{Schema, StructId};

@@ -86,6 +86,14 @@ impl<'s> Reader<'s> {
         self.kind_error.as_deref()
     }
 
+    /// The document is something else: upstream finds that out when it looks for the kind.
+    fn not_an_object(&mut self, what: &str) -> Value {
+        let kind =
+            r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        self.kind_error = Some(format!("json: cannot unmarshal {what} into Go value of type {kind}"));
+        Value::Null
+    }
+
     /// Adds notes found elsewhere.
     pub fn note(&mut self, notes: Vec<String>) {
         self.notes.extend(notes);
@@ -399,6 +407,25 @@ impl<'de> Visitor<'de> for RootSeed<'_, '_> {
     }
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
         Ok(zero_of(self.0.schema, &Shape::Struct(self.0.root)))
+    }
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Value, E> {
+        Ok(self.0.not_an_object("bool"))
+    }
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Value, E> {
+        Ok(self.0.not_an_object("number"))
+    }
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Value, E> {
+        Ok(self.0.not_an_object("number"))
+    }
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Value, E> {
+        Ok(self.0.not_an_object("number"))
+    }
+    fn visit_str<E: Error>(self, _: &str) -> Result<Value, E> {
+        Ok(self.0.not_an_object("string"))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(self.0.not_an_object("array"))
     }
 }
 

@@ -2,7 +2,19 @@
 
 use super::FieldValidation;
 use serde_json::{Number, Value};
-use serde_saphyr::{DuplicateKeyPolicy, Options};
+use serde_saphyr::{DuplicateKeyPolicy, Error, Options};
+
+/// Nodes that all aliases of a document may stand for together. More is refused: a few lines of aliases of aliases can mean
+/// more than any memory holds.
+const ALIASED_NODES_MAX: usize = 100_000;
+
+/// Reads one document for who minds neither duplicate keys nor types.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn read_yaml(body: &[u8]) -> Result<Value, String> {
+    parse(body, FieldValidation::Ignore).map(|document| document.value)
+}
 
 /// A YAML document as JSON.
 #[derive(Debug)]
@@ -21,7 +33,8 @@ pub fn parse(body: &[u8], fields: FieldValidation) -> Result<Document, String> {
     // Hardly any document has a key twice, so one reading is enough.
     let strict = match read(body, DuplicateKeyPolicy::Error) {
         Ok(value) => return Ok(Document { value, duplicates: Vec::new() }),
-        Err(error) => error,
+        Err(error @ Error::DuplicateMappingKey { .. }) => error,
+        Err(error) => return Err(format!("yaml: {error}")),
     };
     let value = read(body, DuplicateKeyPolicy::LastWins).map_err(|e| format!("yaml: {e}"))?;
     let noted = fields != FieldValidation::Ignore;
@@ -34,6 +47,7 @@ fn read(body: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saph
     options.duplicate_keys = duplicates;
     options.legacy_octal_numbers = true;
     options.with_snippet = false;
+    options.alias_limits.max_total_replayed_events = ALIASED_NODES_MAX;
     let mut value: Value = serde_saphyr::from_slice_with_options(body, options)?;
     whole_numbers(&mut value);
     Ok(value)
@@ -75,5 +89,17 @@ mod tests {
         let got = parse(b"a: 1\na: 2\n", FieldValidation::Warn).unwrap();
         assert_eq!(got.value, json!({"a": 2}));
         assert_eq!(got.duplicates.len(), 1);
+    }
+
+    #[test]
+    fn a_document_is_neither_too_deep_nor_larger_than_it_looks() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let read = |text: &str| parse(text.as_bytes(), FieldValidation::Strict);
+        assert!(read(&nested(60)).is_ok());
+        assert!(read(&nested(100_000)).is_err());
+        let aliases = |n: usize| vec![format!("*a{n}"); 9].join(",");
+        let levels: Vec<String> = (1..12).map(|n| format!("a{n}: &a{n} [{}]\n", aliases(n - 1))).collect();
+        assert!(read(&format!("a0: &a0 x\n{}", levels[..4].concat())).is_ok());
+        assert!(read(&format!("a0: &a0 x\n{}", levels.concat())).is_err());
     }
 }

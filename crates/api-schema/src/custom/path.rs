@@ -4,6 +4,11 @@ use serde_json::Value;
 
 /// Values that one path may find. What comes after is not looked at.
 const FOUND_MAX: usize = 10_000;
+/// Values that one path may look at on its way, filters included. Past it nothing more is found.
+const VISITED_MAX: usize = 100_000;
+/// Steps of a path, those of its filters included, and filters in filters. A longer path is none.
+const STEPS_MAX: usize = 200;
+const FILTER_DEPTH_MAX: usize = 8;
 
 #[derive(Debug, Clone, PartialEq)]
 enum Step {
@@ -45,6 +50,14 @@ pub struct JsonPath(Vec<Step>);
 impl JsonPath {
     /// Reads a path; `None` if it is none.
     pub fn parse(text: &str) -> Option<Self> {
+        let path = Self::parse_at(text, 0)?;
+        (path.steps() <= STEPS_MAX).then_some(path)
+    }
+
+    fn parse_at(text: &str, depth: usize) -> Option<Self> {
+        if depth > FILTER_DEPTH_MAX {
+            return None;
+        }
         let mut steps = Vec::new();
         let mut rest = text.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches(['$', '@']);
         while !rest.is_empty() {
@@ -64,20 +77,20 @@ impl JsonPath {
             } else {
                 let after = rest.strip_prefix('[')?;
                 let end = closing(after)?;
-                steps.push(bracket(after[..end].trim())?);
+                steps.push(bracket(after[..end].trim(), depth)?);
                 rest = &after[end + 1..];
             }
         }
         Some(Self(steps))
     }
 
+    fn steps(&self) -> usize {
+        self.0.iter().map(Step::count).sum()
+    }
+
     /// All values at the path.
     pub fn find<'v>(&self, object: &'v Value) -> Vec<&'v Value> {
-        let mut found = vec![object];
-        for step in &self.0 {
-            found = found.into_iter().flat_map(|value| apply(step, value)).take(FOUND_MAX).collect();
-        }
-        found
+        Search { left: VISITED_MAX }.find(self, object)
     }
 
     /// The cell of a column of that type; `age` writes how long ago something was, from seconds.
@@ -144,18 +157,18 @@ fn quoted(text: &str) -> Option<&str> {
     of('\'').or(of('"'))
 }
 
-fn bracket(text: &str) -> Option<Step> {
+fn bracket(text: &str, depth: usize) -> Option<Step> {
     if text == "*" {
         return Some(Step::All);
     }
     if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
-        return filter_step(filter);
+        return filter_step(filter, depth + 1);
     }
     if let Some(name) = quoted(text).filter(|n| !n.contains(['\'', '"'])) {
         return Some(Step::Field(name.to_owned()));
     }
     if text.contains(',') {
-        return text.split(',').map(|part| bracket(part.trim())).collect::<Option<Vec<_>>>().map(Step::Any);
+        return text.split(',').map(|part| bracket(part.trim(), depth)).collect::<Option<Vec<_>>>().map(Step::Any);
     }
     if let Some((from, rest)) = text.split_once(':') {
         let (to, step) = rest.split_once(':').unwrap_or((rest, ""));
@@ -165,7 +178,7 @@ fn bracket(text: &str) -> Option<Step> {
     text.parse().ok().map(Step::Index)
 }
 
-fn filter_step(text: &str) -> Option<Step> {
+fn filter_step(text: &str, depth: usize) -> Option<Step> {
     for (operator, compare) in OPERATORS {
         if let Some((left, right)) = text.split_once(operator) {
             let right = right.trim();
@@ -173,10 +186,10 @@ fn filter_step(text: &str) -> Option<Step> {
                 Some(text) => text.into(),
                 None => serde_json::from_str(right).ok()?,
             };
-            return Some(Step::Filter(JsonPath::parse(left.trim())?, Some((compare, value))));
+            return Some(Step::Filter(JsonPath::parse_at(left.trim(), depth)?, Some((compare, value))));
         }
     }
-    Some(Step::Filter(JsonPath::parse(text.trim())?, None))
+    Some(Step::Filter(JsonPath::parse_at(text.trim(), depth)?, None))
 }
 
 fn at(list: &[Value], index: i64) -> Option<&Value> {
@@ -184,18 +197,59 @@ fn at(list: &[Value], index: i64) -> Option<&Value> {
     list.get(usize::try_from(if index < 0 { index + length } else { index }).ok()?)
 }
 
-fn apply<'v>(step: &Step, value: &'v Value) -> Vec<&'v Value> {
-    match step {
-        Step::Field(name) => value.get(name).into_iter().collect(),
-        Step::Index(i) => value.as_array().and_then(|list| at(list, *i)).into_iter().collect(),
-        Step::Any(steps) => steps.iter().flat_map(|step| apply(step, value)).collect(),
-        Step::Slice(from, to, step) => slice(value, *from, *to, *step),
-        Step::All => children(value),
-        Step::Deep => deep(value),
-        Step::Filter(path, wanted) => {
-            let list = value.as_array().into_iter().flatten();
-            list.filter(|item| chosen(path, wanted.as_ref(), item)).collect()
+impl Step {
+    fn count(&self) -> usize {
+        match self {
+            Self::Any(steps) => steps.iter().map(Self::count).sum(),
+            Self::Filter(path, _) => 1 + path.steps(),
+            _ => 1,
         }
+    }
+}
+
+/// One search, and how many values it may still look at.
+struct Search {
+    left: usize,
+}
+
+impl Search {
+    fn find<'v>(&mut self, path: &JsonPath, object: &'v Value) -> Vec<&'v Value> {
+        let mut found = vec![object];
+        for step in &path.0 {
+            let mut next = Vec::new();
+            for value in found {
+                if self.left == 0 || next.len() >= FOUND_MAX {
+                    break;
+                }
+                next.extend(self.apply(step, value));
+            }
+            next.truncate(FOUND_MAX);
+            found = next;
+        }
+        found
+    }
+
+    fn apply<'v>(&mut self, step: &Step, value: &'v Value) -> Vec<&'v Value> {
+        let found: Vec<&Value> = match step {
+            Step::Field(name) => value.get(name).into_iter().collect(),
+            Step::Index(i) => value.as_array().and_then(|list| at(list, *i)).into_iter().collect(),
+            Step::Any(steps) => steps.iter().flat_map(|step| self.apply(step, value)).collect(),
+            Step::Slice(from, to, step) => slice(value, *from, *to, *step),
+            Step::All => children(value),
+            Step::Deep => deep(value),
+            Step::Filter(path, wanted) => {
+                let list = value.as_array().into_iter().flatten();
+                list.filter(|item| self.left > 0 && self.chosen(path, wanted.as_ref(), item)).collect()
+            }
+        };
+        self.left = self.left.saturating_sub(1 + found.len());
+        found
+    }
+
+    fn chosen(&mut self, path: &JsonPath, wanted: Option<&(Compare, Value)>, item: &Value) -> bool {
+        let found = self.find(path, item);
+        let Some((compare, wanted)) = wanted else { return !found.is_empty() };
+        found.first().is_some_and(|first| compare.holds(first, wanted))
     }
 }
 
@@ -226,23 +280,22 @@ fn slice(value: &Value, from: Option<i64>, to: Option<i64>, step: i64) -> Vec<&V
     (from..to).step_by(step).filter_map(|i| at(list, i)).collect()
 }
 
-fn chosen(path: &JsonPath, wanted: Option<&(Compare, Value)>, item: &Value) -> bool {
-    let found = path.find(item);
-    let Some((compare, wanted)) = wanted else { return !found.is_empty() };
-    let Some(first) = found.first() else { return false };
-    let order = match (first, wanted) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        (a, b) => return matches!(compare, Compare::NotEqual) != (*a == b),
-    };
-    order.is_some_and(|order| match compare {
-        Compare::Equal => order.is_eq(),
-        Compare::NotEqual => order.is_ne(),
-        Compare::Less => order.is_lt(),
-        Compare::LessOrEqual => order.is_le(),
-        Compare::Greater => order.is_gt(),
-        Compare::GreaterOrEqual => order.is_ge(),
-    })
+impl Compare {
+    fn holds(self, found: &Value, wanted: &Value) -> bool {
+        let order = match (found, wanted) {
+            (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
+            (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+            (a, b) => return matches!(self, Self::NotEqual) != (a == b),
+        };
+        order.is_some_and(|order| match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -283,6 +336,24 @@ mod tests {
         }
         for bad in [".a[", ".a[x]", ".a]", ".a[?(@.b==)]", "a"] {
             assert_eq!(JsonPath::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_takes_no_longer_than_it_may() {
+        let filters = |n: usize| format!(".a{}{}", "[?(@.a".repeat(n), ")]".repeat(n));
+        assert!(JsonPath::parse(&filters(FILTER_DEPTH_MAX)).is_some());
+        for bad in [filters(FILTER_DEPTH_MAX + 1), filters(50_000), "..".repeat(STEPS_MAX + 1), ".a".repeat(100_000)] {
+            assert_eq!(JsonPath::parse(&bad), None, "{} bytes", bad.len());
+        }
+        let wide = json!({"a": (0..5000).map(|i| json!({"a": [i, i]})).collect::<Vec<_>>()});
+        for path in
+            ["..".repeat(STEPS_MAX), format!(".a[?(@{})]", "..".repeat(100)), format!(".a[{}*]", "*,".repeat(150))]
+        {
+            let mut search = Search { left: VISITED_MAX };
+            let path = JsonPath::parse(&path).expect("a path");
+            search.find(&path, &wide);
+            assert_eq!(search.left, 0, "it ends where it may not go on");
         }
     }
 }
