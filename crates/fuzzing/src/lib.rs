@@ -42,7 +42,7 @@ pub const TARGETS: &[Target] = &[
     target("time", names::time, 4000),
     target("name_rules", names::name_rules, 2000),
     target("json_object", codec::json_object, 1000),
-    target("yaml_object", codec::yaml_object, 500),
+    target("yaml_object", codec::yaml_object, 150),
     target("protobuf_object", codec::protobuf_object, 1000),
     target("protobuf_message", codec::protobuf_message, 1000),
     target("stored_value", codec::stored_value, 1000),
