@@ -1,7 +1,9 @@
-//! What a real API server found wrong with objects, kind by kind: `testdata/rules.txt`.
+//! What a real API server found wrong with objects, kind by kind: `testdata/rules.txt`, and what it would find by its
+//! rules: `testdata/more-rules.txt`.
 //!
 //! A block names a resource and a good object of it; each line changes it at one place (`-` takes it away) and names
-//! the causes that a creation, or an update from the good object, must have, each as often as upstream reports it.
+//! the causes that a creation, or an update of the good object or of its status, must have, each as often as upstream
+//! reports it.
 
 use api_core::field::Errors;
 use api_core::gvk::split_api_version;
@@ -16,6 +18,11 @@ use std::net::IpAddr;
 
 const CONTEXT: WriteContext<'_> =
     WriteContext { now_unix_s: 0, subresource: "", user: "tester", uid: "", groups: &[], extra: None };
+
+fn blocks() -> impl Iterator<Item = &'static str> {
+    let all = [include_str!("../testdata/rules.txt"), include_str!("../testdata/more-rules.txt")];
+    all.into_iter().flat_map(|text| text.split("\n\n")).filter(|block| !block.trim().is_empty())
+}
 
 /// A pool that never runs out and refuses nothing.
 struct Endless(u16);
@@ -68,26 +75,27 @@ fn create(row: &Row, body: &Value) -> (Value, Errors) {
     (object, errors)
 }
 
-fn update(row: &Row, body: &Value, old: &Value) -> Errors {
+fn update(row: &Row, body: &Value, old: &Value, subresource: &'static str) -> Errors {
+    let context = WriteContext { subresource, ..CONTEXT };
     let (mut object, mut errors) = (decoded(row, body), Errors::new());
     if let Some(generation) = old["metadata"].get("generation") {
         object["metadata"]["generation"] = generation.clone();
     }
-    if row.subresource("status").is_some() {
+    if row.subresource("status").is_some() && subresource.is_empty() {
         match old.get("status") {
             Some(status) => object["status"] = status.clone(),
             None => drop(object.as_object_mut().unwrap().remove("status")),
         }
     }
     if let Some(prepare) = row.hooks.prepare_update {
-        prepare(&CONTEXT, &mut object, old);
+        prepare(&context, &mut object, old);
     }
     if let Some(allocate) = row.hooks.allocate {
         allocate(&mut object, Some(old), &mut Endless(100), &mut errors);
     }
     meta::validate_update(row, &object, old, &mut errors);
     match (row.hooks.validate_update, row.hooks.validate) {
-        (Some(validate), _) => validate(&CONTEXT, &object, old, &mut errors),
+        (Some(validate), _) => validate(&context, &object, old, &mut errors),
         (None, Some(validate)) => validate(&object, &mut errors),
         (None, None) => {}
     }
@@ -118,7 +126,7 @@ fn change(object: &mut Value, pointer: &str, to: &str) {
 #[test]
 fn bad_objects_have_upstreams_causes() {
     let mut wrong = Vec::new();
-    for block in include_str!("../testdata/rules.txt").split("\n\n").filter(|b| !b.trim().is_empty()) {
+    for block in blocks() {
         let mut lines = block.trim().lines();
         let (api_version, plural) = lines.next().unwrap().trim_start_matches("# ").rsplit_once('/').unwrap();
         let (group, version) = split_api_version(api_version);
@@ -128,11 +136,16 @@ fn bad_objects_have_upstreams_causes() {
         assert_eq!(causes(&errors), "", "{plural}");
         for line in lines {
             let (what, expected) = line.split_once(" => ").unwrap();
+            let expected = if expected == "ok" { "" } else { expected };
             let mut words = what.splitn(3, ' ');
             let (verb, pointer, to) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
             let mut body = good.clone();
             change(&mut body, pointer, to);
-            let found = if verb == "create" { create(row, &body).1 } else { update(row, &body, &old) };
+            let found = match verb {
+                "create" => create(row, &body).1,
+                "update" => update(row, &body, &old, ""),
+                _ => update(row, &body, &old, "status"),
+            };
             if causes(&found) != expected {
                 wrong.push(format!("{plural}: {what}\n   is {}\n  not {expected}", causes(&found)));
             }
@@ -144,7 +157,7 @@ fn bad_objects_have_upstreams_causes() {
 #[test]
 fn hooks_bear_any_object_that_decodes() {
     // What remains of each good object when a part of it is taken away, emptied or null must not make a hook panic.
-    for block in include_str!("../testdata/rules.txt").split("\n\n").filter(|b| !b.trim().is_empty()) {
+    for block in blocks() {
         let mut lines = block.trim().lines();
         let (api_version, plural) = lines.next().unwrap().trim_start_matches("# ").rsplit_once('/').unwrap();
         let (group, version) = split_api_version(api_version);
@@ -160,7 +173,8 @@ fn hooks_bear_any_object_that_decodes() {
                 let bytes = serde_json::to_vec(&body).unwrap();
                 if decode(row, &bytes, Media::Json, FieldValidation::Ignore).is_ok() {
                     let (object, _) = create(row, &body);
-                    update(row, &body, &old);
+                    update(row, &body, &old, "");
+                    update(row, &body, &old, "status");
                     if let Some(warnings) = row.hooks.warnings {
                         warnings(&object, Some(&old));
                     }

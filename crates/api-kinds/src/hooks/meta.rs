@@ -49,6 +49,11 @@ pub(super) fn again_on_create(new: &Value, e: &mut Errors) {
     Meta { namespaced: None, kube_finalizers: true }.check(new, |_, _| Vec::new(), e);
 }
 
+/// The same with a check of the name, and of the namespace of a kind that has one.
+pub(super) fn again_with_name(new: &Value, name_check: NameCheck, e: &mut Errors) {
+    Meta { namespaced: Some(true), kube_finalizers: true }.check(new, name_check, e);
+}
+
 /// Checks the metadata of a resource inside of another one, at `path`. It may have no name.
 pub(crate) fn validate_embedded(metadata: &Value, path: &Path<'_>, e: &mut Errors) {
     let meta = Node::new(metadata, *path);

@@ -17,6 +17,7 @@ mod autoscaling;
 mod batch;
 mod certificates;
 mod check;
+mod conditions;
 mod coordination;
 mod core;
 mod discovery;
@@ -36,7 +37,7 @@ mod workload;
 /// The hooks of a built-in kind; [`Hooks::NONE`] for one that has none.
 pub fn for_kind(group: &str, kind: &str) -> &'static Hooks {
     match group {
-        "" | "events.k8s.io" => core::hooks(kind),
+        "" => core::hooks(kind),
         "admissionregistration.k8s.io" => admissionregistration::hooks(kind),
         "apiextensions.k8s.io" => apiextensions::hooks(kind),
         "apiregistration.k8s.io" => apiregistration::hooks(kind),
@@ -46,6 +47,7 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Hooks {
         "certificates.k8s.io" => certificates::hooks(kind),
         "coordination.k8s.io" => coordination::hooks(kind),
         "discovery.k8s.io" => discovery::hooks(kind),
+        "events.k8s.io" => core::new_event(),
         "flowcontrol.apiserver.k8s.io" => flowcontrol::hooks(kind),
         "networking.k8s.io" => networking::hooks(kind),
         "node.k8s.io" => node::hooks(kind),

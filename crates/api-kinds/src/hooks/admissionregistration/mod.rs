@@ -1,6 +1,9 @@
 //! Kinds of the group admissionregistration.k8s.io.
 
+use crate::hooks::check::Node;
+use crate::hooks::conditions;
 use crate::hooks::fill::Fill;
+use api_core::field::Errors;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
 
@@ -25,7 +28,14 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
             }
         }
         "ValidatingAdmissionPolicy" => {
-            &const { Hooks { default: Some(defaults::policy), validate: Some(policies::validate_policy), ..WITH_STATUS } }
+            &const {
+                Hooks {
+                    default: Some(defaults::policy),
+                    validate: Some(policies::validate_policy),
+                    validate_update: Some(update_policy),
+                    ..WITH_STATUS
+                }
+            }
         }
         "ValidatingAdmissionPolicyBinding" => {
             &const { Hooks { default: Some(defaults::policy_binding), validate: Some(policies::validate_binding), ..BASE } }
@@ -45,6 +55,20 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 
 fn drop_status(_: &WriteContext<'_>, object: &mut Value) {
     object["status"] = Value::Object(serde_json::Map::new());
+}
+
+fn update_policy(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {
+    if context.subresource != "status" {
+        return policies::validate_policy(new, e);
+    }
+    let root = Node::root(new);
+    let status = root.at("status");
+    let checking = status.at("typeChecking");
+    for warning in checking.at("expressionWarnings").items() {
+        warning.at("warning").required(e);
+        warning.at("fieldRef").required(e);
+    }
+    conditions::validate(&status.at("conditions"), e);
 }
 
 fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {

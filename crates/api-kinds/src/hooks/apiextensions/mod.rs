@@ -68,11 +68,19 @@ fn mark_deleted(object: &mut Value, now: &str) {
     crate::custom::set_condition(object, ["Terminating", "True", "InstanceDeletionPending", message], now);
 }
 
+/// Fields to select by need a feature that is off in this version.
+fn drop_disabled(object: &mut Value) {
+    object.with("spec", |spec| {
+        spec.each_mut("versions", |version| drop(version.as_object_mut().map(|map| map.remove("selectableFields"))));
+    });
+}
+
 /// Nothing is accepted yet, and what is stored will be stored in one version.
 fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
     let mut status = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}});
     status["storedVersions"] = storage_versions(object).map(Value::from).collect();
     object["status"] = status;
+    drop_disabled(object);
 }
 
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
@@ -80,6 +88,7 @@ fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
         return;
     }
+    drop_disabled(new);
     let stored: Vec<String> = storage_versions(new).map(str::to_owned).collect();
     let Some(Value::Array(known)) = new.pointer_mut("/status/storedVersions") else { return };
     for version in stored {

@@ -1,6 +1,7 @@
 //! Kinds of the group apiregistration.k8s.io.
 
 use super::check::Node;
+use super::conditions;
 use super::fill::Fill;
 use api_core::field::Errors;
 use api_core::{names, time};
@@ -16,6 +17,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                     prepare_create: Some(prepare_create),
                     prepare_update: Some(prepare_update),
                     validate: Some(validate),
+                    validate_update: Some(update),
                     // The name of the core group's service, `v1.`, is no DNS name.
                     validate_name: Some(names::name_is_path_segment),
                     unconditional_update: false,
@@ -45,6 +47,17 @@ fn prepare_create(context: &WriteContext<'_>, object: &mut Value) {
 
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     new.keep_other_half(context.subresource, old);
+}
+
+fn update(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {
+    validate(new, e);
+    if context.subresource == "status" {
+        let root = Node::root(new);
+        let status = root.at("status");
+        for condition in status.at("conditions").items() {
+            condition.at("status").one_of(conditions::STATUSES, e);
+        }
+    }
 }
 
 fn validate(object: &Value, e: &mut Errors) {

@@ -66,6 +66,8 @@ static STATEFUL_SET: Hooks = Hooks {
     default: Some(defaults::stateful_set),
     validate: Some(stateful::validate),
     validate_update: Some(stateful::update),
+    prepare_create: Some(prepare_stateful_set),
+    prepare_update: Some(|context, new, _| prepare_stateful_set(context, new)),
     validate_name: Some(names::name_is_dns_label),
     ..WORKLOAD
 };
@@ -76,6 +78,14 @@ fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
 
 fn prepare_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
     new.with_path(&["spec", "template", "spec"], pod::drop_disabled);
+}
+
+fn prepare_stateful_set(context: &WriteContext<'_>, object: &mut Value) {
+    prepare_create(context, object);
+    // A feature that is off in this version.
+    object.with_path(&["spec", "updateStrategy", "rollingUpdate"], |rolling| {
+        rolling.as_object_mut().map(|map| map.remove("maxUnavailable"));
+    });
 }
 
 fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {

@@ -8,16 +8,8 @@ use api_schema::row::WriteContext;
 use serde_json::Value;
 
 /// Fields of the spec that an update may change.
-const MUTABLE: [&str; 8] = [
-    "replicas",
-    "ordinals",
-    "template",
-    "updateStrategy",
-    "persistentVolumeClaimRetentionPolicy",
-    "minReadySeconds",
-    "revisionHistoryLimit",
-    "",
-];
+const MUTABLE: [&str; 6] =
+    ["replicas", "ordinals", "template", "updateStrategy", "persistentVolumeClaimRetentionPolicy", "minReadySeconds"];
 
 pub(super) fn validate(object: &Value, e: &mut Errors) {
     let root = Node::root(object);

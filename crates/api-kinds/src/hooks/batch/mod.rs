@@ -52,8 +52,17 @@ static CRON_JOB: Hooks = Hooks {
     ..Hooks::NONE
 };
 
+/// Fields of features that are off in this version.
+fn drop_disabled(spec: &mut Value) {
+    if let Some(map) = spec.as_object_mut() {
+        map.remove("successPolicy");
+        map.remove("managedBy");
+    }
+    spec.with_path(&["template", "spec"], pod::drop_disabled);
+}
+
 fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
-    job.with_path(&["spec", "template", "spec"], pod::drop_disabled);
+    job.with("spec", drop_disabled);
     if job["spec"]["manualSelector"] == true {
         return;
     }
@@ -78,11 +87,11 @@ fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
 }
 
 fn prepare_job_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
-    new.with_path(&["spec", "template", "spec"], pod::drop_disabled);
+    new.with("spec", drop_disabled);
 }
 
 fn prepare_cron_job(_: &WriteContext<'_>, cron_job: &mut Value) {
-    cron_job.with_path(&["spec", "jobTemplate", "spec", "template", "spec"], pod::drop_disabled);
+    cron_job.with_path(&["spec", "jobTemplate", "spec"], drop_disabled);
 }
 
 fn job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {

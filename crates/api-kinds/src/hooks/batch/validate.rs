@@ -248,6 +248,7 @@ pub(super) fn job_update(context: &WriteContext<'_>, new: &Value, old: &Value, e
         for field in ["active", "succeeded", "failed", "ready", "terminating"] {
             status.at(field).non_negative(e);
         }
+        uncounted_pods(&status.at("uncountedTerminatedPods"), e);
         return;
     }
     meta::again_on_create(new, e);
@@ -259,6 +260,22 @@ pub(super) fn job_update(context: &WriteContext<'_>, new: &Value, old: &Value, e
         spec.at(field).immutable(&old_spec.at(field), e);
     }
     template_update(&root, &old_root, e);
+}
+
+/// Each pod is there once.
+fn uncounted_pods(pods: &Node<'_, '_>, e: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for list in ["succeeded", "failed"] {
+        for uid in pods.at(list).items() {
+            if uid.is_empty() {
+                uid.invalid("must not be empty", e);
+            } else if seen.contains(&uid.str()) {
+                uid.duplicate(e);
+            } else {
+                seen.push(uid.str());
+            }
+        }
+    }
 }
 
 /// An indexed job may be resized by changing completions and parallelism together.

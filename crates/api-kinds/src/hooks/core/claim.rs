@@ -66,6 +66,7 @@ fn data_sources(spec: &Node<'_, '_>, e: &mut Errors) {
             data_source(at, e);
         }
     }
+    reference.at("namespace").text_if_any(names::is_dns1123_label, e);
     if !(source.present() && reference.present()) {
         return;
     }

@@ -1,6 +1,8 @@
-//! Rules of events.
+//! Rules of events. What is written through the core group may be of the older kind, of which little is asked; what is
+//! written through events.k8s.io may not.
 
 use crate::hooks::check::{IMMUTABLE, Node};
+use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
@@ -9,61 +11,126 @@ use serde_json::Value;
 /// Longest action, reason or reporting instance, in bytes.
 const WORD_BYTES_MAX: usize = 128;
 const NOTE_BYTES_MAX: usize = 1024;
+/// What only the series of an event may change, in upstream's order; it looks at the reason twice.
+const IMMUTABLE_FIELDS: [&str; 14] = [
+    "involvedObject",
+    "reason",
+    "message",
+    "source",
+    "firstTimestamp",
+    "lastTimestamp",
+    "count",
+    "reason",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    REPORTER,
+    "reportingInstance",
+];
+/// The controller that reports, as it is stored; upstream reports it under another name.
+const REPORTER: &str = "reportingComponent";
+const REPORTER_SHOWN: &str = "reportingController";
 
+/// Event of the core group.
 pub(super) static EVENT: Hooks = Hooks {
     validate: Some(validate),
-    validate_update: Some(update),
+    validate_update: Some(|_, new, _, e| validate(new, e)),
     validate_name: Some(names::name_is_path_segment),
     create_on_update: true,
     expires: true,
     ..Hooks::NONE
 };
 
+/// Event of events.k8s.io, in the form in which it is stored.
+pub(super) static NEW_EVENT: Hooks = Hooks { validate: Some(validate_new), validate_update: Some(update_new), ..EVENT };
+
 fn validate(object: &Value, e: &mut Errors) {
     let root = Node::root(object);
     let involved = root.at("involvedObject");
     let about = involved.at("namespace");
     let namespace = root.at("metadata").text("namespace");
-    let fits = if about.is_empty() { matches!(namespace, "" | "default") } else { about.str() == namespace };
+    let is_new = !root.at("eventTime").is_empty();
+    let fits = match (about.str(), namespace) {
+        ("", "default") => true,
+        ("", other) => other == if is_new { "kube-system" } else { "" },
+        (about, namespace) => is_new || about == namespace,
+    };
     if !fits {
         e.invalid(&about.path, about.str(), "does not match event.namespace");
     }
-    if !root.at("eventTime").is_empty() {
+    if is_new {
         reported(&root, e);
+    }
+    for why in names::is_dns1123_subdomain(namespace) {
+        e.invalid(&root.path.child("namespace"), namespace, &why);
     }
 }
 
 /// What an event of the newer kind says of who reports it.
 fn reported(root: &Node<'_, '_>, e: &mut Errors) {
-    let controller = Node::new(root.get("reportingComponent"), root.path.child("reportingController"));
+    let controller = Node::new(root.get(REPORTER), root.path.child(REPORTER_SHOWN));
     controller.required(e);
     controller.text_is(names::is_qualified_name, e);
-    for field in ["reportingInstance", "action"] {
+    for field in ["reportingInstance", "action", "reason"] {
         let at = root.at(field);
         at.required(e);
         if at.str().len() > WORD_BYTES_MAX {
-            at.invalid("can have at most 128 characters", e);
+            e.invalid(&at.path, "", "can have at most 128 characters");
         }
     }
-    let reason = root.at("reason");
-    if reason.str().len() > WORD_BYTES_MAX {
-        reason.invalid("can have at most 128 characters", e);
-    }
     if root.text("message").len() > NOTE_BYTES_MAX {
-        root.at("message").invalid("can have at most 1024 characters", e);
+        e.invalid(&root.path.child("message"), "", "can have at most 1024 characters");
     }
 }
 
-fn update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
-    validate(new, e);
-    let root = Node::root(new);
-    if root.at("eventTime").is_empty() {
+fn validate_new(object: &Value, e: &mut Errors) {
+    validate(object, e);
+    meta::again_with_name(object, names::name_is_dns_subdomain, e);
+    let root = Node::root(object);
+    series(&root, e);
+    root.at("eventTime").required(e);
+    let kind = root.at("type");
+    if !["Normal", "Warning"].contains(&kind.str()) {
+        e.invalid(&kind.path, "", &format!("has invalid value: {}", kind.str()));
+    }
+    let unset = "needs to be unset";
+    for field in ["firstTimestamp", "lastTimestamp"] {
+        if !root.at(field).is_empty() {
+            e.invalid(&root.path.child(field), "", unset);
+        }
+    }
+    if root.at("count").int_or_zero() != 0 {
+        e.invalid(&root.path.child("count"), "", unset);
+    }
+    let source = root.at("source");
+    if !source.text("component").is_empty() || !source.text("host").is_empty() {
+        e.invalid(&source.path, "", unset);
+    }
+}
+
+fn series(root: &Node<'_, '_>, e: &mut Errors) {
+    let series = root.at("series");
+    if !series.present() {
         return;
     }
-    for field in ["involvedObject", "reason", "reportingComponent", "reportingInstance", "action", "eventTime", "type"]
-    {
-        if root.get(field) != &old[field] {
-            root.at(field).invalid(IMMUTABLE, e);
+    if series.at("count").int_or_zero() < 2 {
+        e.invalid(&series.path.child("count"), "", "should be at least 2");
+    }
+    series.at("lastObservedTime").required(e);
+}
+
+fn update_new(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    validate(new, e);
+    meta::again_on_update(new, old, e);
+    let (root, old_root) = (Node::root(new), Node::root(old));
+    if root.get("series") != old_root.get("series") {
+        series(&root, e);
+    }
+    for field in IMMUTABLE_FIELDS {
+        if root.get(field) != old_root.get(field) {
+            let shown = if field == REPORTER { REPORTER_SHOWN } else { field };
+            Node::new(root.get(field), root.path.child(shown)).changed(IMMUTABLE, e);
         }
     }
 }

@@ -9,6 +9,7 @@ mod defaults;
 mod event;
 mod namespace;
 mod node;
+mod persistent_sources;
 pub(super) mod pod;
 mod quota;
 mod replication;
@@ -17,6 +18,11 @@ pub(super) mod service;
 pub(super) mod storage;
 pub(super) mod volume;
 pub(super) mod volume_sources;
+
+/// Event of events.k8s.io.
+pub(super) fn new_event() -> &'static Hooks {
+    &event::NEW_EVENT
+}
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 pub(super) static NODE: Hooks = Hooks {
     default: Some(default),
+    prepare_create: Some(|_, node| drop_disabled(node)),
     prepare_update: Some(prepare_update),
     validate: Some(validate),
     validate_update: Some(update),
@@ -43,6 +44,14 @@ fn one_pod_cidr(spec: &mut Value) {
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     let kept = if context.subresource == "status" { "spec" } else { "status" };
     new[kept] = old[kept].clone();
+    drop_disabled(new);
+}
+
+/// Configuration that came from config maps is gone, and what runtimes can do is not told yet.
+fn drop_disabled(node: &mut Value) {
+    for (part, field) in [("spec", "configSource"), ("status", "config"), ("status", "runtimeHandlers")] {
+        node.with(part, |part| drop(part.as_object_mut().map(|map| map.remove(field))));
+    }
 }
 
 fn validate(object: &Value, e: &mut Errors) {
@@ -119,6 +128,9 @@ fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) 
     let had = old_spec.at("podCIDRs");
     if !had.is_empty() && spec.get("podCIDRs") != had.value {
         spec.at("podCIDRs").forbidden("node updates may not change podCIDR except from \"\" to valid", e);
+    }
+    if spec.text("externalID") != old_spec.text("externalID") {
+        spec.at("externalID").forbidden("may not be updated", e);
     }
     let provider = old_spec.text("providerID");
     if !provider.is_empty() && spec.text("providerID") != provider {

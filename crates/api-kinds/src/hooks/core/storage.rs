@@ -1,6 +1,6 @@
 //! Persistent volumes and claims.
 
-use super::{claim, pod, resources, volume, volume_sources};
+use super::{claim, persistent_sources, pod, resources, volume};
 use crate::hooks::check::Node;
 use crate::hooks::fill::Fill;
 use crate::hooks::meta;
@@ -29,14 +29,32 @@ pub(super) static CLAIM: Hooks = Hooks {
     ..Hooks::NONE
 };
 
+/// What upstream says of a field that an inline volume may not have.
+const INLINE: &str = "may not be specified in the context of inline volumes";
+/// The secret that a volume's driver needs to expand it.
+const EXPAND_SECRET: &str = "controllerExpandSecretRef";
+/// A field of a feature that is off in this version.
+const ATTRIBUTES_CLASS: &str = "volumeAttributesClassName";
+
+/// Takes a field away unless it was there before.
+fn drop_new(of: &mut Value, field: &str, was: &Value) {
+    if was.lacks(field)
+        && let Some(map) = of.as_object_mut()
+    {
+        map.remove(field);
+    }
+}
+
 fn prepare_volume(context: &WriteContext<'_>, volume: &mut Value) {
     let now = time::format_unix_s(context.now_unix_s);
     volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+    volume.with("spec", |spec| drop_new(spec, ATTRIBUTES_CLASS, &Value::Null));
 }
 
 fn prepare_volume_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource != "status" {
         new.adopt("status", old);
+        new.with("spec", |spec| drop_new(spec, ATTRIBUTES_CLASS, &old["spec"]));
         return;
     }
     new.adopt("spec", old);
@@ -48,94 +66,81 @@ fn prepare_volume_update(context: &WriteContext<'_>, new: &mut Value, old: &Valu
 
 fn validate_volume(object: &Value, e: &mut Errors) {
     let root = Node::root(object);
-    volume_spec(&root.at("spec"), false, e);
+    volume_spec(&root.at("spec"), root.at("metadata").text("name"), e);
 }
 
-/// The spec of a persistent volume; `inline` for one that a volume attachment carries.
-pub(in crate::hooks) fn volume_spec(spec: &Node<'_, '_>, inline: bool, e: &mut Errors) {
+/// The spec of a persistent volume of that name.
+fn volume_spec(spec: &Node<'_, '_>, name: &str, e: &mut Errors) {
     let (modes, capacity) = (spec.at("accessModes"), spec.at("capacity"));
     modes.required(e);
     claim::access_modes(&modes, e);
-    if inline {
-        for field in ["claimRef", "capacity", "storageClassName"] {
-            if !spec.at(field).is_empty() {
-                spec.at(field).forbidden("may not be specified in the context of inline volumes", e);
-            }
-        }
-    } else {
-        capacity.required(e);
-        if !capacity.has("storage") || capacity.len() > 1 {
-            capacity.not_supported(&["storage"], e);
-        }
-        for (_, amount) in capacity.entries() {
-            resources::positive(&amount, e);
-        }
-        let policy = spec.at("persistentVolumeReclaimPolicy");
-        if !policy.is_empty() {
-            policy.one_of(&["Delete", "Recycle", "Retain"], e);
-        }
+    capacity.required(e);
+    if !capacity.has("storage") || capacity.len() > 1 {
+        capacity.not_supported(&["storage"], e);
+    }
+    for (_, amount) in capacity.entries() {
+        resources::positive(&amount, e);
+    }
+    let policy = spec.at("persistentVolumeReclaimPolicy");
+    if !policy.is_empty() {
+        policy.one_of(&["Delete", "Recycle", "Retain"], e);
     }
     let affinity = spec.at("nodeAffinity");
-    if affinity.present() {
-        if affinity.has("required") {
-            pod::node_selector(&affinity.at("required"), e);
-        } else {
-            affinity.at("required").path_required("must specify required node constraints", e);
-        }
+    let required = affinity.at("required");
+    if required.present() {
+        pod::node_selector(&required, e);
+    } else if affinity.present() {
+        required.path_required("must specify required node constraints", e);
     }
-    volume_source(spec, affinity.present(), e);
+    persistent_sources::validate(spec, name, e);
+    if first_source(spec) == Some("local") && !required.present() {
+        affinity.path_required("Local volume requires node affinity", e);
+    }
     let host_path = spec.at("hostPath");
-    let root_of_host = host_path.text("path").trim_end_matches('/').is_empty() && !host_path.text("path").is_empty();
-    if root_of_host && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
-        let why = "may not be 'recycle' for a hostPath mount of '/'";
-        spec.at("persistentVolumeReclaimPolicy").forbidden(why, e);
+    if is_root(host_path.text("path")) && policy.str() == "Recycle" {
+        policy.forbidden("may not be 'recycle' for a hostPath mount of '/'", e);
     }
     spec.at("storageClassName").text_if_any(names::is_dns1123_subdomain, e);
     spec.at("volumeMode").one_of_if_any(&["Block", "Filesystem"], e);
 }
 
-fn volume_source(spec: &Node<'_, '_>, has_affinity: bool, e: &mut Errors) {
-    let mut sources = 0;
-    let own: [volume_sources::Source; 2] = [("local", local), ("csi", csi)];
-    for (field, check) in volume_sources::SHARED.iter().chain(&own) {
-        let at = spec.at(field);
-        if !at.present() {
-            continue;
-        }
-        sources += 1;
-        if sources > 1 {
-            at.forbidden("may not specify more than 1 volume type", e);
-            continue;
-        }
-        check(&at, e);
-        if *field == "local" && !has_affinity {
-            spec.at("nodeAffinity").path_required("Local volume requires node affinity", e);
+/// The spec of a volume that a volume attachment carries with it.
+pub(in crate::hooks) fn inline_volume_spec(spec: &Node<'_, '_>, e: &mut Errors) {
+    for field in ["claimRef", "capacity"] {
+        if !spec.at(field).is_empty() || (field == "claimRef" && spec.has(field)) {
+            spec.at(field).forbidden(INLINE, e);
         }
     }
-    if sources == 0 {
-        spec.path_required("must specify a volume type", e);
+    if !spec.has("csi") {
+        spec.at("csi").path_required("has to be specified in the context of inline volumes", e);
+    }
+    let modes = spec.at("accessModes");
+    modes.required(e);
+    claim::access_modes(&modes, e);
+    if !matches!(spec.text("persistentVolumeReclaimPolicy"), "" | "Retain") {
+        let why = "may only be Retain in the context of inline volumes";
+        spec.at("persistentVolumeReclaimPolicy").forbidden(why, e);
+    }
+    if spec.has("nodeAffinity") {
+        spec.at("nodeAffinity").forbidden(INLINE, e);
+    }
+    persistent_sources::validate(spec, "", e);
+    if !spec.at("storageClassName").is_empty() {
+        spec.at("storageClassName").forbidden(INLINE, e);
+    }
+    if spec.has("volumeMode") && spec.text("volumeMode") != "Filesystem" {
+        let why = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        spec.at("volumeMode").forbidden(why, e);
     }
 }
 
-fn local(source: &Node<'_, '_>, e: &mut Errors) {
-    let path = source.at("path");
-    if path.required(e) {
-        pod::no_backsteps(&path, e);
-    }
+fn first_source<'v>(spec: &Node<'v, '_>) -> Option<&'static str> {
+    persistent_sources::names().find(|field| spec.has(field))
 }
 
-fn csi(source: &Node<'_, '_>, e: &mut Errors) {
-    volume_sources::csi_driver_name(&source.at("driver"), e);
-    source.at("volumeHandle").required(e);
-    for field in
-        ["controllerPublishSecretRef", "nodePublishSecretRef", "controllerExpandSecretRef", "nodeExpandSecretRef"]
-    {
-        let secret = source.at(field);
-        if secret.present() {
-            secret.at("name").required(e);
-            secret.at("namespace").required(e);
-        }
-    }
+/// Whether a path leads to the root directory, written in whatever way.
+fn is_root(path: &str) -> bool {
+    path.starts_with('/') && path.split('/').all(|part| part.is_empty() || part == ".")
 }
 
 fn update_volume(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
@@ -149,7 +154,7 @@ fn update_volume(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut E
     }
     let (root, old_root) = (Node::root(new), Node::root(old));
     let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
-    if source_of(&spec) != source_of(&old_spec) {
+    if !same_source(&spec, &old_spec) {
         let why = "spec.persistentvolumesource is immutable after creation";
         spec.at("persistentvolumesource").forbidden(why, e);
     }
@@ -194,17 +199,17 @@ fn same_mode(spec: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
     mode.immutable(&old.at("volumeMode"), e);
 }
 
-fn source_of(spec: &Node<'_, '_>) -> Vec<Value> {
-    let names = volume_sources::SHARED.iter().map(|(name, _)| *name).chain(["local", "csi"]);
-    let without_late_secret = |value: &Value| {
-        // This secret may be added, or changed, at any time.
-        let mut value = value.clone();
-        if let Some(map) = value.as_object_mut() {
-            map.remove("controllerExpandSecretRef");
+/// Whether the source is what it was. A CSI volume that names no secret for its expansion may get one.
+fn same_source(new: &Node<'_, '_>, old: &Node<'_, '_>) -> bool {
+    let may_get = old.has("csi") && !old.at("csi").has(EXPAND_SECRET);
+    let comparable = |spec: &Node<'_, '_>| -> Vec<Value> {
+        let mut all: Vec<Value> = persistent_sources::of(spec).into_iter().cloned().collect();
+        if may_get {
+            all.iter_mut().filter_map(Value::as_object_mut).for_each(|source| drop(source.remove(EXPAND_SECRET)));
         }
-        value
+        all
     };
-    names.map(|name| without_late_secret(spec.get(name))).collect()
+    comparable(new) == comparable(old)
 }
 
 fn volume_warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
@@ -257,7 +262,16 @@ fn prepare_claim(_: &WriteContext<'_>, claim: &mut Value) {
     if !spec.lacks("dataSource") && !known(&spec["dataSource"]) {
         spec.as_object_mut().map(|map| map.remove("dataSource"));
     }
+    drop_disabled(spec, &Value::Null);
     one_data_source(spec);
+}
+
+/// A source in another namespace, and a class of attributes, need features that are off in this version.
+fn drop_disabled(spec: &mut Value, was: &Value) {
+    if !spec["dataSourceRef"].text("namespace").is_empty() {
+        drop_new(spec, "dataSourceRef", was);
+    }
+    drop_new(spec, ATTRIBUTES_CLASS, was);
 }
 
 /// `dataSource` and `dataSourceRef` are two names of the same, unless it lies in another namespace.
@@ -274,9 +288,18 @@ fn one_data_source(spec: &mut Value) {
 fn prepare_claim_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
         new.adopt("spec", old);
+        for field in [
+            "allocatedResources",
+            "allocatedResourceStatuses",
+            "currentVolumeAttributesClassName",
+            "modifyVolumeStatus",
+        ] {
+            new.with("status", |status| drop_new(status, field, &old["status"]));
+        }
         return;
     }
     new.adopt("status", old);
+    drop_disabled(new.make("spec"), &old["spec"]);
     one_data_source(new.make("spec"));
 }
 

@@ -4,48 +4,102 @@ use super::pod::no_backsteps;
 use crate::hooks::check::Node;
 use api_core::field::Errors;
 use api_core::names;
+use regex::Regex;
+use serde_json::Value;
+use std::sync::LazyLock;
 
 type Rule = fn(&Node<'_, '_>, &mut Errors);
-/// The field of a source and its rules.
-pub(super) type Source = (&'static str, Rule);
 
-/// Each source with its rules.
-pub(super) const SHARED: &[Source] = &[
-    ("hostPath", host_path),
-    ("gcePersistentDisk", |s, e| disk(s, "pdName", e)),
-    ("awsElasticBlockStore", |s, e| disk(s, "volumeID", e)),
-    ("nfs", nfs),
-    ("iscsi", iscsi),
-    ("glusterfs", |s, e| all_required(s, &["endpoints", "path"], e)),
-    ("flocker", flocker),
-    ("rbd", |s, e| all_required(s, &["monitors", "image"], e)),
-    ("cinder", |s, e| with_secret(s, &["volumeID"], e)),
-    ("cephfs", |s, e| all_required(s, &["monitors"], e)),
-    ("quobyte", quobyte),
-    ("fc", fibre_channel),
-    ("flexVolume", flex_volume),
-    ("azureFile", |s, e| all_required(s, &["secretName", "shareName"], e)),
-    ("vsphereVolume", |s, e| all_required(s, &["volumePath"], e)),
-    ("azureDisk", azure_disk),
-    ("photonPersistentDisk", |s, e| all_required(s, &["pdID"], e)),
-    ("portworxVolume", |s, e| all_required(s, &["volumeID"], e)),
-    ("scaleIO", |s, e| all_required(s, &["gateway", "system", "volumeName"], e)),
-    ("storageos", storage_os),
+/// A source of a volume, by its field.
+pub(super) struct Source {
+    pub field: &'static str,
+    /// Its rules, given the source.
+    pub check: Rule,
+    /// The name under which upstream reports what is wrong with it; mostly its own.
+    pub inside: &'static str,
+    /// The name under which it is reported when there is another one; none if upstream takes it beside any other.
+    pub another: Option<&'static str>,
+}
+
+/// A source that is reported under its own name.
+pub(super) const fn source(field: &'static str, check: Rule) -> Source {
+    Source { field, check, inside: field, another: Some(field) }
+}
+
+/// A source that pods and persistent volumes have with the same rules, by its field.
+pub(super) const fn shared(field: &'static str) -> Source {
+    let mut i = 0;
+    while i < SHARED.len() {
+        if same(SHARED[i].field, field) {
+            return Source { field, check: SHARED[i].check, inside: SHARED[i].inside, another: SHARED[i].another };
+        }
+        i += 1;
+    }
+    panic!("no such source")
+}
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
+}
+
+const SHARED: &[Source] = &[
+    source("hostPath", host_path),
+    Source { inside: "persistentDisk", ..source("gcePersistentDisk", |s, e| disk(s, "pdName", e)) },
+    source("awsElasticBlockStore", |s, e| disk(s, "volumeID", e)),
+    source("nfs", nfs),
+    source("flocker", flocker),
+    source("rbd", |s, e| all_required(s, &["monitors", "image"], e)),
+    Source { another: Some("cephFS"), ..source("cephfs", |s, e| all_required(s, &["monitors"], e)) },
+    source("quobyte", quobyte),
+    source("fc", fibre_channel),
+    source("flexVolume", flex_volume),
+    source("vsphereVolume", |s, e| all_required(s, &["volumePath"], e)),
+    source("azureDisk", azure_disk),
+    source("photonPersistentDisk", |s, e| all_required(s, &["pdID"], e)),
+    source("portworxVolume", |s, e| all_required(s, &["volumeID"], e)),
+    source("scaleIO", |s, e| all_required(s, &["gateway", "system", "volumeName"], e)),
 ];
 
+/// Checks that `volume` has one of `sources`, and that by its rules. The order is that in which upstream looks for them:
+/// the first one counts.
+pub(super) fn exactly_one(volume: &Node<'_, '_>, sources: &[&[Source]], e: &mut Errors) {
+    let mut found = 0;
+    for source in sources.iter().copied().flatten().filter(|s| volume.has(s.field)) {
+        match source.another {
+            Some(name) if found > 0 => {
+                e.forbidden(&volume.path.child(name), "may not specify more than 1 volume type");
+            }
+            _ => {
+                found += 1;
+                (source.check)(&Node::new(volume.get(source.field), volume.path.child(source.inside)), e);
+            }
+        }
+    }
+    if found == 0 {
+        volume.path_required("must specify a volume type", e);
+    }
+}
+
+/// Name of the volume and portal of the target together, in bytes.
+const ISCSI_BYTES_MAX: usize = 64;
 const BYTE_RANGE: &str = "must be between 0 and 255, inclusive";
 
-fn all_required(source: &Node<'_, '_>, fields: &[&str], e: &mut Errors) {
+pub(super) fn all_required(source: &Node<'_, '_>, fields: &[&str], e: &mut Errors) {
     for field in fields {
         source.at(field).required(e);
     }
 }
 
-fn with_secret(source: &Node<'_, '_>, fields: &[&str], e: &mut Errors) {
-    all_required(source, fields, e);
+/// A reference to a secret, if it is there, has these fields.
+pub(super) fn secret_with(source: &Node<'_, '_>, fields: &[&str], e: &mut Errors) {
     let secret = source.at("secretRef");
     if secret.present() {
-        secret.at("name").required(e);
+        all_required(&secret, fields, e);
     }
 }
 
@@ -62,9 +116,10 @@ fn disk(source: &Node<'_, '_>, id: &str, e: &mut Errors) {
 
 fn host_path(source: &Node<'_, '_>, e: &mut Errors) {
     let path = source.at("path");
-    if path.required(e) {
-        no_backsteps(&path, e);
+    if !path.required(e) {
+        return;
     }
+    no_backsteps(&path, e);
     let types = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     source.at("type").one_of_if_any(&types, e);
 }
@@ -78,12 +133,12 @@ fn nfs(source: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn iscsi(source: &Node<'_, '_>, e: &mut Errors) {
+/// What pods and persistent volumes say of an iSCSI disk alike.
+pub(super) fn iscsi(source: &Node<'_, '_>, e: &mut Errors) {
     source.at("targetPortal").required(e);
-    let name_ok = |s: &str| ["iqn", "eui", "naa"].iter().any(|p| s.starts_with(p));
     let iqn = source.at("iqn");
-    if iqn.required(e) && !name_ok(iqn.str()) {
-        iqn.invalid("must be valid format starting with iqn, eui, or naa", e);
+    if iqn.required(e) {
+        iscsi_name(&iqn, e);
     }
     byte(&source.at("lun"), e);
     let chap = source.at("chapAuthDiscovery").is_true() || source.at("chapAuthSession").is_true();
@@ -91,13 +146,33 @@ fn iscsi(source: &Node<'_, '_>, e: &mut Errors) {
     if chap && !secret.present() {
         secret.path_required("", e);
     }
-    if secret.present() {
-        secret.at("name").required(e);
+    let initiator = Node::new(source.get("initiatorName"), source.path.child("initiatorname"));
+    if initiator.present() {
+        iscsi_name(&initiator, e);
     }
-    let initiator = source.at("initiatorName");
-    if initiator.present() && !name_ok(initiator.str()) {
-        initiator.invalid("must be valid format starting with iqn, eui, or naa", e);
+}
+
+/// The name of a target or of an initiator.
+fn iscsi_name(name: &Node<'_, '_>, e: &mut Errors) {
+    static FORMATS: LazyLock<[(&str, Regex); 3]> = LazyLock::new(|| {
+        [
+            ("iqn", r"iqn\.\d{4}-\d{2}\.[[:alnum:].-]+:[^,;*&$|\s]+$"),
+            ("eui", r"^eui.[[:alnum:]]{16}$"),
+            ("naa", r"^naa.[[:alnum:]]{32}$"),
+        ]
+        .map(|(start, format)| (start, Regex::new(format).expect("a pattern")))
+    });
+    match FORMATS.iter().find(|(start, _)| name.str().starts_with(start)) {
+        None => name.invalid("must be valid format starting with iqn, eui, or naa", e),
+        Some((_, format)) if !format.is_match(name.str()) => name.invalid("must be valid format", e),
+        Some(_) => {}
     }
+}
+
+/// Whether upstream takes a volume's name and an iSCSI portal as too long together, for a source that names its initiator.
+pub(super) fn is_iscsi_too_long(source: &Value, volume_name: &str) -> bool {
+    let portal = source["targetPortal"].as_str().unwrap_or("");
+    !source["initiatorName"].is_null() && volume_name.len() + 1 + portal.len() > ISCSI_BYTES_MAX
 }
 
 fn flocker(source: &Node<'_, '_>, e: &mut Errors) {
@@ -119,10 +194,22 @@ fn quobyte(source: &Node<'_, '_>, e: &mut Errors) {
         registry.path_required("must be a host:port pair or multiple pairs separated by commas", e);
     } else if source.text("tenant").len() >= 65 {
         source.at("tenant").path_required("must be a UUID and may not exceed a length of 64 characters", e);
-    } else if registry.str().split(',').any(|pair| !pair.contains(':')) {
-        registry.invalid("must be a host:port pair or multiple pairs separated by commas", e);
+    } else {
+        for _ in registry.str().split(',').filter(|pair| !is_host_port(pair)) {
+            registry.invalid("must be a host:port pair or multiple pairs separated by commas", e);
+        }
     }
     source.at("volume").required(e);
+}
+
+/// `host:port` or `[v6]:port`; either may be empty.
+fn is_host_port(pair: &str) -> bool {
+    match pair.strip_prefix('[') {
+        Some(rest) => {
+            rest.split_once("]:").is_some_and(|(host, port)| !host.contains(['[', ']']) && !port.contains(':'))
+        }
+        None => pair.split_once(':').is_some_and(|(host, port)| !port.contains(':') && !host.contains([']', '['])),
+    }
 }
 
 fn fibre_channel(source: &Node<'_, '_>, e: &mut Errors) {
@@ -130,11 +217,13 @@ fn fibre_channel(source: &Node<'_, '_>, e: &mut Errors) {
     match (targets.is_empty(), wide.is_empty()) {
         (true, true) => targets.path_required("must specify either targetWWNs or wwids, but not both", e),
         (false, false) => targets.invalid("targetWWNs and wwids can not be specified simultaneously", e),
-        (false, true) if !source.has("lun") => {
-            source.at("lun").path_required("lun is required if targetWWNs is specified", e);
-        }
-        (false, true) => byte(&source.at("lun"), e),
-        (true, false) => {}
+        _ => {}
+    }
+    let lun = source.at("lun");
+    match (targets.is_empty(), lun.present()) {
+        (true, _) => {}
+        (false, true) => byte(&lun, e),
+        (false, false) => lun.path_required("lun is required if targetWWNs is specified", e),
     }
 }
 
@@ -143,7 +232,7 @@ fn flex_volume(source: &Node<'_, '_>, e: &mut Errors) {
     for (key, at) in source.at("options").entries() {
         let domain = key.split('/').next().unwrap_or(key).to_lowercase();
         let reserved = ["kubernetes.io", "k8s.io"].iter().any(|r| domain == *r || domain.ends_with(&format!(".{r}")));
-        if key.contains('/') && reserved {
+        if reserved {
             e.invalid(&at.path, key, "kubernetes.io and k8s.io namespaces are reserved");
         }
     }
@@ -154,7 +243,7 @@ fn azure_disk(source: &Node<'_, '_>, e: &mut Errors) {
     source.at("cachingMode").one_of_if_any(&["None", "ReadOnly", "ReadWrite"], e);
     source.at("kind").one_of_if_any(&["Dedicated", "Managed", "Shared"], e);
     let (kind, uri) = (source.text("kind"), source.at("diskURI"));
-    if kind == "Managed" && !uri.str().starts_with('/') {
+    if kind == "Managed" && !uri.str().starts_with("/subscriptions/") {
         uri.not_supported(
             &["/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"],
             e,
@@ -165,13 +254,9 @@ fn azure_disk(source: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn storage_os(source: &Node<'_, '_>, e: &mut Errors) {
+pub(super) fn storage_os(source: &Node<'_, '_>, e: &mut Errors) {
     source.at("volumeName").required_text(names::is_dns1123_label, e);
     source.at("volumeNamespace").text_if_any(names::is_dns1123_label, e);
-    let secret = source.at("secretRef");
-    if secret.present() {
-        secret.at("name").required(e);
-    }
 }
 
 /// Whether text may be the name of a CSI driver.

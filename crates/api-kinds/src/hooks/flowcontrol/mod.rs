@@ -1,6 +1,9 @@
 //! Kinds of the group flowcontrol.apiserver.k8s.io.
 
+use super::check::Node;
+use super::conditions;
 use super::fill::Fill;
+use api_core::field::Errors;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::{Map, Value};
 
@@ -17,13 +20,35 @@ const BASE: Hooks = Hooks {
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
         "FlowSchema" => {
-            &const { Hooks { default: Some(default_flow_schema), validate: Some(flow_schema::validate), ..BASE } }
+            &const {
+                Hooks {
+                    default: Some(default_flow_schema),
+                    validate: Some(flow_schema::validate),
+                    validate_update: Some(|context, new, _, e| update(context, new, flow_schema::validate, e)),
+                    ..BASE
+                }
+            }
         }
         "PriorityLevelConfiguration" => {
-            &const { Hooks { default: Some(default_priority_level), validate: Some(priority_level::validate), ..BASE } }
+            &const {
+                Hooks {
+                    default: Some(default_priority_level),
+                    validate: Some(priority_level::validate),
+                    validate_update: Some(|context, new, _, e| update(context, new, priority_level::validate, e)),
+                    ..BASE
+                }
+            }
         }
         _ => &Hooks::NONE,
     }
+}
+
+fn update(context: &WriteContext<'_>, new: &Value, validate: fn(&Value, &mut Errors), e: &mut Errors) {
+    if context.subresource != "status" {
+        return validate(new, e);
+    }
+    let root = Node::root(new);
+    conditions::validate_types(&root.at("status").at("conditions"), e);
 }
 
 fn default_flow_schema(object: &mut Value) {

@@ -1,7 +1,7 @@
 //! Kinds of the group policy.
 
 use super::check::Node;
-use super::{labels, workload};
+use super::{conditions, labels, workload};
 use api_core::field::Errors;
 use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
@@ -48,6 +48,7 @@ fn update(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {
     }
     let root = Node::root(new);
     let status = root.at("status");
+    conditions::validate(&status.at("conditions"), e);
     for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
         status.at(field).non_negative(e);
     }

@@ -1,7 +1,7 @@
 //! Rules of volume attachments.
 
 use crate::hooks::check::Node;
-use crate::hooks::core::storage::volume_spec;
+use crate::hooks::core::storage::inline_volume_spec;
 use crate::hooks::core::volume_sources::csi_driver_name;
 use crate::hooks::fill::Fill;
 use crate::hooks::meta;
@@ -50,7 +50,7 @@ fn common(object: &Value, e: &mut Errors) {
         (true, false) => {
             volume.required(e);
         }
-        (false, true) => volume_spec(&inline, true, e),
+        (false, true) => inline_volume_spec(&inline, e),
     }
     spec.at("nodeName").text_is(names::is_dns1123_subdomain, e);
     let status = root.at("status");

@@ -29,6 +29,7 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
     match context.subresource {
         "status" => {
             new.adopt("spec", old);
+            new.with("status", drop_disabled_status);
             new.make("metadata").adopt("ownerReferences", &old["metadata"]);
         }
         "ephemeralcontainers" => {
@@ -71,6 +72,13 @@ pub(in crate::hooks) fn drop_disabled(spec: &mut Value) {
             projected.each_mut("sources", |source| drop_fields(source, &["clusterTrustBundle"]));
         });
     });
+}
+
+fn drop_disabled_status(status: &mut Value) {
+    drop_fields(status, &["resize", "resourceClaimStatuses"]);
+    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        status.each_mut(list, |container| drop_fields(container, &["allocatedResources", "resources", "volumeMounts"]));
+    }
 }
 
 fn drop_label_keys(term: &mut Value) {

@@ -1,7 +1,8 @@
 //! Rules of updates of pods: the object itself, its status, its ephemeral containers.
 
-use super::scheduling;
 use super::spec::validate_pod_parts;
+use super::strategy::qos_class;
+use super::{app_armor, scheduling, security};
 use crate::hooks::check::{IMMUTABLE, Node};
 use crate::hooks::meta;
 use api_core::field::Errors;
@@ -13,7 +14,10 @@ use serde_json::Value;
 pub(super) fn validate(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
     meta::again_on_update(new, old, e);
     match context.subresource {
-        "status" => status(new, old, e),
+        "status" => {
+            annotations(new, old, e);
+            status(new, old, e);
+        }
         // What a binding may change, it has checked itself.
         "binding" => {}
         "ephemeralcontainers" => {
@@ -24,9 +28,33 @@ pub(super) fn validate(context: &WriteContext<'_>, new: &Value, old: &Value, e: 
         _ => {
             meta::again_on_create(new, e);
             validate_pod_parts(new, e);
+            annotations(new, old, e);
             object(new, old, e);
         }
     }
+}
+
+/// Annotations that decided how the pod was started stay what they are; the others are checked once more.
+fn annotations(new: &Value, old: &Value, e: &mut Errors) {
+    let (root, old_root) = (Node::root(new), Node::root(old));
+    let (metadata, old_metadata) = (root.at("metadata"), old_root.at("metadata"));
+    let (now, was) = (metadata.at("annotations"), old_metadata.at("annotations"));
+    let fixed = |key: &str| match key {
+        "kubernetes.io/config.mirror" => Some("mirror pod annotation"),
+        key if key.starts_with(app_armor::ANNOTATION) => Some("AppArmor annotations"),
+        _ => None,
+    };
+    for (key, _) in was.entries().filter(|(key, before)| now.get(key) != before.value) {
+        if let Some(what) = fixed(key) {
+            e.forbidden(&now.path.key(key), &format!("may not remove or update {what}"));
+        }
+    }
+    for (key, at) in now.entries().filter(|(key, _)| !was.has(key)) {
+        if let Some(what) = fixed(key) {
+            at.forbidden(&format!("may not add {what}"), e);
+        }
+    }
+    security::pod_annotations(&metadata, &root.at("spec"), e);
 }
 
 fn object(new: &Value, old: &Value, e: &mut Errors) {
@@ -207,7 +235,11 @@ fn status(new: &Value, old: &Value, e: &mut Errors) {
     if nominated.str() != old_status.text("nominatedNodeName") {
         nominated.text_if_any(names::is_dns1123_subdomain, e);
     }
-    if status.text("qosClass") != old_status.text("qosClass") {
+    let class = |root: &Node<'_, '_>| match root.get("status")["qosClass"].as_str() {
+        Some(class) if !class.is_empty() => class.to_owned(),
+        _ => qos_class(root.get("spec")).to_owned(),
+    };
+    if class(&new_root) != class(&old_root) {
         status.at("qosClass").invalid(IMMUTABLE, e);
     }
     let policy = old_root.at("spec").text("restartPolicy");

@@ -4,25 +4,53 @@
 use super::downward;
 use super::mounts::{local_descending, local_not_reserved};
 use crate::hooks::check::Node;
-use crate::hooks::core::{claim, volume_sources};
+use crate::hooks::core::claim;
+use crate::hooks::core::volume_sources::{
+    self, Source, all_required, exactly_one, is_iscsi_too_long, secret_with, shared, source,
+};
 use api_core::field::Errors;
 use api_core::names;
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// Sources that only pods have.
-const POD_SOURCES: &[volume_sources::Source] = &[
-    ("emptyDir", empty_dir),
-    ("gitRepo", git_repo),
-    ("secret", secret),
-    ("persistentVolumeClaim", |claim, e| {
-        claim.at("claimName").required(e);
+/// The sources of a pod's volume, in upstream's order.
+const SOURCES: &[Source] = &[
+    source("emptyDir", empty_dir),
+    shared("hostPath"),
+    source("gitRepo", git_repo),
+    shared("gcePersistentDisk"),
+    shared("awsElasticBlockStore"),
+    source("secret", secret),
+    shared("nfs"),
+    source("iscsi", volume_sources::iscsi),
+    source("glusterfs", |s, e| all_required(s, &["endpoints", "path"], e)),
+    shared("flocker"),
+    source("persistentVolumeClaim", |s, e| all_required(s, &["claimName"], e)),
+    shared("rbd"),
+    source("cinder", |s, e| {
+        all_required(s, &["volumeID"], e);
+        secret_with(s, &["name"], e);
     }),
-    ("downwardAPI", downward_api),
-    ("configMap", config_map),
-    ("projected", projected),
-    ("csi", csi),
-    ("ephemeral", ephemeral),
+    shared("cephfs"),
+    shared("quobyte"),
+    // The name is upstream's.
+    Source { another: Some("downwarAPI"), ..source("downwardAPI", downward_api) },
+    shared("fc"),
+    shared("flexVolume"),
+    source("configMap", config_map),
+    source("azureFile", |s, e| all_required(s, &["secretName", "shareName"], e)),
+    shared("vsphereVolume"),
+    shared("photonPersistentDisk"),
+    shared("portworxVolume"),
+    shared("azureDisk"),
+    source("storageos", |s, e| {
+        volume_sources::storage_os(s, e);
+        secret_with(s, &["name"], e);
+    }),
+    source("projected", projected),
+    shared("scaleIO"),
+    source("csi", csi),
+    source("ephemeral", ephemeral),
 ];
 
 /// Checks all volumes. Answers with the names of the good ones, since mounts may name only those.
@@ -30,8 +58,12 @@ pub(super) fn validate<'v>(list: &Node<'v, '_>, pod_name: &str, e: &mut Errors) 
     let mut good: Vec<(&str, &Value)> = Vec::new();
     for volume in list.items() {
         let mut own = Errors::new();
-        source(&volume, &mut own);
+        exactly_one(&volume, &[SOURCES], &mut own);
         let name = volume.at("name");
+        if is_iscsi_too_long(volume.get("iscsi"), name.str()) {
+            let why = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+            name.invalid(why, &mut own);
+        }
         name.required_text(names::is_dns1123_label, &mut own);
         if volume.has("ephemeral") && !pod_name.is_empty() && !name.is_empty() {
             let claim = format!("{pod_name}-{}", name.str());
@@ -48,25 +80,6 @@ pub(super) fn validate<'v>(list: &Node<'v, '_>, pod_name: &str, e: &mut Errors) 
         e.extend(own);
     }
     good
-}
-
-fn source(volume: &Node<'_, '_>, e: &mut Errors) {
-    let mut sources = 0;
-    for (field, check) in POD_SOURCES.iter().chain(volume_sources::SHARED) {
-        let at = volume.at(field);
-        if !at.present() {
-            continue;
-        }
-        sources += 1;
-        if sources > 1 {
-            at.forbidden("may not specify more than 1 volume type", e);
-        } else {
-            check(&at, e);
-        }
-    }
-    if sources == 0 {
-        volume.path_required("must specify a volume type", e);
-    }
 }
 
 fn empty_dir(dir: &Node<'_, '_>, e: &mut Errors) {
@@ -192,8 +205,11 @@ fn token_source<'v>(token: &Node<'v, '_>, projected: &Node<'_, '_>, paths: &mut 
 fn csi(source: &Node<'_, '_>, e: &mut Errors) {
     volume_sources::csi_driver_name(&source.at("driver"), e);
     let secret = source.at("nodePublishSecretRef");
-    if secret.present() {
-        secret.at("name").required(e);
+    let name = secret.at("name");
+    if secret.present() && name.required(e) {
+        for why in names::is_dns1123_subdomain(name.str()) {
+            e.invalid(&source.path.child("name"), name.str(), &why);
+        }
     }
 }
 

@@ -32,6 +32,11 @@ fn is_external_value(spec: &Value) -> bool {
     is_external(&Node::root(spec))
 }
 
+/// A field of a feature that is off in this version.
+pub(super) fn drop_disabled(spec: &mut Value) {
+    spec.as_object_mut().map(|map| map.remove("trafficDistribution"));
+}
+
 /// Drops what the new type has no use for, unless the update asked for it; keeps what was allocated.
 pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
@@ -41,6 +46,7 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
     new.adopt("status", old);
     let was = &old["spec"];
     let spec = new.make("spec");
+    drop_disabled(spec);
     if needs_cluster_ip(was) && needs_cluster_ip(spec) {
         keep_addresses(spec, was);
     }

@@ -1,5 +1,6 @@
 //! Service, and Endpoints.
 
+use crate::hooks::fill::Fill;
 use api_core::names;
 use api_schema::row::Hooks;
 
@@ -10,6 +11,7 @@ mod warnings;
 
 pub(super) static SERVICE: Hooks = Hooks {
     default: Some(super::defaults::service),
+    prepare_create: Some(|_, service| service.with("spec", allocate::drop_disabled)),
     prepare_update: Some(allocate::prepare_update),
     validate: Some(validate::service),
     validate_update: Some(validate::update),
