@@ -93,7 +93,7 @@ fn volume_spec(spec: &Node<'_, '_>, name: &str, e: &mut Errors) {
         required.path_required("must specify required node constraints", e);
     }
     persistent_sources::validate(spec, name, e);
-    if first_source(spec) == Some("local") && !required.present() {
+    if first_source(spec) == Some("local") && !affinity.present() {
         affinity.path_required("Local volume requires node affinity", e);
     }
     let host_path = spec.at("hostPath");
