@@ -205,12 +205,17 @@ fn own_cost(function: &str, types: &[&Type], known: &[Known]) -> (Estimate, Opti
     match function {
         "check" => (Estimate::of(CHECK), None),
         "_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_" => {
-            let (a, b) = (size(0), size(1));
-            (Estimate { min: a.min.min(b.min), max: a.max.min(b.max) }.by(CHARACTER), None)
+            let max = size(0).max.min(size(1).max);
+            // The first of what is compared may decide.
+            (Estimate { min: max.min(1), max }.by(CHARACTER), None)
         }
         "startsWith" | "endsWith" => (size(1).by(CHARACTER), None),
         "bytes" | "string" if is_text => (size(0).by(CHARACTER), Some(size(0))),
-        "strings.quote" | "format" => (size(0).by(CHARACTER), None),
+        "strings.quote" => {
+            let of = size(0);
+            (of.by(CHARACTER), Some(Estimate { min: of.min, max: of.max.saturating_mul(2) }))
+        }
+        "format" => (size(0).by(CHARACTER), None),
         "@in" if types.get(1).is_some_and(|t| matches!(t, Type::List(_) | Type::Dyn)) => (size(1), None),
         "_+_" if is_text && !types.iter().all(|t| matches!(t, Type::Dyn)) => {
             let sum = size(0).plus(size(1));
@@ -232,7 +237,8 @@ fn own_cost(function: &str, types: &[&Type], known: &[Known]) -> (Estimate, Opti
             let out = joined(known, size(0), size(1), known.len() > 1);
             (out.by(CHARACTER), Some(out))
         }
-        "sets.contains" | "sets.intersects" | "sets.equivalent" => (size(0).times(size(1)).plus(one), None),
+        "sets.contains" | "sets.intersects" => (size(0).times(size(1)).plus(one), None),
+        "sets.equivalent" => (size(0).times(size(1)).times(Estimate::of(2)).plus(one), None),
         _ => (one, None),
     }
 }

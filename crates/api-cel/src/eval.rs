@@ -75,6 +75,37 @@ impl Meter {
 }
 
 /// Cost of naming something.
+/// Functions that make a constant of a constant.
+const CONVERSIONS: [&str; 10] =
+    ["bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"];
+
+/// Whether upstream knows the value before it evaluates anything, so that it costs nothing: literals, conversions of them,
+/// lists and maps of such.
+fn is_constant(expr: &Expr) -> bool {
+    match &expr.kind {
+        Kind::Literal(_) => true,
+        Kind::List(items) => items.iter().all(|(e, optional)| !optional && is_constant(e)),
+        Kind::Map(entries) => entries.iter().all(|(k, v, optional)| !optional && is_constant(k) && is_constant(v)),
+        Kind::Call { function, target: None, args } => {
+            CONVERSIONS.contains(&function.as_str()) && matches!(args.as_slice(), [one] if is_constant(one))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a call is made before anything is evaluated, or looks a value up among literals.
+fn is_free(function: &str, target: Option<&Expr>, args: &[Expr]) -> bool {
+    match args {
+        [one] => target.is_none() && CONVERSIONS.contains(&function) && is_constant(one),
+        [_, Expr { kind: Kind::List(items), .. }] if function == "@in" => {
+            let plain =
+                |e: &Expr| matches!(&e.kind, Kind::Literal(l) if !matches!(l, Literal::Null | Literal::Bytes(_)));
+            items.iter().all(|(e, optional)| !optional && plain(e))
+        }
+        _ => false,
+    }
+}
+
 const NAME_COST: u64 = 1;
 const LIST_COST: u64 = 10;
 const MAP_COST: u64 = 30;
@@ -191,7 +222,7 @@ impl<'a> Evaluator<'a> {
             values.push(self.eval(arg)?);
         }
         // What can be long is charged before it is done.
-        let before = functions::cost::before(function, &values);
+        let before = if is_free(function, target, args) { 0 } else { functions::cost::before(function, &values) };
         self.meter.charge(before)?;
         let result = functions::call(function, &values)?;
         self.meter.charge(functions::cost::after(function, &result))?;
@@ -248,8 +279,7 @@ impl<'a> Evaluator<'a> {
                 value => values.push(value),
             }
         }
-        // A list of constants is one itself.
-        if !items.iter().all(|(e, _)| matches!(e.kind, Kind::Literal(_))) {
+        if !items.iter().all(|(e, optional)| !optional && is_constant(e)) {
             self.meter.charge(LIST_COST)?;
         }
         Ok(Value::list(values))
@@ -269,7 +299,9 @@ impl<'a> Evaluator<'a> {
                 return Err(EvalError::new("Failed with repeated key"));
             }
         }
-        self.meter.charge(MAP_COST)?;
+        if !entries.iter().all(|(k, v, optional)| !optional && is_constant(k) && is_constant(v)) {
+            self.meter.charge(MAP_COST)?;
+        }
         Ok(Value::Map(Arc::new(map)))
     }
 

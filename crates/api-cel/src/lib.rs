@@ -16,12 +16,15 @@ pub mod ast;
 mod authz;
 mod checker;
 mod convert;
+#[cfg(test)]
+mod costs;
 mod decls;
 mod estimate;
 mod eval;
 mod functions;
 mod issue;
 mod lexer;
+mod literals;
 mod macros;
 mod parser;
 mod program;

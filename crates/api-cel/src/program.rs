@@ -5,7 +5,7 @@ use crate::eval::{self, EvalError, Meter, Scope};
 use crate::issue::Issues;
 use crate::types::{Decl, Type};
 use crate::value::Value;
-use crate::{ast, checker, parser};
+use crate::{ast, checker, literals, parser};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -42,7 +42,10 @@ impl Env {
     pub fn compile(&self, source: &str) -> Result<Program, Issues> {
         let mut expr = parser::parse(source).map_err(|issue| Issues::new(source, vec![issue]))?;
         let output = checker::check(self, &mut expr).map_err(|issues| Issues::new(source, issues))?;
-        Ok(Program { expr, output })
+        match literals::check(&expr) {
+            issues if issues.is_empty() => Ok(Program { expr, output }),
+            issues => Err(Issues::new(source, issues)),
+        }
     }
 
     /// Reads and checks an expression that must be of one of those types.

@@ -1,9 +1,11 @@
 //! What calls cost: 1, or in proportion to what they go over.
 
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 /// Cost of going over a character.
 pub(crate) const CHARACTER: f64 = 0.1;
+/// The same, the other way round.
+const CHARACTERS_OF_COST: u64 = 10;
 /// Cost of a character of a regular expression.
 pub(crate) const PATTERN_CHARACTER: f64 = 0.25;
 /// Cost of asking for a permission; an expression can do so twice.
@@ -38,7 +40,8 @@ pub(crate) fn before(name: &str, args: &[Value]) -> u64 {
             up(first * CHARACTER)
         }
         "replace" | "split" => up(first * 2.0 * CHARACTER),
-        "sets.contains" | "sets.intersects" | "sets.equivalent" => up(first * second).max(1),
+        "sets.contains" | "sets.intersects" => 1 + up(first * second),
+        "sets.equivalent" => 1 + up(2.0 * first * second),
         // Charged by what comes out.
         "join" => 0,
         _ => 1,
@@ -54,8 +57,17 @@ pub(crate) fn after(name: &str, result: &Value) -> u64 {
 fn traversal(value: Option<&Value>) -> u64 {
     match value {
         Some(Value::List(list)) => list.items.iter().map(|i| traversal(Some(i))).sum(),
-        Some(v @ (Value::String(_) | Value::Bytes(_))) => up(sized(Some(v)) * CHARACTER),
-        Some(Value::Map(map)) => map.len() as u64,
+        // Upstream counts bytes here, and drops what is less than one.
+        Some(Value::String(text)) => text.len() as u64 / CHARACTERS_OF_COST,
+        Some(Value::Bytes(bytes)) => bytes.len() as u64 / CHARACTERS_OF_COST,
+        Some(Value::Map(map)) => map.iter().map(|(k, v)| of_key(k) + traversal(Some(v))).sum(),
+        _ => 1,
+    }
+}
+
+fn of_key(key: &Key) -> u64 {
+    match key {
+        Key::String(text) => text.len() as u64 / CHARACTERS_OF_COST,
         _ => 1,
     }
 }

@@ -31,6 +31,11 @@ fn compiled(pattern: &str) -> Result<Regex, EvalError> {
     })
 }
 
+/// Whether the text can be used as an expression.
+pub(crate) fn is_pattern(text: &str) -> bool {
+    compiled(text).is_ok()
+}
+
 /// Classes and borders are ASCII in RE2.
 pub(crate) fn translate(pattern: &str) -> String {
     let (mut out, mut chars, mut in_class) = (String::new(), pattern.chars(), false);
