@@ -141,7 +141,8 @@ fn version_of(list: &Value, service: &ApiService) -> Value {
     let found = versions.find(|v| v["version"] == service.version);
     let mut version = found.cloned().unwrap_or_else(|| json!({"version": service.version}));
     version["freshness"] = "Current".into();
-    for resource in version["resources"].as_array_mut().into_iter().flatten() {
+    let resources = version.get_mut("resources").and_then(Value::as_array_mut);
+    for resource in resources.into_iter().flatten() {
         name_kind(resource);
         resource["subresources"].as_array_mut().into_iter().flatten().for_each(name_kind);
         if resource["subresources"].is_null() {
