@@ -78,7 +78,7 @@ pub fn cel_rules(data: &[u8]) {
     let [schema, new, old] = parts(data);
     let schema = serde_json::from_slice(schema).unwrap_or_else(|_| rule_schema(schema));
     let mut errors = Errors::new();
-    validations::check(&Path::new("spec"), &schema, &|rule| rule.to_string(), &mut errors);
+    validations::check(&Path::new("spec"), &schema, true, &|rule| rule.to_string(), &mut errors);
     let Some(rules) = Rules::compile(&schema, true) else { return };
     let (new, old) = (json(new), json(old));
     for old in [None, Some(&old), Some(&new)] {

@@ -81,7 +81,7 @@ fn check_object(row: &Row, object: Value, old: &Value, is_accepted: bool) {
     }
     let mut unchanged = Errors::new();
     custom.validate(&value, Some(&value), &mut unchanged);
-    custom.validate_status(&value, &mut unchanged);
+    custom.validate_status(&value, Some(&value), &mut unchanged);
     drop(custom::cells(custom, &value, 1_800_000_000));
     custom.embedded(&value, &mut |path, _| drop(path.to_string()));
     let read = decode(row, &encode(&value), Media::Json, FieldValidation::Ignore).map(|d| d.value);

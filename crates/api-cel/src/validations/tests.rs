@@ -129,7 +129,7 @@ fn names_and_types_of_schemas() {
 
 fn checked(schema: &Value) -> Vec<String> {
     let mut errors = Errors::new();
-    check(&Path::new("s"), schema, &|rule| rule["rule"].to_string(), &mut errors);
+    check(&Path::new("s"), schema, true, &|rule| rule["rule"].to_string(), &mut errors);
     errors.0.iter().map(ToString::to_string).collect()
 }
 

@@ -13,7 +13,7 @@ pub fn validate(row: &Row, subresource: &str, new: &Value, old: Option<&Value>, 
     let Some(custom) = &row.custom else { return Vec::new() };
     let status = subresource == "status";
     if status {
-        custom.validate_status(new, errors);
+        custom.validate_status(new, old, errors);
     } else {
         custom.validate(new, old, errors);
         scale_part(custom, new, false, errors);
@@ -272,6 +272,21 @@ mod tests {
         let found = say(json!({"spec": {"min": "x", "max": 1}}), None);
         assert_eq!(found.len(), 2);
         assert!(found[1].starts_with("<nil>: Invalid value: \"null\": some validation rules were not checked"));
+    }
+
+    #[test]
+    fn a_status_that_was_wrong_may_stay_so() {
+        let schema = json!({"type": "object", "properties": {"status": {"type": "object", "properties": {
+            "phase": {"type": "string", "enum": ["On", "Off"]},
+            "left": {"type": "integer", "x-kubernetes-validations": [{"rule": "self >= 0", "message": "too few"}]}}}}});
+        let sub = json!({"subresources": {"status": {}}});
+        let say = |new: Value, old: &Value| wrong(schema.clone(), sub.clone(), "status", new, Some(old));
+        let old = json!({"status": {"phase": "Gone", "left": -1}});
+        assert_eq!(say(json!({"status": {"phase": "Gone", "left": 2}}), &old), [""; 0]);
+        assert_eq!(say(json!({"status": {"phase": "On", "left": -1}}), &old), [""; 0]);
+        let found = say(json!({"status": {"phase": "Lost"}}), &old);
+        assert_eq!(found[0], "phase: Unsupported value: \"Lost\": supported values: \"On\", \"Off\"");
+        assert_eq!(say(json!({"status": {"left": -2}}), &old), ["status.left: Invalid value: \"integer\": too few"]);
     }
 
     #[test]

@@ -181,10 +181,11 @@ impl Custom {
         validate::validate(self.tree(), object, old, None, errors);
     }
 
-    /// Checks an object's status against its schema. Upstream names fields from the status on, not from the object on.
-    pub fn validate_status(&self, object: &Value, errors: &mut Errors) {
+    /// Checks an object's status against its schema; what has not changed since `old` is not held against it. Upstream names
+    /// fields from the status on, not from the object on.
+    pub fn validate_status(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         if let (Some(tree), Some(status)) = (self.tree().property("status"), object.get("status")) {
-            validate::validate(tree, status, None, None, errors);
+            validate::validate(tree, status, old.and_then(|old| old.get("status")), None, errors);
         }
     }
 

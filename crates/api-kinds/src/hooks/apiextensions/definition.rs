@@ -25,7 +25,7 @@ fn check(object: &Value, old: Option<&Value>, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
     names_of(&root, e);
-    validate_spec(&spec, e);
+    validate_spec(&spec, old, e);
     stored_versions(&root, e);
     approval(&root, &spec, old, e);
     let preserve = spec.at("preserveUnknownFields");
@@ -80,7 +80,7 @@ fn enumerated(node: &Node<'_, '_>, accepted: &[&str], e: &mut Errors) {
     }
 }
 
-fn validate_spec(spec: &Node<'_, '_>, e: &mut Errors) {
+fn validate_spec(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
     let group = spec.at("group");
     if group.required(e) {
         let mut wrong = names::is_dns1123_subdomain(group.str());
@@ -90,7 +90,7 @@ fn validate_spec(spec: &Node<'_, '_>, e: &mut Errors) {
         joined(&group, "", &wrong, e);
     }
     enumerated(&spec.at("scope"), &["Cluster", "Namespaced"], e);
-    versions(spec, e);
+    versions(spec, old, e);
     let given = spec.at("names");
     for field in ["plural", "singular", "kind", "listKind"] {
         given.at(field).required(e);
@@ -127,7 +127,7 @@ fn resource_names(names: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn versions(spec: &Node<'_, '_>, e: &mut Errors) {
+fn versions(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
     let list = spec.at("versions");
     let mut seen = BTreeSet::new();
     let mut unique = true;
@@ -149,7 +149,7 @@ fn versions(spec: &Node<'_, '_>, e: &mut Errors) {
             e.invalid(&spec.path.child("version"), first.text("name"), &wrong.join(","));
         }
     }
-    schemas(spec, &list, e);
+    schemas(spec, &list, old, e);
     aspect(spec, &list, "subresources", "subresources", |at| {
         let scale = at.at("scale");
         if scale.present() {
@@ -177,7 +177,9 @@ fn aspect<'v>(
     versions.items().for_each(|version| visit(&version.at(field)));
 }
 
-fn schemas(spec: &Node<'_, '_>, versions: &Node<'_, '_>, e: &mut Errors) {
+/// What was there before may cost more than what is new.
+fn schemas(spec: &Node<'_, '_>, versions: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
+    let earlier = old.and_then(|old| old["spec"]["versions"].as_array());
     for version in versions.items() {
         let schema = version.at("schema");
         if !schema.has("openAPIV3Schema") {
@@ -196,7 +198,9 @@ fn schemas(spec: &Node<'_, '_>, versions: &Node<'_, '_>, e: &mut Errors) {
         structural::validate(&schema, e);
         if e.len() == first {
             // Rules are compiled against types, so the schema must be good.
-            api_cel::validations::check(&schema.path, schema.value, &rules::shown, e);
+            let is_kept = |v: &Value| v["schema"]["openAPIV3Schema"] == *schema.value;
+            let limited = !earlier.is_some_and(|versions| versions.iter().any(is_kept));
+            api_cel::validations::check(&schema.path, schema.value, limited, &rules::shown, e);
         }
         if e.len() == before {
             structural::validate_defaults(&schema, true, e);
@@ -400,5 +404,73 @@ fn approval(root: &Node<'_, '_>, spec: &Node<'_, '_>, old: Option<&Value>, e: &m
         Approval::Missing => annotation.path_required(&approval.message(""), e),
         Approval::Invalid => annotation.invalid(&approval.message(""), e),
         Approval::Bypassed | Approval::Approved => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const CONTEXT: WriteContext<'_> =
+        WriteContext { now_unix_s: 0, subresource: "", user: "tester", uid: "", groups: &[], extra: None };
+
+    fn definition(spec: &Value) -> Value {
+        let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
+        json!({"metadata": {"name": "ws.e.com"}, "status": {"storedVersions": ["v1"]}, "spec": {"group": "e.com",
+            "scope": "Namespaced", "names": {"plural": "ws", "singular": "w", "kind": "W", "listKind": "WList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}})
+    }
+
+    fn texts(errors: &Errors) -> Vec<String> {
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn defaults_obey_the_rules() {
+        let rule = |rule: &str| json!([{"rule": rule, "message": "no good"}]);
+        let size =
+            |default: i64| json!({"type": "integer", "default": default, "x-kubernetes-validations": rule("self < 9")});
+        let path = "spec.validation.openAPIV3Schema.properties[spec]";
+        for (spec, expected) in [
+            (json!({"type": "object", "properties": {"size": size(8)}}), String::new()),
+            (
+                json!({"type": "object", "properties": {"size": size(9)}}),
+                format!("{path}.properties[size].default: Invalid value: \"integer\": no good"),
+            ),
+            (
+                json!({"type": "object", "default": {"a": "x"}, "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+                    "x-kubernetes-validations": rule("has(self.b)")}),
+                format!("{path}.default: Invalid value: \"object\": no good"),
+            ),
+            (
+                json!({"type": "object", "properties": {"n": {"type": "integer", "default": 1,
+                    "x-kubernetes-validations": rule("self > oldSelf")}}}),
+                String::new(),
+            ),
+        ] {
+            let mut errors = Errors::new();
+            validate(&definition(&spec), &mut errors);
+            assert_eq!(texts(&errors).join("\n"), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_is_kept_may_cost_what_it_costs() {
+        let dear = json!({"type": "object", "properties": {"l": {"type": "array", "items": {"type": "string"},
+            "x-kubernetes-validations": [{"rule": "self.all(a, self.all(b, a == b))", "message": "m"}]}}});
+        let old = definition(&dear);
+        let mut errors = Errors::new();
+        validate(&old, &mut errors);
+        assert!(texts(&errors)[0].contains("estimated rule cost exceeds budget by factor of more than 100x"));
+        let mut new = old.clone();
+        new["spec"]["names"]["shortNames"] = json!(["x"]);
+        let mut errors = Errors::new();
+        validate_update(&CONTEXT, &new, &old, &mut errors);
+        assert_eq!(texts(&errors), [""; 0]);
+        let schema = &mut new["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        schema["properties"]["spec"]["properties"]["other"] = json!({"type": "string"});
+        validate_update(&CONTEXT, &new, &old, &mut errors);
+        assert!(!errors.0.is_empty(), "a changed schema is new");
     }
 }

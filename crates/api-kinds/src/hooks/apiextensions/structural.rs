@@ -1,6 +1,7 @@
 //! Whether a schema is structural: every field has one type, and what junctors speak of is specified outside of them.
 
 use crate::hooks::check::Node;
+use api_cel::validations::{Budget, Rules};
 use api_core::field::Errors;
 use serde_json::Value;
 
@@ -252,6 +253,14 @@ fn covered(inside: &Node<'_, '_>, outside: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
+/// What rules say of a default. A rule about a change has nothing to say.
+fn default_rules(schema: &Node<'_, '_>, default: &Node<'_, '_>, root: bool, e: &mut Errors) {
+    let root = root || schema.at("x-kubernetes-embedded-resource").is_true();
+    if let Some(rules) = Rules::compile(schema.value, root) {
+        rules.validate(&default.path, default.value, None, &mut Budget::request(), e, &mut Vec::new());
+    }
+}
+
 /// Defaults must fit what they are defaults of.
 pub(super) fn validate_defaults(schema: &Node<'_, '_>, root: bool, e: &mut Errors) {
     let default = schema.at("default");
@@ -259,7 +268,11 @@ pub(super) fn validate_defaults(schema: &Node<'_, '_>, root: bool, e: &mut Error
         if api_schema::custom::has_unknown(schema.value, default.value) {
             default.invalid("must not have unknown fields", e);
         }
+        let before = e.len();
         api_schema::custom::validate_value(schema.value, default.value, &default.path, e);
+        if e.len() == before {
+            default_rules(schema, &default, root, e);
+        }
     }
     if schema.get("items").is_object() {
         validate_defaults(&schema.at("items"), false, e);
