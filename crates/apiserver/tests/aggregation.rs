@@ -5,6 +5,8 @@ mod support;
 
 #[path = "aggregation/availability.rs"]
 mod availability;
+#[path = "aggregation/conformance.rs"]
+mod conformance;
 #[path = "aggregation/documents.rs"]
 mod documents;
 #[path = "aggregation/requests.rs"]

@@ -132,6 +132,13 @@ impl World {
         panic!("the watch has ended");
     }
 
+    /// A request as administrator that must succeed.
+    pub async fn must(&self, method: &str, path: &str, value: Option<Value>) -> Value {
+        let answer = self.cluster.send(&admin(), method, path, value.as_ref()).await;
+        assert!(answer.code < 300, "{method} {path}: {} {}", answer.code, answer.value);
+        answer.value
+    }
+
     /// A text of metrics.
     pub async fn metrics(&self) -> String {
         let answer = self.cluster.get("/metrics").await;

@@ -4,6 +4,10 @@
 //! Knows the server only by its kubeconfig. Needs `python3` with `venv`; the Python client is installed from PyPI into a
 //! directory of the build, once.
 
+mod aggregation;
 mod kubectl;
 mod python;
 mod rust;
+/// An HTTPS server that a test plays; the API server's own tests use it too.
+#[path = "../../../apiserver/tests/support/mod.rs"]
+mod support;
