@@ -5,6 +5,7 @@ use crate::query::Query;
 use crate::server::Inner;
 use http::{Response, StatusCode};
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The store must answer within this.
@@ -21,6 +22,10 @@ enum Probe {
     Caches,
     /// That what a cluster must have is there.
     Bootstrapped,
+    /// That API services are followed.
+    Aggregates,
+    /// That custom resources have API services.
+    Registered,
     /// That the server does not drain.
     NotDraining,
 }
@@ -45,6 +50,15 @@ const CHECKS: &[(&str, Probe, bool)] = &[
     ("poststarthook/priority-and-fairness-config-producer", Probe::Bootstrapped, false),
     ("poststarthook/start-system-namespaces-controller", Probe::Bootstrapped, false),
     ("poststarthook/bootstrap-controller", Probe::Bootstrapped, false),
+    ("poststarthook/start-kube-aggregator-informers", Probe::Caches, false),
+    ("poststarthook/apiservice-registration-controller", Probe::Aggregates, false),
+    ("poststarthook/apiservice-status-available-controller", Probe::Aggregates, false),
+    ("poststarthook/apiservice-wait-for-first-sync", Probe::Aggregates, false),
+    ("poststarthook/apiservice-discovery-controller", Probe::Aggregates, false),
+    ("poststarthook/kube-apiserver-autoregistration", Probe::Bootstrapped, false),
+    ("autoregister-completion", Probe::Registered, false),
+    ("poststarthook/apiservice-openapi-controller", Probe::Aggregates, false),
+    ("poststarthook/apiservice-openapiv3-controller", Probe::Aggregates, false),
     ("shutdown", Probe::NotDraining, true),
 ];
 
@@ -120,6 +134,8 @@ async fn check(server: &Inner, probe: Probe) -> Result<(), &'static str> {
             return if matches!(revision, Ok(Ok(_))) { Ok(()) } else { Err("the store does not answer") };
         }
         Probe::Bootstrapped => *server.bootstrapped.borrow(),
+        Probe::Aggregates => server.aggregation.following.load(Ordering::Relaxed),
+        Probe::Registered => server.aggregation.registered.load(Ordering::Relaxed),
         Probe::NotDraining => !server.ending.is_cancelled(),
     };
     if well { Ok(()) } else { Err("not finished") }

@@ -28,6 +28,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
@@ -48,6 +49,10 @@ pub(crate) struct Aggregation {
     /// Where this server itself is reached.
     own: SocketAddr,
     pub(crate) metrics: metrics::Metrics,
+    /// Whether the API services are followed.
+    pub(crate) following: AtomicBool,
+    /// Whether all custom resources have had theirs once.
+    pub(crate) registered: AtomicBool,
 }
 
 /// The API services of one moment.
@@ -95,7 +100,8 @@ impl Aggregation {
         let metrics = metrics::Metrics::new(&config.metrics)?;
         let services = ArcSwap::from_pointee(Services::read(registry));
         let (documents, openapi) = (ArcSwap::default(), ArcSwap::default());
-        Ok(Self { services, documents, openapi, transport, own, metrics })
+        let (following, registered) = (AtomicBool::new(false), AtomicBool::new(!config.bootstrap));
+        Ok(Self { services, documents, openapi, transport, own, metrics, following, registered })
     }
 
     /// The API services of this moment.
@@ -182,6 +188,7 @@ async fn follow(server: &Arc<Inner>) {
         loop {
             server.aggregation.services.store(Arc::new(Services::read(&server.registry)));
             adjust(server, &mut kept);
+            server.aggregation.following.store(true, Ordering::Relaxed);
             if !availability::settle_local(server, &objects(&server.registry)).await {
                 tokio::time::sleep(RETRY).await;
                 continue;

@@ -13,6 +13,7 @@ use api_kinds::custom;
 use http::Method;
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use watch_cache::{Cache, Interest, Watch};
 
 /// Keeps them until the server drains.
@@ -46,6 +47,7 @@ async fn follow(server: &Arc<Inner>) {
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
+            server.aggregation.registered.store(true, Ordering::Relaxed);
             let changed = tokio::select! {
                 changed = defined.next() => changed,
                 changed = served.next() => changed,

@@ -44,6 +44,7 @@ pub(crate) fn prepare(
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_11;
     let headers = request.headers_mut();
+    drop_named_by_connection(headers);
     for name in NOT_FORWARDED {
         headers.remove(name);
     }
@@ -74,6 +75,15 @@ pub(crate) fn prepare(
     // An identity of this process means nothing elsewhere.
     request.extensions_mut().clear();
     Ok(())
+}
+
+/// Takes out what the other side has said to be between it and us only.
+fn drop_named_by_connection(headers: &mut HeaderMap) {
+    let named = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let named: Vec<String> = named.map(|name| name.trim().to_ascii_lowercase()).collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
 /// Takes a bearer token out of a WebSocket's protocols.
@@ -117,6 +127,7 @@ pub(crate) fn answer(server: &Inner, mut response: Response<Incoming>, client: O
         return switched;
     }
     let (mut parts, body) = response.into_parts();
+    drop_named_by_connection(&mut parts.headers);
     for name in ["connection", "keep-alive", "transfer-encoding", "trailer", "upgrade"] {
         parts.headers.remove(name);
     }

@@ -1,9 +1,9 @@
 //! Requests that go to the extension server, and what comes back.
 
 use crate::support::cluster::admin;
-use crate::world::{API_SERVICES, FLUNDERS, Lines, NAME, World, flunder, in_time};
+use crate::world::{API_SERVICES, FLUNDERS, Lines, NAME, World, eventually, flunder, in_time};
 use apiserver::authn::UserInfo;
-use apiserver::{Body, body};
+use apiserver::{Body, Config, body};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -60,6 +60,7 @@ async fn the_extension_server_is_told_who_asks_and_nothing_else() {
         .header("accept", "application/json;as=Table")
         .header("x-forwarded-for", "192.0.2.1")
         .header("connection", "close, x-hop")
+        .header("x-hop", "1")
         .header("audit-id", "the-audit")
         .body(body::empty())
         .expect("request");
@@ -74,7 +75,7 @@ async fn the_extension_server_is_told_who_asks_and_nothing_else() {
     assert_eq!(all("x-remote-extra-example.com%2fscope%25"), ["a", "b"]);
     assert_eq!(all("audit-id"), ["the-audit"]);
     assert_eq!(all("accept"), ["application/json;as=Table"]);
-    for absent in ["authorization", "x-remote-extra-other", "impersonate-user"] {
+    for absent in ["authorization", "x-remote-extra-other", "impersonate-user", "x-hop"] {
         assert!(!seen.contains_key(absent), "{absent}");
     }
     assert_eq!(all("x-forwarded-uri"), [FLUNDERS]);
@@ -208,4 +209,36 @@ async fn what_goes_wrong_on_the_way_is_said_as_upstream_says_it() {
     world.cluster.endpoints("w", Some(world.extension.backend.port)).await;
     world.becomes("Passed").await;
     assert_eq!(text(&world, FLUNDERS).await.0, 200);
+}
+
+#[tokio::test]
+async fn requests_are_classified_and_recorded_like_others() {
+    let directory = tempfile::tempdir().expect("directory");
+    let log = directory.path().join("audit.log");
+    let world = World::with(Config { audit_log: Some(log.clone()), ..Config::default() }, false).await;
+    world.cluster.server.ready().await;
+    world.join().await;
+    let ready = eventually(async || {
+        let answer = world.cluster.send(&admin(), "GET", "/readyz?verbose", None).await;
+        (answer.code == 200).then_some(answer.value)
+    })
+    .await;
+    let ready = ready.as_str().expect("text");
+    assert!(ready.contains("[+]autoregister-completion ok") && ready.contains("apiservice-openapiv3-controller ok"));
+    let ann = UserInfo::authenticated("ann", ["system:masters"]);
+    let answer = world.cluster.raw(&ann, "GET", FLUNDERS, None).await;
+    let uid = answer.headers()["x-kubernetes-pf-flowschema-uid"].to_str().expect("text").to_owned();
+    let schema = world.cluster.get("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/exempt").await;
+    assert_eq!(schema["metadata"]["uid"], uid.as_str());
+    let id = answer.headers()["audit-id"].to_str().expect("text").to_owned();
+    let event = eventually(async || {
+        let text = std::fs::read_to_string(&log).expect("the log");
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|e| e["auditID"] == id.as_str()).find(|e| e["stage"] == "ResponseComplete")
+    })
+    .await;
+    assert_eq!((&event["verb"], &event["user"]["username"]), (&json!("list"), &json!("ann")));
+    let object = &event["objectRef"];
+    assert_eq!((&object["apiGroup"], &object["resource"]), (&json!("wardle.example.com"), &json!("flunders")));
+    assert_eq!(event["responseStatus"]["code"], 200);
 }
