@@ -51,7 +51,24 @@ pub fn plan(frame: &Frame, mut wanted: Wanted, existing: Vec<Arc<EndpointSlice>>
             None => plan.delete.extend(slices),
         }
     }
+    reuse(frame, &mut plan);
     plan
+}
+
+/// A slice that would go is rewritten where one is needed: nobody sees a moment with both, or with neither.
+fn reuse(frame: &Frame, plan: &mut Plan) {
+    for made in std::mem::take(&mut plan.create) {
+        let free = |old: &Arc<EndpointSlice>| {
+            old.address_type == made.address_type && old.metadata.deletion_timestamp.is_none()
+        };
+        match plan.delete.iter().position(free) {
+            Some(at) => {
+                let metadata = plan.delete.remove(at).metadata.clone();
+                plan.update.push(dress(frame, EndpointSlice { metadata, ..made }));
+            }
+            None => plan.create.push(made),
+        }
+    }
 }
 
 fn fill(
@@ -196,6 +213,16 @@ mod tests {
             let again = plan(&frame(), wanted(count), slices.clone());
             assert!(again.create.is_empty() && again.update.is_empty() && again.delete.is_empty());
         }
+    }
+
+    #[test]
+    fn other_ports_are_written_into_the_slice_that_is_there() {
+        let slices = apply(&[], plan(&frame(), wanted(1), Vec::new()));
+        let other: Wanted = wanted(1).into_values().map(|all| (("IPv4".to_owned(), Ports::new()), all)).collect();
+        let step = plan(&frame(), other, slices.clone());
+        assert_eq!((step.create.len(), step.update.len(), step.delete.len()), (0, 1, 0));
+        assert_eq!(step.update[0].metadata.name, slices[0].metadata.name);
+        assert_eq!((step.update[0].ports.as_deref(), step.update[0].endpoints.len()), (Some(&[][..]), 1));
     }
 
     #[test]

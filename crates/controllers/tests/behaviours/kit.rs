@@ -296,8 +296,8 @@ pub fn condition(object: &Value, kind: &str, status: &str) -> bool {
 
 /// The condition of this type; null if there is none.
 pub fn find_condition(object: &Value, kind: &str) -> Value {
-    let all = object["status"]["conditions"].as_array().into_iter().flatten();
-    all.filter(|c| c["type"] == kind).next_back().cloned().unwrap_or_default()
+    let mut all = object["status"]["conditions"].as_array().into_iter().flatten();
+    all.rfind(|c| c["type"] == kind).cloned().unwrap_or_default()
 }
 
 /// A pod template with these labels, whose container has this image.
