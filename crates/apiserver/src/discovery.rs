@@ -12,8 +12,10 @@ use api_core::ApiError;
 use api_kinds::aggregation::{ApiService, Ties, in_order};
 use api_schema::discovery::{self, Aggregated, Group};
 use api_schema::row::Row;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
+use sha2::{Digest, Sha512};
 
 /// Serves `/api`, `/apis` and what lies below them down to the version; of a group version that an extension server
 /// serves, it says what that one says.
@@ -25,7 +27,7 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
             let core = parts[0] == "api";
             if let Some((media, form)) = wanted_form(&request.parts.headers) {
                 let document = if core { core_document(form, &table) } else { groups_document(server, form, &table) };
-                return aggregated(media, form, &document);
+                return aggregated(request, media, form, &document);
             }
             if core {
                 Some(discovery::core_versions(&address(server)))
@@ -144,16 +146,24 @@ fn wanted_form(headers: &HeaderMap) -> Option<(Media, Aggregated)> {
     None
 }
 
-fn aggregated(media: Media, form: Aggregated, document: &Value) -> Result<Response<Body>, ApiError> {
+fn aggregated(
+    request: &ApiRequest,
+    media: Media,
+    form: Aggregated,
+    document: &Value,
+) -> Result<Response<Body>, ApiError> {
     let version = match form {
         Aggregated::V2 => "v2",
         Aggregated::V2Beta1 => "v2beta1",
     };
     let parameters = format!("g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     let content_type = format!("{};{parameters}", media.content_type());
-    let mut response = render::bytes(media, StatusCode::OK, document.to_string().into())?;
-    let value = HeaderValue::from_str(&content_type).map_err(ApiError::internal)?;
-    response.headers_mut().insert(header::CONTENT_TYPE, value);
+    let content_type = HeaderValue::from_str(&content_type).map_err(ApiError::internal)?;
+    let bytes = Bytes::from(document.to_string());
+    let hash: String = Sha512::digest(&bytes).iter().map(|b| format!("{b:02X}")).collect();
+    let mut made = render::bytes(media, StatusCode::OK, bytes)?;
+    made.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    let mut response = nonresource::tagged(request, &hash, || made);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     Ok(response)
 }

@@ -351,6 +351,22 @@ mod tests {
     }
 
     #[test]
+    fn nonsense_does_no_harm() {
+        let document = json!({"paths": {"/a/x": 5, "/a/y": {"get": "z", "post": {"parameters": {}, "responses": [1]}}},
+            "definitions": {"B": [1]}, "parameters": "none"});
+        let part = Part::below(&document, "/a/");
+        let mut all = Part::default();
+        all.join(part.clone(), &|_, _| None);
+        assert_eq!(all.paths.len(), 2);
+        assert!(part.to_v3("v1")["paths"].is_object());
+        let Part { paths, definitions, parameters } = all;
+        let made =
+            super::super::protobuf(&json!({"paths": paths, "definitions": definitions, "parameters": parameters}));
+        assert!(!made.is_empty());
+        assert_eq!(Part::below(&json!([]), "/"), Part::default());
+    }
+
+    #[test]
     fn a_body_that_is_shared_is_no_parameter_of_v3() {
         let mut document = document("x");
         let body = document["paths"]["/apis/g/v1/as"]["post"]["parameters"][0].take();

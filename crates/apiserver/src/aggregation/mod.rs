@@ -5,6 +5,7 @@
 //! those objects mean is in `api_kinds::aggregation`. Tests are in `tests/aggregation.rs`.
 
 mod availability;
+mod described;
 mod discovery;
 mod metrics;
 mod openapi;

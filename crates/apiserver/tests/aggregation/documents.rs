@@ -74,6 +74,23 @@ async fn discovery_has_what_a_server_says_in_the_aggregated_form() {
 }
 
 #[tokio::test]
+async fn who_has_the_aggregated_document_is_not_sent_it_again() {
+    let world = World::start().await;
+    let ask = async |known: &str| {
+        let request = Request::get("/apis").header("accept", AGGREGATED).header("if-none-match", known);
+        let mut request = request.body(body::empty()).expect("request");
+        request.extensions_mut().insert(admin());
+        let answer = world.cluster.server.service().ready().await.expect("ready").call(request).await.expect("answer");
+        (answer.status().as_u16(), answer.headers()["etag"].to_str().expect("text").to_owned())
+    };
+    let (code, tag) = ask("\"another\"").await;
+    assert_eq!(code, 200);
+    assert_eq!(ask(&tag).await, (304, tag.clone()));
+    world.cluster.made(API_SERVICES, world.api_service()).await;
+    eventually(async || (ask(&tag).await.0 == 200).then_some(())).await;
+}
+
+#[tokio::test]
 async fn priorities_order_groups_and_versions() {
     let world = World::start().await;
     for (group, version, group_priority, version_priority) in [

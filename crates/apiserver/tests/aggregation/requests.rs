@@ -22,6 +22,11 @@ async fn all_verbs_go_there_and_answers_come_back_as_they_are() {
     let world = World::joined().await;
     let cluster = &world.cluster;
     cluster.made(FLUNDERS, flunder("f")).await;
+    // What is too large for this server need not be for others.
+    let mut large = flunder("large");
+    large["spec"]["reference"] = "x".repeat(5 << 20).into();
+    cluster.made(FLUNDERS, large).await;
+    assert_eq!(cluster.send(&admin(), "DELETE", &format!("{FLUNDERS}/large"), None).await.code, 200);
     let again = cluster.post(FLUNDERS, flunder("f")).await;
     assert_eq!((again.code, again.message()), (409, "flunders.wardle.example.com \"f\" already exists"));
     let one = format!("{FLUNDERS}/f");
