@@ -39,6 +39,7 @@ pub mod stream;
 mod tokens;
 pub mod view;
 pub mod webhook;
+mod websocket;
 mod yaml;
 
 pub use body::{Body, BoxError};
