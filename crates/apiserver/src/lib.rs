@@ -35,6 +35,7 @@ mod render;
 pub mod request_info;
 pub mod reviews;
 mod server;
+mod stage_metrics;
 pub mod stream;
 mod tokens;
 pub mod view;

@@ -7,6 +7,7 @@ pub(crate) mod custom;
 mod delete;
 mod eviction;
 mod list;
+pub(crate) mod measured;
 pub(crate) mod object;
 pub(crate) mod options;
 mod patching;
