@@ -16,6 +16,8 @@ mod components;
 pub mod config;
 mod discovery;
 mod fairness;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod identity;
 mod long;

@@ -28,6 +28,7 @@ use api_core::{ApiError, Gvk};
 use api_schema::codec;
 use api_schema::row::Row;
 use arc_swap::ArcSwap;
+pub(crate) use list::{decode_token, encode_token};
 use parking_lot::Mutex;
 use pools::Pools;
 use serde_json::{Value, json};
