@@ -7,9 +7,11 @@ mod apply;
 mod entries;
 mod last_applied;
 mod update;
+mod versions;
 
-pub use apply::apply;
-pub use update::update;
+pub use apply::{apply, apply_between};
+pub use update::{update, update_between};
+pub use versions::{Types, Versioned, Versions};
 
 use serde_json::Value;
 

@@ -16,8 +16,6 @@ mod components;
 pub mod config;
 mod discovery;
 mod fairness;
-#[doc(hidden)]
-pub mod fuzz;
 mod health;
 mod identity;
 mod long;
@@ -37,12 +35,10 @@ mod render;
 pub mod request_info;
 pub mod reviews;
 mod server;
-mod stage_metrics;
 pub mod stream;
 mod tokens;
 pub mod view;
 pub mod webhook;
-mod websocket;
 mod yaml;
 
 pub use body::{Body, BoxError};

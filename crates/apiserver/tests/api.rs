@@ -413,6 +413,96 @@ async fn many_writers_of_one_object_all_succeed() {
     assert_eq!(all["data"].as_object().map(serde_json::Map::len), Some(41));
 }
 
+/// Managers that own fields in different versions are in each other's way where they mean the same thing.
+#[tokio::test]
+async fn fields_are_owned_across_versions() {
+    let api = Api::start().await;
+    let path = |version: &str, manager: &str| {
+        format!("/apis/autoscaling/{version}/namespaces/a/horizontalpodautoscalers/s?fieldManager={manager}")
+    };
+    let scaler = |version: &str, spec: Value| {
+        let mut all =
+            json!({"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}});
+        all.as_object_mut().expect("object").extend(spec.as_object().cloned().expect("object"));
+        json!({"apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "s"}, "spec": all})
+    };
+    let cpu = |percent: i64| {
+        json!({"minReplicas": 3, "metrics": [{"type": "Resource", "resource": {"name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": percent}}}]})
+    };
+    let apply = async |version: &str, manager: &str, spec: Value| {
+        let headers = [("content-type", "application/apply-patch+yaml")];
+        api.send("PATCH", &path(version, manager), &headers, Some(&scaler(version, spec))).await
+    };
+    let owned = |object: &Value, manager: &str, field: &str| {
+        let entries = object["metadata"]["managedFields"].as_array().expect("entries").clone();
+        entries.iter().any(|e| e["manager"] == manager && !e["fieldsV1"]["f:spec"][field].is_null())
+    };
+    let (code, made) = apply("v2", "first", cpu(50)).await;
+    assert_eq!(code, 201, "{made}");
+    assert!(owned(&made, "first", "f:metrics"));
+    // Another one changes the same thing, which has another name in its version.
+    let change = json!({"spec": {"targetCPUUtilizationPercentage": 60}});
+    let (code, changed) = api.merge(&path("v1", "second"), change).await;
+    assert_eq!(code, 200, "{changed}");
+    assert!(owned(&changed, "second", "f:targetCPUUtilizationPercentage"), "{}", changed["metadata"]["managedFields"]);
+    assert!(!owned(&changed, "first", "f:metrics"), "{}", changed["metadata"]["managedFields"]);
+    assert!(owned(&changed, "first", "f:minReplicas"));
+    let (code, refused) = apply("v2", "first", cpu(50)).await;
+    let cause = &refused["details"]["causes"][0];
+    assert_eq!((code, &cause["field"]), (409, &json!(".spec.targetCPUUtilizationPercentage")), "{refused}");
+    assert_eq!(cause["message"], "conflict with \"second\" using autoscaling/v1");
+    // What was applied in one version and is not in the other any more goes.
+    let (code, applied) = apply("v1", "first", json!({})).await;
+    assert_eq!(code, 200, "{applied}");
+    assert_eq!(
+        (&applied["spec"]["minReplicas"], &applied["spec"]["targetCPUUtilizationPercentage"]),
+        (&json!(1), &json!(60))
+    );
+    let entries = applied["metadata"]["managedFields"].as_array().expect("entries");
+    let versions: Vec<&Value> = entries.iter().filter(|e| e["manager"] == "first").map(|e| &e["apiVersion"]).collect();
+    assert_eq!(versions, [&json!("autoscaling/v1")]);
+}
+
+/// The same of events, whose versions are in two groups, and of a version that is gone.
+#[tokio::test]
+async fn fields_are_owned_across_groups_until_a_version_is_gone() {
+    let api = Api::start().await;
+    let owners = |object: &Value| -> Vec<String> {
+        let entries = object["metadata"]["managedFields"].as_array().expect("entries").iter();
+        let text = |e: &Value, f: &str| e[f].as_str().unwrap_or_default().to_owned();
+        let fields =
+            |e: &Value| e["fieldsV1"].as_object().expect("fields").keys().cloned().collect::<Vec<_>>().join(" ");
+        entries.map(|e| format!("{} {}: {}", text(e, "manager"), text(e, "apiVersion"), fields(e))).collect()
+    };
+    let (old, new) = ("/api/v1/namespaces/a/events", "/apis/events.k8s.io/v1/namespaces/a/events");
+    let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"}, "note": "n", "reason": "R",
+        "type": "Normal", "action": "A", "eventTime": "2024-01-01T00:00:00.000000Z", "reportingController": "c.io/c",
+        "reportingInstance": "i", "regarding": {"kind": "Pod", "namespace": "a", "name": "p"}});
+    let (code, made) = api.post(&format!("{new}?fieldManager=first"), event).await;
+    assert_eq!((code, owners(&made)[0].contains(" f:note ")), (201, true), "{made}");
+    let (code, changed) = api.merge(&format!("{old}/e?fieldManager=second"), json!({"message": "m"})).await;
+    assert_eq!(code, 200, "{changed}");
+    let [first, second] = &owners(&changed)[..] else { panic!("two are expected: {changed}") };
+    assert!(first.starts_with("first events.k8s.io/v1: f:action") && !first.contains("note"), "{first}");
+    assert_eq!(second, "second v1: f:message");
+    let (code, map) = api
+        .post(
+            "/api/v1/namespaces/a/configmaps?fieldManager=now",
+            json!({"metadata": {"name": "m"}, "data": {"b": "1"}}),
+        )
+        .await;
+    assert_eq!(code, 201, "{map}");
+    let mut map = map;
+    let old = json!({"manager": "then", "operation": "Apply", "apiVersion": "v1beta9", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:data": {"f:b": {}}}});
+    map["metadata"]["managedFields"].as_array_mut().expect("entries").insert(0, old);
+    map["data"]["c"] = "2".into();
+    let (code, map) = api.put("/api/v1/namespaces/a/configmaps/m?fieldManager=now", map).await;
+    assert_eq!((code, owners(&map)), (200, vec!["now v1: f:data".to_owned()]), "{map}");
+}
+
 #[tokio::test]
 async fn a_custom_resource_is_served_as_any_other() {
     let api = Api::start().await;

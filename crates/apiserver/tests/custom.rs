@@ -13,6 +13,8 @@ mod definitions;
 mod documents;
 #[path = "custom/fields.rs"]
 mod fields;
+#[path = "custom/managers.rs"]
+mod managers;
 #[path = "custom/objects.rs"]
 mod objects;
 #[path = "custom/versions.rs"]

@@ -4,4 +4,3 @@
 
 pub mod logs;
 pub mod metrics;
-pub mod process;

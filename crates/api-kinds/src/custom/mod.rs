@@ -13,6 +13,7 @@ use api_core::meta::Meta;
 use api_core::{Gvk, Gvr};
 use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Structural, Unusable, compile};
 use api_schema::row::{Column, Hooks, Row, Subresource};
+use api_schema::schema::{Schema, StructId};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,6 +86,12 @@ fn family(definition: &Value, versions: &[&Value]) -> Result<Family, Unusable> {
     })
 }
 
+/// The type of a version's objects, which need not be served.
+pub fn schema_of(family: &Family, tree: &Structural, version: &str) -> (Schema, StructId) {
+    let name = format!("{}.{version}.{}", family.group, family.kind);
+    compile(tree, &name, crate::schema(), object_meta()).0
+}
+
 /// The names that the definition was given; those that it wants as long as it has none.
 fn accepted(definition: &Value) -> &Value {
     let accepted = &definition["status"]["acceptedNames"];
@@ -96,9 +103,7 @@ fn row(definition: &Value, version: &Value, family: &Arc<Family>) -> Row {
     let names = accepted(definition);
     let (group, plural, kind) = (text(spec, "group"), text(names, "plural"), text(names, "kind"));
     let gvk = Gvk::new(group, text(version, "name"), kind);
-    let builtin = crate::schema();
-    let name = format!("{group}.{}.{kind}", gvk.version);
-    let ((schema, root), _) = compile(&family.versions[&gvk.version], &name, builtin, object_meta());
+    let (schema, root) = schema_of(family, &family.versions[&gvk.version], &gvk.version);
     let (columns, cells) = columns(version);
     let schema_value = &version["schema"]["openAPIV3Schema"];
     let custom = Custom {

@@ -5,22 +5,23 @@ use super::Manager;
 use super::entries::{Entries, Entry, ownable};
 use super::last_applied;
 use super::update::{managed_fields, record};
+use super::versions::{Changes, Types, Versioned, Versions};
 use crate::fields::{Element, Set, print_path};
-use crate::typed::{Comparison, Type, check, compare, field_set, merge, remove_items, with_named_fields};
+use crate::typed::{Type, check, compare, field_set, merge};
 use api_core::meta::Meta;
 use api_core::status::{Cause, Details};
 use api_core::{ApiError, Reason, gvk};
 use api_schema::schema::{Schema, StructId};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Who is said to own what was there before the first apply.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-/// `live` (`None` if the object is not there) after `applied` is applied to it, with its managed fields. The result is to
-/// be normalised and defaulted; it may hold nulls.
+/// [`apply_between`] where all versions are one.
 ///
-/// `applied` is the configuration as the client sent it: not pruned, not defaulted. 409 with a cause for each field that
-/// another manager owns, unless `force`; 500 if the configuration does not fit the schema, as upstream answers.
+/// # Errors
+/// As there.
 pub fn apply(
     schema: &Schema,
     root: StructId,
@@ -28,6 +29,25 @@ pub fn apply(
     applied: &Value,
     manager: &Manager<'_>,
     force: bool,
+) -> Result<Value, ApiError> {
+    apply_between(schema, root, live, applied, manager, force, None)
+}
+
+/// `live` (`None` if the object is not there) after `applied` is applied to it, with its managed fields. The result is to
+/// be normalised and defaulted; it may hold nulls.
+///
+/// `applied` is the configuration as the client sent it: not pruned, not defaulted. 409 with a cause for each field that
+/// another manager owns, unless `force`; 500 if the configuration does not fit the schema, as upstream answers.
+///
+/// `versions` brings objects into versions in which others own fields; without it all are taken to be of one version.
+pub fn apply_between(
+    schema: &Schema,
+    root: StructId,
+    live: Option<&Value>,
+    applied: &Value,
+    manager: &Manager<'_>,
+    force: bool,
+    versions: Option<&dyn Versions>,
 ) -> Result<Value, ApiError> {
     let ty = Type::Struct(root);
     check_configuration(schema, ty, applied, manager)?;
@@ -38,9 +58,13 @@ pub fn apply(
     if let (true, Some(live)) = (entries.0.is_empty(), live) {
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
         let comparison = compare(schema, ty, &empty, live).map_err(failure)?;
-        record(&mut entries, comparison.without(&Set::of_fields(manager.reset)), &before);
+        let reset = Set::of_fields(manager.reset);
+        let objects = (&empty, live);
+        let none = (None, &reset);
+        let changes = Changes::new(comparison.without(&reset), manager.api_version, &entries, objects, none);
+        record(&mut entries, changes.map_err(failure)?, &before);
     }
-    let config = Config { schema, ty, live: object, applied, manager };
+    let config = Config { schema, ty, live: object, applied, manager, versions };
     let merged = match config.merge_into(entries.clone(), force) {
         Err(Refusal::Conflicts(conflicts)) if manager.name == last_applied::CLIENT => {
             let allowed = last_applied::allowed_conflicts(schema, ty, object, manager.api_version).unwrap_or_default();
@@ -109,6 +133,7 @@ struct Config<'a> {
     live: &'a Value,
     applied: &'a Value,
     manager: &'a Manager<'a>,
+    versions: Option<&'a dyn Versions>,
 }
 
 impl Config<'_> {
@@ -129,13 +154,19 @@ impl Config<'_> {
         let own_at = entries.0.len() - 1;
 
         let result = match last {
-            Some(last) if !last.set.is_empty() => self.prune(&merged, &entries, &last.set),
+            Some(last) if !last.set.is_empty() => {
+                let pruned = self.prune(&merged, &entries, &last);
+                pruned.map_err(|e| Refusal::Failed(format!("failed to prune fields: {e}")))?.unwrap_or(merged)
+            }
             _ => merged,
         };
         let comparison = compare(schema, ty, self.live, &result)
             .map_err(|e| Refusal::Failed(format!("failed to compare objects: {e}")))?
             .without(&reset);
-        self.settle(&mut entries, own_at, &comparison, force)?;
+        let objects = (self.live, &result);
+        let (version, versions) = (self.manager.api_version, (self.versions, &reset));
+        let changes = Changes::new(comparison, version, &entries, objects, versions).map_err(Refusal::Failed)?;
+        settle(&mut entries, own_at, &changes, force)?;
         let changed = result != *self.live;
         // Whoever owned nothing but what was taken is gone, and the order may be another one.
         let like = Entry::new(self.manager, true);
@@ -152,39 +183,74 @@ impl Config<'_> {
         Ok((if changed { result } else { self.live.clone() }, entries))
     }
 
-    /// Takes changed fields from others, or refuses.
-    fn settle(&self, entries: &mut Entries, own: usize, comparison: &Comparison, force: bool) -> Result<(), Refusal> {
-        let changed = comparison.added.clone().union(comparison.modified.clone());
-        if !force {
-            let mut conflicts = Vec::new();
-            for (_, entry) in entries.0.iter().enumerate().filter(|(i, _)| *i != own) {
-                entry.set.intersection(&changed).for_each(&mut |path| {
-                    let path = path.iter().map(|e| (*e).clone()).collect();
-                    conflicts.push(Conflict { owner: entry.clone(), path });
-                });
-            }
-            if !conflicts.is_empty() {
-                return Err(Refusal::Conflicts(conflicts));
+    /// An object in that version; `None` if it is not there any more.
+    fn versioned(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
+        let same = api_version == self.manager.api_version && object["apiVersion"] == api_version;
+        match self.versions {
+            Some(versions) if !same => versions.convert(object, api_version),
+            _ => {
+                let Type::Struct(root) = self.ty else { return Ok(None) };
+                Ok(Some(Versioned { object: object.clone(), schema: Types::Lent(self.schema), root }))
             }
         }
-        entries.revoke(&changed.union(comparison.removed.clone()), Some(own));
-        Ok(())
     }
 
-    /// `merged` without what the manager applied last time, except what it still wants or somebody else owns.
-    fn prune(&self, merged: &Value, entries: &Entries, last: &Set) -> Value {
-        let (schema, ty) = (self.schema, self.ty);
-        let named = |set: &Set| with_named_fields(schema, ty, set);
-        let last = named(last);
-        let without_last = remove_items(schema, ty, merged, &last);
-        let owned = entries.0.iter().fold(Set::new(), |all, e| all.union(e.set.clone()));
-        let merged_set = named(&field_set(schema, ty, merged));
-        let kept = named(&field_set(schema, ty, &without_last)).union(named(&owned));
-        let with_owned = remove_items(schema, ty, merged, &merged_set.difference(&kept));
+    /// `merged` without what the manager applied last time, except what it still wants or somebody else owns. `None` if the
+    /// version of the last time is not there any more.
+    fn prune(&self, merged: &Value, entries: &Entries, last: &Entry) -> Result<Option<Value>, String> {
+        let whole = self.versioned(merged, &last.api_version);
+        let whole = whole.map_err(|e| format!("failed to convert merged object to last applied version: {e}"))?;
+        let Some(whole) = whole else { return Ok(None) };
+        let gone = whole.named(&last.set);
+        let mut left = whole.without(&gone);
+        let mut owned: BTreeMap<&str, Set> = BTreeMap::new();
+        for entry in &entries.0 {
+            // Without conversion all are of one version.
+            let version = if self.versions.is_some() { entry.api_version.as_str() } else { self.manager.api_version };
+            let set = owned.entry(version).or_default();
+            *set = std::mem::take(set).union(entry.set.clone());
+        }
+        // That version first: what is not there any more may be needed to convert the rest.
+        let mut order: Vec<&str> = owned.keys().copied().collect();
+        order.sort_by_key(|version| *version != last.api_version);
+        for version in order {
+            let why = |what: &str, e: String| {
+                format!("failed add back owned items: failed to convert {what} object at version {version}: {e}")
+            };
+            let all = self.versioned(merged, version).map_err(|e| why("merged", e))?;
+            let Some(all) = all else { continue };
+            let without = self.versioned(&left, version).map_err(|e| why("pruned", e))?;
+            let Some(without) = without else { continue };
+            let kept = without.fields().union(all.named(&owned[version]));
+            left = all.without(&all.fields().difference(&kept));
+        }
         // What was never applied by this manager stays, even inside of something that goes.
-        let remaining = named(&field_set(schema, ty, &with_owned));
-        remove_items(schema, ty, merged, &merged_set.difference(&remaining).intersection(&last))
+        let left = self.versioned(&left, &last.api_version);
+        let left = left.map_err(|e| {
+            format!("failed add back dangling items: failed to convert pruned object to last applied version: {e}")
+        })?;
+        let Some(left) = left else { return Ok(None) };
+        let pruned = whole.without(&whole.fields().difference(&left.fields()).intersection(&gone));
+        Ok(self.versioned(&pruned, self.manager.api_version)?.map(|v| v.object))
     }
+}
+
+/// Takes changed fields from others, or refuses.
+fn settle(entries: &mut Entries, own: usize, changes: &Changes, force: bool) -> Result<(), Refusal> {
+    if !force {
+        let mut conflicts = Vec::new();
+        for (_, entry) in entries.0.iter().enumerate().filter(|(i, _)| *i != own) {
+            changes.conflicts(entry).for_each(&mut |path| {
+                let path = path.iter().map(|e| (*e).clone()).collect();
+                conflicts.push(Conflict { owner: entry.clone(), path });
+            });
+        }
+        if !conflicts.is_empty() {
+            return Err(Refusal::Conflicts(conflicts));
+        }
+    }
+    changes.revoke(entries, Some(own));
+    Ok(())
 }
 
 fn describe(owner: &Entry) -> String {

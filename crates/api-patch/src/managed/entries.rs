@@ -153,16 +153,6 @@ impl Entries {
         entry.time = (!now.is_empty()).then(|| now.to_owned());
     }
 
-    /// Takes `fields` from every manager but the one at `except`; who has nothing left is gone.
-    pub(super) fn revoke(&mut self, fields: &Set, except: Option<usize>) {
-        for (i, entry) in self.0.iter_mut().enumerate() {
-            if Some(i) != except && entry.set.intersects(fields) {
-                entry.set = entry.set.difference(fields);
-            }
-        }
-        self.0.retain(|e| !e.set.is_empty());
-    }
-
     /// Merges the oldest updates of each version until there are few enough.
     pub(super) fn cap(&mut self) {
         let mut count = self.0.iter().filter(|e| !e.applied).count();

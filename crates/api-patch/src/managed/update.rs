@@ -2,24 +2,41 @@
 
 use super::Manager;
 use super::entries::{Entries, Entry, ownable};
+use super::versions::{Changes, Versions};
 use crate::fields::Set;
 use crate::typed::{Comparison, Type, compare};
 use api_core::meta::Meta;
 use api_schema::schema::{Schema, StructId};
 use serde_json::{Map, Value};
 
+/// [`update_between`] where all versions are one.
+pub fn update(schema: &Schema, root: StructId, old: Option<&Value>, new: &mut Value, manager: &Manager<'_>) {
+    update_between(schema, root, old, new, manager, None);
+}
+
 /// Brings `metadata.managedFields` of `new` up to date. `old` is `None` on create.
 ///
 /// What `new` says of managed fields itself is taken over as far as it can be read; an empty list or one empty entry
 /// resets them. An object without managed fields stays without until something is applied to it. If the objects cannot
-/// be compared (a list item without its key), the fields are dropped as upstream drops them.
-pub fn update(schema: &Schema, root: StructId, old: Option<&Value>, new: &mut Value, manager: &Manager<'_>) {
+/// be compared (a list item without its key, a version that they cannot be converted to), the fields are dropped as
+/// upstream drops them.
+///
+/// `versions` brings objects into versions in which others own fields; without it all are taken to be of one version.
+pub fn update_between(
+    schema: &Schema,
+    root: StructId,
+    old: Option<&Value>,
+    new: &mut Value,
+    manager: &Manager<'_>,
+    versions: Option<&dyn Versions>,
+) {
     let given = new.metadata_mut().remove("managedFields");
     let live = old.and_then(managed_fields);
     let empty = Value::Object(Map::new());
     let comparison = compare(schema, Type::Struct(root), old.unwrap_or(&empty), new);
     let Ok(comparison) = comparison else { return };
-    let comparison = comparison.without(&Set::of_fields(manager.reset));
+    let reset = Set::of_fields(manager.reset);
+    let comparison = comparison.without(&reset);
 
     let unchanged = comparison.is_same() || only_managed_fields(&comparison);
     let same = given.as_ref() == live;
@@ -34,7 +51,10 @@ pub fn update(schema: &Schema, root: StructId, old: Option<&Value>, new: &mut Va
     if entries.0.is_empty() && old.is_some() {
         return;
     }
-    record(&mut entries, comparison, manager);
+    let objects = (old.unwrap_or(&empty), &*new);
+    let changes = Changes::new(comparison, manager.api_version, &entries, objects, (versions, &reset));
+    let Ok(changes) = changes else { return };
+    record(&mut entries, changes, manager);
     entries.cap();
     if let Some(fields) = entries.write() {
         new.metadata_mut().insert("managedFields".to_owned(), fields);
@@ -74,12 +94,11 @@ fn is_reset(given: Option<&Value>) -> bool {
 }
 
 /// Moves what changed to `manager` as an update of its own.
-pub(super) fn record(entries: &mut Entries, comparison: Comparison, manager: &Manager<'_>) {
-    let changed = comparison.added.union(comparison.modified);
+pub(super) fn record(entries: &mut Entries, changes: Changes, manager: &Manager<'_>) {
     if !entries.0.is_empty() {
-        entries.revoke(&changed.clone().union(comparison.removed), None);
+        changes.revoke(entries, None);
     }
-    let owned = ownable(changed);
+    let owned = ownable(changes.written());
     if !owned.is_empty() {
         entries.grant(Entry::new(manager, false), owned, manager.now);
     }

@@ -40,7 +40,7 @@ pub(crate) async fn create_value(call: &Call, mut value: Value, options: &WriteO
     fill_metadata(call, &mut value);
     drop_status(call, &mut value);
     dedup_owners(call, &mut value);
-    patching::managed_update(call, options, None, &mut value);
+    patching::managed_update(call, options, None, &mut value).await;
     call.drop_empty_lists(&mut value);
     insert(call, value, options).await
 }
@@ -149,9 +149,9 @@ pub(crate) fn fill_metadata(call: &Call, value: &mut Value) {
     value.set_meta("creationTimestamp", &call.now());
 }
 
-/// A new object has the status of one without status, if status is a subresource; of most kinds.
+/// A new object has the status of one without status, if status is a subresource.
 pub(crate) fn drop_status(call: &Call, value: &mut Value) {
-    if call.row().subresource("status").is_none() || call.row().hooks.status_on_create {
+    if call.row().subresource("status").is_none() {
         return;
     }
     let Some(object) = value.as_object_mut() else { return };

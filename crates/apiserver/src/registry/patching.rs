@@ -5,6 +5,7 @@ use super::object;
 use super::options::WriteOptions;
 use super::txn::Current;
 use super::update::{self, Edit};
+use super::versions;
 use crate::Body;
 use crate::negotiate::{content_type, unsupported};
 use api_core::ApiError;
@@ -70,7 +71,7 @@ fn edit<'a>(
         return apply_edit(call, bytes, options);
     }
     let parsed = parse(kind, bytes)?;
-    Ok(Box::new(move |call, current| {
+    Ok(Box::new(move |call, current, _| {
         let current = current.ok_or_else(|| call.not_found())?;
         let shown = shown(call.row(), current);
         let patched = patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, &shown)?;
@@ -120,13 +121,14 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
     let validation = if call.row().custom.is_some() { super::options::Validation::Ignore } else { options.validation };
     let decoded = call.decode_value(applied.clone(), validation)?;
     drop(decoded);
-    Ok(Box::new(move |call, current| {
+    Ok(Box::new(move |call, current, known| {
         let row = call.row();
         let live = current.map(|c| shown(row, c));
         let name = call.manager(options);
         let now = call.now();
         let manager = manager(call, &name, &now);
-        let merged = managed::apply(&row.schema, row.root, live.as_ref(), &applied, &manager, options.force)?;
+        let (schema, root, live) = (&row.schema, row.root, live.as_ref());
+        let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
         let mut value = call.decode_value(merged, super::options::Validation::Ignore)?;
         if row.namespaced {
             value.set_meta("namespace", &call.info.namespace);
@@ -168,7 +170,7 @@ fn manager<'a>(call: &'a Call, name: &'a str, now: &'a str) -> Manager<'a> {
 }
 
 /// Notes who set which field of `new`; both objects are in their stored version. Server-side apply has noted its own.
-pub(crate) fn managed_update(call: &Call, options: &WriteOptions, old: Option<&Value>, new: &mut Value) {
+pub(crate) async fn managed_update(call: &Call, options: &WriteOptions, old: Option<&Value>, new: &mut Value) {
     if content_type(&call.headers) == TYPES[3] {
         return;
     }
@@ -176,7 +178,7 @@ pub(crate) fn managed_update(call: &Call, options: &WriteOptions, old: Option<&V
     let (name, now) = (call.manager(options), call.now());
     let manager = manager(call, &name, &now);
     if object::is_as_stored(row) {
-        managed::update(&row.schema, row.root, old, new, &manager);
+        note(call, &manager, old, new).await;
         return;
     }
     let convert = |value: &Value| {
@@ -185,9 +187,27 @@ pub(crate) fn managed_update(call: &Call, options: &WriteOptions, old: Option<&V
         value
     };
     let mut shown = convert(new);
-    managed::update(&row.schema, row.root, old.map(convert).as_ref(), &mut shown, &manager);
-    match shown.metadata().and_then(|m| m.get("managedFields")) {
-        Some(fields) => new.metadata_mut().insert("managedFields".into(), fields.clone()),
-        None => new.metadata_mut().remove("managedFields"),
+    note(call, &manager, old.map(convert).as_ref(), &mut shown).await;
+    set_fields(new, shown.metadata_mut().remove("managedFields"));
+}
+
+/// Notes it in objects of the row's own version.
+async fn note(call: &Call, manager: &Manager<'_>, old: Option<&Value>, new: &mut Value) {
+    let row = call.row();
+    // Of custom resources it may be done more than once.
+    let given = row.custom.as_ref().and_then(|_| new.metadata()?.get("managedFields").cloned());
+    let noted = versions::in_all(call, |known| {
+        if row.custom.is_some() {
+            set_fields(new, given.clone());
+        }
+        managed::update_between(&row.schema, row.root, old, new, manager, known);
+    });
+    noted.await;
+}
+
+fn set_fields(object: &mut Value, fields: Option<Value>) {
+    match fields {
+        Some(fields) => object.metadata_mut().insert("managedFields".into(), fields),
+        None => object.metadata_mut().remove("managedFields"),
     };
 }

@@ -4,6 +4,7 @@ use super::call::{Call, body_media, fields, read_body};
 use super::custom::convert;
 use super::options::{Validation, WriteOptions};
 use super::txn::Current;
+use super::versions::Known;
 use super::{eviction, object, patching, read, update};
 use crate::admission::Operation;
 use crate::body::Body;
@@ -122,7 +123,7 @@ async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError>
 type MakeScale<'a> = dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync + 'a;
 
 async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -> Result<Response<Body>, ApiError> {
-    let edit = |call: &Call, current: Option<&Current>| {
+    let edit = |call: &Call, current: Option<&Current>, _: Known<'_>| {
         let current = current.ok_or_else(|| call.not_found())?;
         let mut shown = current.value.clone();
         object::set_revision(&mut shown, current.revision);
@@ -179,7 +180,7 @@ async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let mut warnings = Vec::new();
     let posted = call.server.admission.review(&attributes, posted, &mut warnings).await?;
     call.warn(warnings);
-    let edit = |call: &Call, current: Option<&Current>| {
+    let edit = |call: &Call, current: Option<&Current>, _: Known<'_>| {
         let current = current.ok_or_else(|| call.not_found())?;
         let mut value = current.value.clone();
         post(&call.context(), &mut value, &posted)?;

@@ -6,6 +6,7 @@ use super::create::{self, check_namespace};
 use super::options::WriteOptions;
 use super::pools::Held;
 use super::txn::{Attempt, Current};
+use super::versions::{self, Known};
 use super::{custom, delete, object, patching};
 use crate::Body;
 use crate::admission::{Attributes, Operation};
@@ -22,7 +23,9 @@ const ATTEMPTS_MAX: usize = 100;
 
 /// What an update makes of an object: from what there is (nothing, if it may be created) to the new one, complete and in
 /// its stored version, with the resource version that the client wants to replace.
-pub(crate) type Edit<'e> = dyn Fn(&Call, Option<&Current>) -> Result<Value, ApiError> + Send + Sync + 'e;
+///
+/// It may be asked again with more versions known (`versions::in_all`).
+pub(crate) type Edit<'e> = dyn Fn(&Call, Option<&Current>, Known<'_>) -> Result<Value, ApiError> + Send + Sync + 'e;
 
 /// The object after an update.
 pub(crate) struct Updated {
@@ -40,7 +43,7 @@ pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiErr
     check_namespace(&call, &mut value)?;
     call.complete(&mut value);
     let create = call.row().hooks.create_on_update && call.info.subresource.is_empty();
-    let edit = move |_: &Call, _: Option<&Current>| Ok(value.clone());
+    let edit = move |_: &Call, _: Option<&Current>, _: Known<'_>| Ok(value.clone());
     let updated = update(&call, &options, &edit, create).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
     call.answer(status, &updated.bytes).await
@@ -110,11 +113,11 @@ enum Outcome {
 }
 
 async fn make(call: &Call, options: &WriteOptions, edit: &Edit<'_>) -> Result<Updated, ApiError> {
-    let mut value = edit(call, None)?;
+    let mut value = versions::in_all(call, |known| edit(call, None, known)).await?;
     value.set_meta("resourceVersion", "");
     create::fill_metadata(call, &mut value);
     create::drop_status(call, &mut value);
-    patching::managed_update(call, options, None, &mut value);
+    patching::managed_update(call, options, None, &mut value).await;
     let bytes = create::insert(call, value, options).await?;
     Ok(Updated { bytes, created: true })
 }
@@ -127,7 +130,7 @@ async fn attempt(
     current: &Current,
 ) -> Result<Outcome, ApiError> {
     let old = &current.value;
-    let mut new = edit(call, Some(current))?;
+    let mut new = versions::in_all(call, |known| edit(call, Some(current), known)).await?;
     check_version(call, &new, current)?;
     new.set_meta("resourceVersion", "");
     keep_other_half(call, &mut new, old);
@@ -183,7 +186,7 @@ async fn admit<'a>(
 ) -> Result<Held<'a>, ApiError> {
     let old = &current.value;
     create::dedup_owners(call, new);
-    patching::managed_update(call, options, Some(old), new);
+    patching::managed_update(call, options, Some(old), new).await;
     call.drop_empty_lists(new);
     let mut warnings = Vec::new();
     let attributes = Attributes {

@@ -4,7 +4,6 @@
 
 mod answer;
 mod forward;
-pub(crate) mod fuzz;
 mod server;
 mod source;
 pub mod zone;

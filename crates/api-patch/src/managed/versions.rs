@@ -1,0 +1,160 @@
+//! Managers that own fields in other versions than a write is in: what a write changes is found out in each of them.
+
+use super::entries::{Entries, Entry};
+use crate::fields::Set;
+use crate::typed::{Comparison, Type, compare, field_set, remove_items, with_named_fields};
+use api_schema::schema::{Schema, StructId};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Deref;
+
+/// An object in another version.
+#[derive(Debug)]
+pub struct Versioned<'a> {
+    /// The object.
+    pub object: Value,
+    /// The schema of the version.
+    pub schema: Types<'a>,
+    /// The object's type in it.
+    pub root: StructId,
+}
+
+impl Versioned<'_> {
+    fn ty(&self) -> Type<'_> {
+        Type::Struct(self.root)
+    }
+
+    /// The set with the members of lists and maps that its fields name.
+    pub(super) fn named(&self, set: &Set) -> Set {
+        with_named_fields(&self.schema, self.ty(), set)
+    }
+
+    /// All fields of the object.
+    pub(super) fn fields(&self) -> Set {
+        self.named(&field_set(&self.schema, self.ty(), &self.object))
+    }
+
+    /// The object without these fields.
+    pub(super) fn without(&self, fields: &Set) -> Value {
+        remove_items(&self.schema, self.ty(), &self.object, fields)
+    }
+}
+
+/// The types of a version.
+#[derive(Debug)]
+pub enum Types<'a> {
+    /// Of a version that somebody has.
+    Lent(&'a Schema),
+    /// Made for this.
+    Made(Box<Schema>),
+}
+
+impl Deref for Types<'_> {
+    type Target = Schema;
+
+    fn deref(&self) -> &Schema {
+        match self {
+            Self::Lent(schema) => schema,
+            Self::Made(schema) => schema,
+        }
+    }
+}
+
+/// What brings objects from version to version.
+pub trait Versions: Debug {
+    /// The object in `api_version`; `None` if there is no such version.
+    ///
+    /// # Errors
+    /// With why, if it cannot be converted.
+    fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String>;
+}
+
+/// What a write changed, in each version in which somebody manages fields.
+pub(super) struct Changes {
+    own: Comparison,
+    own_version: String,
+    /// `None` for versions that are not there any more.
+    others: BTreeMap<String, Option<Comparison>>,
+}
+
+impl Changes {
+    /// `own` is what changed in the version `own_version` of the write; without `versions` it is taken for the others too.
+    ///
+    /// # Errors
+    /// With why, if what changed in another version cannot be found out.
+    pub(super) fn new(
+        own: Comparison,
+        own_version: &str,
+        entries: &Entries,
+        (old, new): (&Value, &Value),
+        (versions, reset): (Option<&dyn Versions>, &Set),
+    ) -> Result<Self, String> {
+        let mut others = BTreeMap::new();
+        for entry in entries.0.iter().filter(|e| e.api_version != own_version) {
+            let (Some(versions), false) = (versions, others.contains_key(&entry.api_version)) else { continue };
+            let found = compare_in(versions, &entry.api_version, old, new)?;
+            others.insert(entry.api_version.clone(), found.map(|found| found.without(reset)));
+        }
+        Ok(Self { own, own_version: own_version.to_owned(), others })
+    }
+
+    /// What changed in the version of the entry; `None` if that is not there any more.
+    fn of(&self, entry: &Entry) -> Option<&Comparison> {
+        if entry.api_version == self.own_version {
+            return Some(&self.own);
+        }
+        self.others.get(&entry.api_version).map_or(Some(&self.own), Option::as_ref)
+    }
+
+    /// Fields of an entry that were added or modified.
+    pub(super) fn conflicts(&self, entry: &Entry) -> Set {
+        let Some(changed) = self.of(entry) else { return Set::new() };
+        entry.set.intersection(&changed.added.clone().union(changed.modified.clone()))
+    }
+
+    /// Takes what changed from every manager but the one at `except`; who has nothing left is gone, and who owned fields of a
+    /// version that is gone.
+    pub(super) fn revoke(&self, entries: &mut Entries, except: Option<usize>) {
+        let mut at = 0;
+        entries.0.retain_mut(|entry| {
+            let is_kept = Some(at) == except;
+            at += 1;
+            if is_kept {
+                return !entry.set.is_empty();
+            }
+            let Some(changed) = self.of(entry) else { return false };
+            let changed = changed.added.clone().union(changed.modified.clone()).union(changed.removed.clone());
+            if entry.set.intersects(&changed) {
+                entry.set = entry.set.difference(&changed);
+            }
+            !entry.set.is_empty()
+        });
+    }
+
+    /// What was added or modified in the write's own version.
+    pub(super) fn written(self) -> Set {
+        self.own.added.union(self.own.modified)
+    }
+}
+
+/// What is different between two objects in another version; `None` if that is not there any more.
+fn compare_in(
+    versions: &dyn Versions,
+    api_version: &str,
+    old: &Value,
+    new: &Value,
+) -> Result<Option<Comparison>, String> {
+    // What is made anew has nothing before it in any version.
+    let old = if old.as_object().is_some_and(Map::is_empty) {
+        old.clone()
+    } else {
+        let old = versions.convert(old, api_version).map_err(|e| format!("failed to convert old object: {e}"))?;
+        let Some(old) = old else { return Ok(None) };
+        old.object
+    };
+    let new = versions.convert(new, api_version).map_err(|e| format!("failed to convert new object: {e}"))?;
+    let Some(new) = new else { return Ok(None) };
+    let found = compare(&new.schema, new.ty(), &old, &new.object);
+    found.map(Some).map_err(|e| format!("failed to compare objects: {e}"))
+}

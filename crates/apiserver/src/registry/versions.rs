@@ -1,0 +1,126 @@
+//! A resource's other versions, for managers that own fields in them.
+//!
+//! Who owns what is decided in pure code, which asks for conversions as it goes. One that takes a webhook is not there yet
+//! when it is asked for first: then the webhook is called, and the decision is taken anew with what it said.
+
+use super::call::Call;
+use super::custom::convert;
+use super::{Table, object};
+use api_core::meta::Meta;
+use api_kinds::custom;
+use api_patch::managed::{Types, Versioned, Versions};
+use api_schema::custom::{Conversion, Custom};
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What is known of other versions; `None` if there are none.
+pub(crate) type Known<'a> = Option<&'a dyn Versions>;
+
+/// Gives what `decide` makes with everything that it wants converted. It may be called several times.
+pub(super) async fn in_all<T>(call: &Call, mut decide: impl FnMut(Known<'_>) -> T) -> T {
+    let Some(others) = Others::of(call) else { return decide(None) };
+    loop {
+        let decided = decide(Some(&others));
+        if !others.convert_wanted(call).await {
+            return decided;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Others {
+    table: Arc<Table>,
+    storage_prefix: String,
+    asked: Mutex<Asked>,
+}
+
+/// Conversions by a webhook.
+#[derive(Debug, Default)]
+struct Asked {
+    known: Vec<(Wanted, Result<Value, String>)>,
+    wanted: Vec<Wanted>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Wanted {
+    object: Value,
+    version: String,
+}
+
+impl Others {
+    fn of(call: &Call) -> Option<Self> {
+        let storage_prefix = call.row().storage_prefix.clone();
+        let table = call.server.registry.table();
+        (!storage_prefix.is_empty()).then(|| Self { table, storage_prefix, asked: Mutex::default() })
+    }
+
+    /// Converts what was asked for in vain; whether there was any.
+    async fn convert_wanted(&self, call: &Call) -> bool {
+        let wanted = std::mem::take(&mut self.asked.lock().wanted);
+        let Some(custom) = &call.row().custom else { return false };
+        let any = !wanted.is_empty();
+        for wanted in wanted {
+            let revision = wanted.object.resource_version().to_owned();
+            let (webhooks, object) = (&call.server.webhooks, wanted.object.clone());
+            let mut converted = convert::to_version(webhooks, custom, object, &wanted.version).await;
+            if let Ok(object) = &mut converted {
+                object.set_meta("resourceVersion", &revision);
+            }
+            self.asked.lock().known.push((wanted, converted.map_err(|e| e.message)));
+        }
+        any
+    }
+
+    fn custom(&self, object: &Value, custom: &Custom, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
+        let family = &custom.family;
+        let version = api_version.strip_prefix(family.group.as_str()).and_then(|v| v.strip_prefix('/'));
+        let Some((version, tree)) = version.and_then(|v| Some((v, family.tree(v)?))) else { return Ok(None) };
+        let converted = match family.conversion {
+            _ if family.version_of(object) == version => object.clone(),
+            // What the version does not know stays, so that nothing is lost on the way back.
+            Conversion::None => {
+                let mut object = object.clone();
+                object["apiVersion"] = api_version.into();
+                object
+            }
+            Conversion::Webhook { .. } => self.by_webhook(object, version)?,
+        };
+        let served = self.rows().find(|s| s.api_version == api_version);
+        let (schema, root) = match served {
+            Some(served) => (Types::Lent(&served.row.schema), served.row.root),
+            None => {
+                let (schema, root) = custom::schema_of(family, tree, version);
+                (Types::Made(Box::new(schema)), root)
+            }
+        };
+        Ok(Some(Versioned { object: converted, schema, root }))
+    }
+
+    fn by_webhook(&self, object: &Value, version: &str) -> Result<Value, String> {
+        let mut asked = self.asked.lock();
+        let wanted = Wanted { object: object.clone(), version: version.to_owned() };
+        if let Some((_, converted)) = asked.known.iter().find(|(known, _)| *known == wanted) {
+            return converted.clone();
+        }
+        asked.wanted.push(wanted);
+        Err("it is not converted yet".into())
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Arc<super::Served>> {
+        self.table.rows.iter().filter(|s| s.row.storage_prefix == self.storage_prefix)
+    }
+}
+
+impl Versions for Others {
+    fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
+        if let Some(custom) = self.rows().find_map(|s| s.row.custom.clone()) {
+            return self.custom(object, &custom, api_version);
+        }
+        let Some(served) = self.rows().find(|s| s.api_version == api_version) else { return Ok(None) };
+        let row = &served.row;
+        let mut converted = object.clone();
+        object::convert(row, &mut converted, &row.kind);
+        Ok(Some(Versioned { object: converted, schema: Types::Lent(&row.schema), root: row.root }))
+    }
+}

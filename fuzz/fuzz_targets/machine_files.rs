@@ -1,3 +1,0 @@
-#![no_main]
-
-mainstay_fuzz::target!("machine_files");

@@ -1,3 +1,0 @@
-#![no_main]
-
-mainstay_fuzz::target!("webhook_answer");
