@@ -142,6 +142,8 @@ pub struct Hooks {
     pub convert: Option<fn(&mut Value, &Gvk)>,
     /// Whether an update without `metadata.resourceVersion` is allowed; most kinds allow it.
     pub unconditional_update: bool,
+    /// Whether a new object has the status that it is posted with, although status is a subresource (Node).
+    pub status_on_create: bool,
     /// Whether a PUT to a name that is not there creates the object (Lease, Endpoints, Event, ...).
     pub create_on_update: bool,
     /// Grace period of a DELETE that names none: `(object) -> seconds`. `None` means at once, whatever the DELETE says
@@ -206,6 +208,7 @@ impl Hooks {
         hidden_annotations: &[],
         convert: None,
         unconditional_update: true,
+        status_on_create: false,
         create_on_update: false,
         default_grace_s: None,
         orphan_by_default: false,

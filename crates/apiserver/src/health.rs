@@ -3,7 +3,7 @@
 use crate::body::{self, Body};
 use crate::query::Query;
 use crate::server::Inner;
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,7 +30,8 @@ enum Probe {
     NotDraining,
 }
 
-/// A check and where it belongs: `true` for one of `/readyz` only.
+/// A check, upstream's name for it, and where it belongs: `true` for one of `/readyz` only. What upstream starts one by one
+/// is here filled, or running, when the server is built.
 const CHECKS: &[(&str, Probe, bool)] = &[
     ("ping", Probe::Answers, false),
     ("log", Probe::Answers, false),
@@ -45,11 +46,16 @@ const CHECKS: &[(&str, Probe, bool)] = &[
     ("poststarthook/start-apiextensions-informers", Probe::Caches, false),
     ("poststarthook/start-apiextensions-controllers", Probe::Caches, false),
     ("poststarthook/crd-informer-synced", Probe::Caches, false),
+    ("poststarthook/start-service-ip-repair-controllers", Probe::Caches, false),
     ("poststarthook/rbac/bootstrap-roles", Probe::Bootstrapped, false),
     ("poststarthook/scheduling/bootstrap-system-priority-classes", Probe::Bootstrapped, false),
     ("poststarthook/priority-and-fairness-config-producer", Probe::Bootstrapped, false),
     ("poststarthook/start-system-namespaces-controller", Probe::Bootstrapped, false),
     ("poststarthook/bootstrap-controller", Probe::Bootstrapped, false),
+    ("poststarthook/start-cluster-authentication-info-controller", Probe::Bootstrapped, false),
+    ("poststarthook/start-kube-apiserver-identity-lease-controller", Probe::Answers, false),
+    ("poststarthook/start-kube-apiserver-identity-lease-garbage-collector", Probe::Answers, false),
+    ("poststarthook/start-legacy-token-tracking-controller", Probe::Answers, false),
     ("poststarthook/start-kube-aggregator-informers", Probe::Caches, false),
     ("poststarthook/apiservice-registration-controller", Probe::Aggregates, false),
     ("poststarthook/apiservice-status-available-controller", Probe::Aggregates, false),
@@ -93,11 +99,13 @@ pub(crate) async fn serve(server: &Inner, path: &str, query: &Query) -> Option<R
     }
     let excluded: Vec<&str> = query.all("exclude").collect();
     let (all_well, lines) = run(server, endpoint, &excluded).await;
-    Some(match (all_well, query.has("verbose")) {
+    let mut answer = match (all_well, query.has("verbose")) {
         (true, false) => body::text(StatusCode::OK, "ok"),
         (true, true) => body::text(StatusCode::OK, format!("{lines}{endpoint} check passed\n")),
         (false, _) => body::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{endpoint} check failed\n")),
-    })
+    };
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Some(answer)
 }
 
 async fn run(server: &Inner, endpoint: &str, excluded: &[&str]) -> (bool, String) {

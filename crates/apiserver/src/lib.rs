@@ -16,6 +16,8 @@ mod components;
 pub mod config;
 mod discovery;
 mod fairness;
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod identity;
 mod long;
@@ -35,10 +37,12 @@ mod render;
 pub mod request_info;
 pub mod reviews;
 mod server;
+mod stage_metrics;
 pub mod stream;
 mod tokens;
 pub mod view;
 pub mod webhook;
+mod websocket;
 mod yaml;
 
 pub use body::{Body, BoxError};

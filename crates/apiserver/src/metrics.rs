@@ -4,10 +4,12 @@ use crate::body::{self, Body};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::Inner;
+use crate::stage_metrics::StageMetrics;
 use api_core::ApiError;
 use http::{Response, StatusCode};
 use std::time::Duration;
 use telemetry::metrics::{self, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use telemetry::process::Process;
 
 /// Upper bounds of request durations, in seconds, as upstream's.
 const DURATIONS_S: &[f64] = &[
@@ -17,6 +19,9 @@ const DURATIONS_S: &[f64] = &[
 
 const REQUEST_LABELS: &[&str] =
     &["component", "dry_run", "group", "resource", "scope", "subresource", "verb", "version"];
+
+/// The same without whether it is a dry run.
+const SLI_LABELS: [&str; 7] = ["component", "group", "resource", "scope", "subresource", "verb", "version"];
 
 /// The server's metrics.
 #[derive(Debug)]
@@ -30,6 +35,11 @@ pub(crate) struct Metrics {
     objects: IntGaugeVec,
     size: IntGaugeVec,
     watches: IntGaugeVec,
+    indicators: HistogramVec,
+    sizes: HistogramVec,
+    process: Process,
+    /// Of authentication, authorization and audit.
+    pub(crate) stages: StageMetrics,
 }
 
 impl Metrics {
@@ -66,7 +76,7 @@ impl Metrics {
                 registry,
                 "apiserver_longrunning_requests",
                 "Watches and connections.",
-                REQUEST_LABELS,
+                &SLI_LABELS,
             )?,
             objects: metrics::gauge(registry, "apiserver_storage_objects", "Stored objects.", &["resource"])?,
             size: metrics::gauge(
@@ -76,23 +86,47 @@ impl Metrics {
                 &["storage_cluster_id"],
             )?,
             watches: metrics::gauge(registry, "apiserver_registered_watchers", "Watches by resource.", &["resource"])?,
+            indicators: metrics::histogram(
+                registry,
+                "apiserver_request_sli_duration_seconds",
+                "Time to the first byte of the answer, of requests that are not watches or connections.",
+                &SLI_LABELS,
+                DURATIONS_S,
+            )?,
+            sizes: metrics::histogram(
+                registry,
+                "apiserver_response_sizes",
+                "Bytes of answers whose length is known beforehand.",
+                &SLI_LABELS,
+                &metrics::exponential_buckets(1000.0, 10.0, 7)?,
+            )?,
+            process: Process::new(registry)?,
+            stages: StageMetrics::new(registry)?,
             registry: registry.clone(),
         })
     }
 
-    /// A request that has been answered.
-    pub(crate) fn request(&self, info: &RequestInfo, query: &Query, code: u16, took: Duration) {
+    /// A request that has been answered, with so many bytes if that is known.
+    pub(crate) fn request(&self, info: &RequestInfo, query: &Query, code: u16, took: Duration, bytes: Option<u64>) {
         let labels = labels(info, query);
         let code = code.to_string();
         let mut with_code = labels.to_vec();
         with_code.push(&code);
         self.requests.with_label_values(&with_code).inc();
         self.durations.with_label_values(&labels).observe(took.as_secs_f64());
+        let labels = without_dry_run(labels);
+        if ["WATCH", "CONNECT"].contains(&labels[5]) {
+            return;
+        }
+        self.indicators.with_label_values(&labels).observe(took.as_secs_f64());
+        if let Some(bytes) = bytes {
+            self.sizes.with_label_values(&labels).observe(bytes as f64);
+        }
     }
 
     /// A watch or connection that goes on until the guard is dropped.
     pub(crate) fn long_running(&self, info: &RequestInfo, query: &Query) -> LongRunning {
-        let gauge = self.long_running.with_label_values(&labels(info, query));
+        let gauge = self.long_running.with_label_values(&without_dry_run(labels(info, query)));
         gauge.inc();
         LongRunning(gauge)
     }
@@ -105,6 +139,7 @@ impl Metrics {
             self.inqueue.with_label_values(&[kind]).set(waiting);
         }
         server.fairness.gather();
+        self.process.gather();
         for served in &server.registry.table().rows {
             let Some(cache) = &served.cache else { continue };
             let (resource, stats) = (served.row.gvr.group_resource().to_string(), cache.stats());
@@ -129,6 +164,11 @@ impl Drop for LongRunning {
     }
 }
 
+/// Values of [`SLI_LABELS`] from those of [`REQUEST_LABELS`].
+fn without_dry_run([component, _, group, resource, scope, subresource, verb, version]: [&str; 8]) -> [&str; 7] {
+    [component, group, resource, scope, subresource, verb, version]
+}
+
 /// Values of [`REQUEST_LABELS`]. Paths that are no resource, and resources that are not served, share one.
 fn labels<'a>(info: &'a RequestInfo, query: &Query) -> [&'a str; 8] {
     let verb = match info.verb.as_str() {
@@ -146,6 +186,7 @@ fn labels<'a>(info: &'a RequestInfo, query: &Query) -> [&'a str; 8] {
     let scope = match (info.is_resource, info.name_in_path, info.namespace.is_empty()) {
         (false, _, _) => "",
         (true, true, _) => "resource",
+        (true, ..) if info.verb == "create" => "resource",
         (true, false, false) => "namespace",
         (true, false, true) => "cluster",
     };

@@ -48,11 +48,13 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     };
     let mut response = outcome.unwrap_or_else(|e| failure(&e, media));
     record.annotate(&annotations);
-    server.audit.end(record, audit_id.to_str().unwrap_or(""), response.status().as_u16(), long_running);
+    let taken = server.audit.end(record, audit_id.to_str().unwrap_or(""), response.status().as_u16(), long_running);
+    server.metrics.stages.audited(taken);
+    let bytes = http_body::Body::size_hint(response.body()).exact();
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    server.metrics.request(&summary.0, &summary.1, response.status().as_u16(), started.elapsed());
+    server.metrics.request(&summary.0, &summary.1, response.status().as_u16(), started.elapsed(), bytes);
     response
 }
 
@@ -64,7 +66,7 @@ async fn stages(
     limit: Option<Duration>,
     record: &mut Record,
 ) -> Result<Response<Body>, ApiError> {
-    let known = server.authenticator.authenticate(&request.parts)?;
+    let known = server.metrics.stages.authenticate(|| server.authenticator.authenticate(&request.parts))?;
     let (user, remarks) = known.ok_or_else(ApiError::unauthorized)?;
     record.user(&user, &user);
     request.user = authn::impersonate(&server, &user, &request.parts)?;
@@ -93,7 +95,7 @@ async fn stages(
 
 async fn authorize(server: &Inner, user: &UserInfo, info: &RequestInfo, record: &mut Record) -> Result<(), ApiError> {
     let attributes = Attributes::new(user, info);
-    let decision = server.authorizer.decide(&attributes).await;
+    let decision = server.metrics.stages.authorize(server.authorizer.decide(&attributes)).await;
     record.decision(decision.is_allowed(), decision.reason());
     if decision.is_allowed() { Ok(()) } else { Err(attributes.forbidden(decision.reason())) }
 }
@@ -164,7 +166,10 @@ fn deadline(server: &Inner, info: &RequestInfo, query: &Query) -> Result<Duratio
     match registry::routing::parse_duration(text) {
         Some(Duration::ZERO) => Ok(most),
         Some(asked) => Ok(asked.min(most)),
-        None => Err(ApiError::bad_request("invalid timeout specified in the request URL")),
+        None => {
+            let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
+            Err(ApiError::bad_request(why))
+        }
     }
 }
 

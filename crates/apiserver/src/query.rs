@@ -55,9 +55,7 @@ fn decode_bytes(text: &str, plus_is_space: bool) -> Cow<'_, str> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
-        let hex =
-            (bytes[i] == b'%').then(|| text.get(i + 1..i + 3)).flatten().and_then(|h| u8::from_str_radix(h, 16).ok());
-        match hex {
+        match escaped(&bytes[i..]) {
             Some(byte) => {
                 out.push(byte);
                 i += 3;
@@ -74,6 +72,13 @@ fn decode_bytes(text: &str, plus_is_space: bool) -> Cow<'_, str> {
     }
 }
 
+/// The byte that `%XX` stands for. Digits only: `%+1` is no escape.
+fn escaped(bytes: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = bytes else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +90,7 @@ mod tests {
         assert!(q.flag("watch") && q.flag("x") && !q.flag("y"));
         assert_eq!(q.all("watch").collect::<Vec<_>>(), ["1", "0"]);
         assert_eq!(decode("100%"), "100%");
+        assert_eq!((decode("%+1"), decode_segment("%+1%-1%zz%4")), ("% 1".into(), "%+1%-1%zz%4".into()));
         assert_eq!(decode_segment("a+b%2Fc"), "a+b/c");
     }
 }

@@ -10,7 +10,7 @@ use crate::server::{ApiRequest, Inner};
 use crate::tokens;
 use api_core::field::{BadValue, Errors, Path};
 use api_core::meta::Meta;
-use api_core::{ApiError, Gvk};
+use api_core::{ApiError, GroupKind, Gvk};
 use api_kinds::names;
 use http::{Method, Response};
 use serde_json::{Value, json};
@@ -49,20 +49,35 @@ async fn review(server: &Inner, request: ApiRequest) -> Result<Response<Body>, A
     posted.note_manager(authn::now());
     let status = match served.row.gvr.resource.as_str() {
         "tokenreviews" => return tokens::create_review(server, posted),
-        "selfsubjectreviews" => json!({"userInfo": user.to_value()}),
-        "selfsubjectrulesreviews" => rules(server, &user, &posted.value)?,
+        // These two are answered with an object of their own, in which nothing of what was posted is left.
+        "selfsubjectreviews" => {
+            let now = api_core::time::format_unix_s(authn::now());
+            posted.value = empty(&kind);
+            posted.value.set_meta("creationTimestamp", &now);
+            json!({"userInfo": user.to_value()})
+        }
+        "selfsubjectrulesreviews" => {
+            let rules = rules(server, &user, &posted.value)?;
+            posted.value = empty(&kind);
+            posted.value["spec"] = json!({});
+            rules
+        }
         "selfsubjectaccessreviews" => {
-            validate(&kind, &posted.value, false)?;
+            validate(&kind, &posted.value, Asks::Self_)?;
             access(server, &user, &posted.value["spec"])
         }
         "subjectaccessreviews" => {
-            validate(&kind, &posted.value, true)?;
+            validate(&kind, &posted.value, Asks::Anywhere)?;
             access(server, &subject(&posted.value["spec"]), &posted.value["spec"])
         }
         "localsubjectaccessreviews" => {
+            let namespace = posted.value.namespace();
+            if !namespace.is_empty() && namespace != info.namespace {
+                let why = "the namespace of the provided object does not match the namespace sent on the request";
+                return Err(ApiError::bad_request(why));
+            }
             posted.value.set_meta("namespace", &info.namespace);
-            validate(&kind, &posted.value, true)?;
-            check_namespace(&posted.value, &info.namespace)?;
+            validate(&kind, &posted.value, Asks::In(&info.namespace))?;
             access(server, &subject(&posted.value["spec"]), &posted.value["spec"])
         }
         _ => return Err(ApiError::no_such_resource()),
@@ -116,36 +131,61 @@ fn subject(spec: &Value) -> UserInfo {
     }
 }
 
-fn validate(kind: &Gvk, review: &Value, names_subject: bool) -> Result<(), ApiError> {
+/// Whom and what an access review may ask about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks<'a> {
+    /// The user who asks.
+    Self_,
+    /// Anybody, about anything.
+    Anywhere,
+    /// Anybody, about what is in a namespace.
+    In(&'a str),
+}
+
+fn validate(kind: &Gvk, review: &Value, asks: Asks<'_>) -> Result<(), ApiError> {
     let spec = &review["spec"];
     let mut errors = Errors::new();
     let path = Path::new("spec");
+    let shown = |field: &str| BadValue(spec[field].to_string());
     let (resource, other) = (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object());
+    let paths = path.child("nonResourceAttributes");
     if resource && other {
         let detail = "cannot be specified in combination with resourceAttributes";
-        let shown = BadValue(spec["nonResourceAttributes"].to_string());
-        errors.invalid(&path.child("nonResourceAttributes"), shown, detail);
+        errors.invalid(&paths, shown("nonResourceAttributes"), detail);
     }
     if !resource && !other {
-        let shown = BadValue("null".into());
-        errors.invalid(
-            &path.child("resourceAttributes"),
-            shown,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        );
+        let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        errors.invalid(&path.child("resourceAttributes"), "null", detail);
     }
     let nobody = spec["user"].as_str().unwrap_or("").is_empty() && strings(&spec["groups"]).is_empty();
-    if names_subject && nobody {
+    if asks != Asks::Self_ && nobody {
         errors.invalid(&path.child("user"), "", "at least one of user or group must be specified");
     }
-    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&kind.group_kind(), "", &errors)) }
+    let allowed =
+        if matches!(asks, Asks::In(_)) { ["managedFields", "namespace"].as_slice() } else { &["managedFields"] };
+    let more =
+        |m: &serde_json::Map<String, Value>| m.iter().any(|(k, v)| !v.is_null() && !allowed.contains(&k.as_str()));
+    if review.metadata().is_some_and(more) {
+        let detail = if allowed.len() > 1 { "must be empty except for namespace" } else { "must be empty" };
+        errors.invalid(&Path::new("metadata"), BadValue(review["metadata"].to_string()), detail);
+    }
+    if let Asks::In(namespace) = asks {
+        let named = spec["resourceAttributes"]["namespace"].as_str().unwrap_or("");
+        if resource && named != namespace {
+            let at = path.child("resourceAttributes");
+            errors.invalid(&at.child("namespace"), named, "must match metadata.namespace");
+        }
+        if other {
+            errors.invalid(&paths, shown("nonResourceAttributes"), "disallowed on this kind of request");
+        }
+    }
+    // Upstream has forgotten the kind by then.
+    let nameless = GroupKind { group: kind.group.clone(), kind: String::new() };
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&nameless, "", &errors)) }
 }
 
-fn check_namespace(review: &Value, namespace: &str) -> Result<(), ApiError> {
-    if review["spec"]["resourceAttributes"]["namespace"].as_str().unwrap_or("") == namespace {
-        return Ok(());
-    }
-    Err(ApiError::bad_request(format!("spec.resourceAttributes.namespace must match namespace: {namespace}")))
+fn empty(kind: &Gvk) -> Value {
+    json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": {}})
 }
 
 /// What the user may do in a namespace, as far as roles say it.

@@ -13,8 +13,10 @@ use crate::metrics::Metrics;
 use crate::negotiate::Media;
 use crate::proxy::Dialer;
 use crate::query::Query;
+use crate::registry::measured::Measured;
 use crate::registry::{Registry, Served, custom};
 use crate::request_info::RequestInfo;
+use crate::stage_metrics::AdmissionMetrics;
 use crate::webhook::transport::Transport;
 use crate::{bootstrap, pipeline, webhook};
 use api_core::{ApiError, Reason};
@@ -116,7 +118,8 @@ impl ApiRequest {
 impl Server {
     /// Reads the store into the caches and starts the background work.
     pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Server, BuildError> {
-        let registry = Registry::build(&config, store).await?;
+        let store = Measured::new(store, &config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?;
+        let registry = Registry::build(&config, Arc::new(store)).await?;
         custom::load(&registry).await?;
         let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
         let authorizer = Arc::new(Authorizer::new(bootstrap::node_rules()));
@@ -132,8 +135,12 @@ impl Server {
             notices,
             config.limits.webhook_down_after,
         );
+        let admission = AdmissionMetrics::new(&config.metrics, Admission::plugins());
+        let admission = admission.map_err(|e| BuildError::Metrics(e.to_string()))?;
         let inner = Arc::new(Inner {
-            admission: Admission::new(registry.clone(), authorizer.clone()).with_webhooks(reviewing),
+            admission: Admission::new(registry.clone(), authorizer.clone())
+                .with_webhooks(reviewing)
+                .with_metrics(admission),
             authorizer,
             authenticator,
             openapi: crate::openapi::Published::default(),

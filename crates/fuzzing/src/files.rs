@@ -1,6 +1,7 @@
 //! What comes as a file or a credential: signing requests, tokens, the store's own file.
 
 use crate::source::Source;
+use api_core::quantity::Quantity;
 use parking_lot::Mutex;
 use pki::tokens::Keys;
 use pki::{CsrInfo, Pair, Signing, certificate_authority, key_pair, read_request, sign_csr};
@@ -79,6 +80,23 @@ pub fn service_account_token(data: &[u8]) {
 
 /// The disk is full beyond this.
 const FILE_BYTES_MAX: usize = 64 << 20;
+
+/// A quantity as the node agent reads it: as the API does, if it fits.
+pub fn node_quantity(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (whole, milli) = node::fuzz::read_quantity(text);
+    let Ok(quantity) = text.parse::<Quantity>() else { return };
+    let canonical = quantity.to_string();
+    let fits = |n: i64| n.unsigned_abs() < 1 << 53;
+    if fits(quantity.value()) {
+        assert_eq!(node::fuzz::read_quantity(&canonical).0, Some(quantity.value()), "{text:?}, {canonical:?}");
+        assert!(whole.is_none_or(|w| w == quantity.value()), "{text:?} is {whole:?}");
+    }
+    if fits(quantity.milli_value()) {
+        assert_eq!(node::fuzz::read_quantity(&canonical).1, Some(quantity.milli_value()), "{text:?}, {canonical:?}");
+        assert!(milli.is_none_or(|m| m == quantity.milli_value()), "{text:?} is {milli:?}");
+    }
+}
 
 /// A file in memory.
 #[derive(Debug, Clone, Default)]

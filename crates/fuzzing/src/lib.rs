@@ -62,6 +62,22 @@ pub const TARGETS: &[Target] = &[
     target("signing_request", files::signing_request, 500),
     target("service_account_token", files::service_account_token, 500),
     target("store_file", files::store_file, 20),
+    target("request_url", apiserver::fuzz::request_url, 4000),
+    target("continue_token", apiserver::fuzz::continue_token, 2000),
+    target("headers", apiserver::fuzz::headers, 2000),
+    target("token_claims", apiserver::fuzz::token_claims, 2000),
+    target("certificate", apiserver::fuzz::certificate, 1000),
+    target("webhook_answer", apiserver::fuzz::webhook_answer, 2000),
+    target("node_quantity", files::node_quantity, 2000),
+    target("node_pod", node::fuzz::pod, 1000),
+    target("env_expansion", node::fuzz::expansion, 2000),
+    target("kubelet_url", node::fuzz::kubelet_url, 2000),
+    target("log_line", node::fuzz::log_line, 2000),
+    target("pull_secret", node::fuzz::pull_secret, 2000),
+    target("static_pod", node::fuzz::static_pod, 300),
+    target("machine_files", node::fuzz::machine_files, 2000),
+    target("dns_request", net::fuzz::dns_request, 2000),
+    target("resolv_conf", net::fuzz::resolv_conf, 1000),
 ];
 
 /// Runs the property of that name.

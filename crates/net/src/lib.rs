@@ -8,6 +8,8 @@
 pub mod cni;
 mod command;
 pub mod dns;
+#[doc(hidden)]
+pub mod fuzz;
 
 pub mod proxy;
 pub mod routes;

@@ -181,6 +181,11 @@ fn weight(shares: i64) -> i64 {
     1 + ((shares.clamp(2, 262_144) - 2) * 9999) / 262_142
 }
 
+/// Reads a `mountinfo`; for `crate::fuzz`.
+pub fn read_mounts(mountinfo: &str) {
+    parse_mounts(mountinfo);
+}
+
 fn parse_mounts(mountinfo: &str) -> Hierarchies {
     const WANTED: [&str; 4] = ["cpu", "memory", "pids", "cpuset"];
     let mut v1 = Vec::new();

@@ -204,6 +204,15 @@ fn from_secret(secret: &Secret, image: &str) -> Vec<cri::AuthConfig> {
     matching.into_iter().map(|(_, auth)| auth).collect()
 }
 
+/// Reads credentials for an image; for `crate::fuzz`.
+pub fn read(image: &str, docker_config: &[u8]) {
+    let tagged = with_tag(image);
+    assert_eq!(with_tag(&tagged), tagged, "{image:?}");
+    let data = [(".dockerconfigjson".to_owned(), k8s_openapi::ByteString(docker_config.to_vec()))].into();
+    let secret = Secret { data: Some(data), ..Secret::default() };
+    drop(from_secret(&secret, image));
+}
+
 fn matches_server(server: &str, image: &str) -> bool {
     let server = server.trim_start_matches("https://").trim_start_matches("http://");
     let (host, path) = server.split_once('/').unwrap_or((server, ""));

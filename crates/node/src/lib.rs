@@ -13,6 +13,8 @@ mod config;
 pub mod containerd;
 mod cri;
 mod events;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod image;
 mod images;
 mod machine;

@@ -113,6 +113,12 @@ fn parse(text: &str, node: &str) -> Result<Pod, String> {
     Ok(pod)
 }
 
+/// Reads a manifest; for `crate::fuzz`.
+pub fn read_manifest(text: &str) {
+    let Ok(pod) = parse(text, "node") else { return };
+    assert!(spec::is_static(&pod) && spec::name(&pod).ends_with("-node"));
+}
+
 /// The defaults that the API would have set and the agent relies on.
 fn default_container(c: &mut Container) {
     c.termination_message_path.get_or_insert_with(|| "/dev/termination-log".into());

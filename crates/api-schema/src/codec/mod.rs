@@ -5,6 +5,7 @@
 //! upstream would write for the object before defaults. Must never know a kind by name, nor requests.
 
 mod go_json;
+mod numbers;
 mod options;
 mod protobuf;
 mod typed;
@@ -180,8 +181,8 @@ impl Root<'_> {
 pub fn encode(value: &Value) -> Bytes {
     let mut out = Vec::with_capacity(4096);
     match value {
-        Value::Object(object) => serde_json::to_writer(&mut out, &Ordered(object)),
-        other => serde_json::to_writer(&mut out, other),
+        Value::Object(object) => numbers::write(&mut out, &Ordered(object)),
+        other => numbers::write(&mut out, other),
     }
     .expect("a JSON value can be written to memory");
     // Not as it grew: these bytes are kept for long.

@@ -8,6 +8,9 @@ use super::structural::{Additional, Structural};
 use api_core::field::{BadValue, ErrorKind, Errors, Path};
 use serde_json::{Map, Value};
 
+/// Up to here a double without a fraction is an integer to upstream.
+const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
+
 /// Checks `value`; fields are reported below `path`, or from the object itself if there is none.
 pub(super) fn validate(
     schema: &Structural,
@@ -175,7 +178,7 @@ fn type_error<'s>(schema: &'s Structural, value: &Value) -> Option<(&'s str, &'s
     if value.is_null() {
         return (!expected.is_empty() && !schema.nullable).then_some((expected, "null"));
     }
-    let whole = value.as_f64().is_some_and(|f| f.fract() == 0.0);
+    let whole = value.as_f64().is_some_and(|f| f.fract() == 0.0 && f.abs() <= WHOLE_MAX);
     let fits = has(is) || (is == "number" && whole && has("integer")) || (is == "integer" && has("number"));
     let format = schema.format.as_str();
     let textual = matches!(value, Value::String(_) | Value::Array(_));

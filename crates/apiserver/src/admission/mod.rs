@@ -27,6 +27,7 @@ use crate::authz::Authorizer;
 use crate::query::Query;
 use crate::registry::options::DeleteOptions;
 use crate::request_info::RequestInfo;
+use crate::stage_metrics::AdmissionMetrics;
 use crate::view::View;
 use crate::webhook;
 use api_core::meta::Meta;
@@ -36,6 +37,7 @@ use api_schema::row::Row;
 use condition_metrics::ConditionMetrics;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Instant;
 use webhooks::{Rounds, Webhooks};
 
 /// What a write does.
@@ -200,13 +202,18 @@ const PLUGINS: &[Plugin] = &[
 pub struct Admission {
     context: Context,
     webhooks: Option<Webhooks>,
+    metrics: Option<AdmissionMetrics>,
 }
 
 impl Admission {
     /// All plugins that are on by default.
     pub fn new(view: Arc<dyn View>, authorizer: Arc<Authorizer>) -> Self {
         let policies = policy::Policies::default();
-        Self { context: Context { view, authorizer, policies, conditions: None, converter: None }, webhooks: None }
+        Self {
+            context: Context { view, authorizer, policies, conditions: None, converter: None },
+            webhooks: None,
+            metrics: None,
+        }
     }
 
     /// The same, and webhooks.
@@ -218,6 +225,42 @@ impl Admission {
         self
     }
 
+    /// The same, and counts what it takes.
+    #[must_use]
+    pub(crate) fn with_metrics(mut self, metrics: AdmissionMetrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Carries out one plugin's part of a step, and counts it.
+    fn timed(
+        &self,
+        plugin: usize,
+        a: &Attributes<'_>,
+        step: usize,
+        work: impl FnOnce() -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let started = Instant::now();
+        let answer = work();
+        if let Some(metrics) = &self.metrics {
+            metrics.plugin(plugin, a.operation, step, started, &answer);
+        }
+        answer
+    }
+
+    fn step_ended(
+        &self,
+        a: &Attributes<'_>,
+        step: usize,
+        started: Instant,
+        answer: Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        if let Some(metrics) = &self.metrics {
+            metrics.step(a.operation, step, started, &answer);
+        }
+        answer
+    }
+
     /// Names of the plugins that are on, in their order.
     pub fn plugins() -> impl Iterator<Item = &'static str> {
         PLUGINS.iter().map(|p| p.name)
@@ -225,6 +268,17 @@ impl Admission {
 
     /// Changes an object on its way in; adds to `warnings` what the client shall be told.
     pub async fn mutate(
+        &self,
+        a: &Attributes<'_>,
+        object: &mut Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let started = Instant::now();
+        let answer = self.mutate_in_rounds(a, object, warnings).await;
+        self.step_ended(a, 0, started, answer)
+    }
+
+    async fn mutate_in_rounds(
         &self,
         a: &Attributes<'_>,
         object: &mut Value,
@@ -250,12 +304,12 @@ impl Admission {
 
     async fn plugins_mutate(&self, a: &Attributes<'_>, object: &mut Value) -> Result<(), ApiError> {
         namespace_lifecycle::check(&self.context, a, object).await?;
-        for plugin in PLUGINS {
+        for (number, plugin) in PLUGINS.iter().enumerate() {
             if plugin.name == names::SERVICE_ACCOUNT {
                 service_account::mutate(&self.context, a, object).await?;
             }
             if let Some(mutate) = plugin.mutate {
-                mutate(&self.context, a, object)?;
+                self.timed(number, a, 0, || mutate(&self.context, a, object))?;
             }
         }
         Ok(())
@@ -309,11 +363,12 @@ impl Admission {
         object: Option<&Value>,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        self.plugins_validate(a, object, warnings, false).await?;
-        match &self.webhooks {
-            Some(webhooks) => webhooks.validate(a, object, warnings).await,
-            None => Ok(()),
-        }
+        let started = Instant::now();
+        let answer = match (self.plugins_validate(a, object, warnings, false).await, &self.webhooks) {
+            (Ok(()), Some(webhooks)) => webhooks.validate(a, object, warnings).await,
+            (answer, _) => answer,
+        };
+        self.step_ended(a, 1, started, answer)
     }
 
     async fn plugins_validate(
@@ -323,12 +378,12 @@ impl Admission {
         warnings: &mut Vec<String>,
         reviewed: bool,
     ) -> Result<(), ApiError> {
-        for plugin in PLUGINS {
+        for (number, plugin) in PLUGINS.iter().enumerate() {
             if plugin.name == POLICIES && !reviewed {
                 policy::validate(&self.context, a, object, warnings).await?;
             }
             if let Some(validate) = plugin.validate {
-                validate(&self.context, a, object, warnings)?;
+                self.timed(number, a, 1, || validate(&self.context, a, object, warnings))?;
             }
         }
         Ok(())

@@ -153,6 +153,20 @@ impl Authenticator {
     }
 }
 
+/// Reads all headers that say who asks; for `crate::fuzz`.
+pub(crate) fn read_headers(headers: &HeaderMap) {
+    drop(bearer_token(headers));
+    if let Ok(Some(wish)) = impersonate::Wish::read(headers) {
+        let user = wish.user();
+        assert!(!user.name.is_empty() && !user.groups.is_empty(), "{user:?}");
+    }
+}
+
+/// The user of a certificate in DER form; for `crate::fuzz`.
+pub(crate) fn user_of_certificate(der: &[u8]) -> Option<UserInfo> {
+    x509::user(&[der.to_vec()])
+}
+
 /// The token of the `Authorization` header, or of a WebSocket's protocols.
 fn bearer_token(headers: &HeaderMap) -> Option<String> {
     if let Some(value) = headers.get(http::header::AUTHORIZATION) {

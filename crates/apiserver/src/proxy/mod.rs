@@ -32,6 +32,24 @@ pub(crate) const SUBRESOURCES: &[&str] = &["log", "exec", "attach", "portforward
 /// More of a kubelet's refusal is not passed on.
 const REFUSAL_BYTES_MAX: usize = 50_000;
 
+/// Reads what a proxied request says of its target; for `crate::fuzz`.
+pub(crate) fn read_url(path: &str, info: &crate::request_info::RequestInfo, query: &crate::query::Query) {
+    for subresource in ["log", "exec", "attach", "portforward"] {
+        let Ok(stream) = location::Stream::read(subresource, &info.name, query) else { continue };
+        let pod = serde_json::json!({"metadata": {"name": "p", "namespace": "n"},
+            "spec": {"nodeName": "node", "containers": [{"name": "c"}]}});
+        let location = location::locate(&stream, &pod).ok().flatten();
+        let uri = location.map(|l| l.path.parse::<http::Uri>());
+        assert!(uri.is_none_or(|uri| uri.is_ok()), "{path:?} leads nowhere");
+    }
+    if let Ok(asked) = target::Asked::parse(&info.resource, &info.name) {
+        drop(asked.number());
+    }
+    let (start, rest) = target::split_path(path, &info.resource, &info.namespace);
+    assert_eq!(format!("{start}{rest}"), path);
+    redirect::read(path);
+}
+
 /// Any method on one of [`SUBRESOURCES`]; the verb is checked already.
 pub(crate) async fn connect(server: &Arc<Inner>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
     let (served, annotations) = (request.served()?.clone(), Annotations::of(&request.parts.extensions).clone());

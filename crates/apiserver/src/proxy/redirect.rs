@@ -24,6 +24,12 @@ pub fn rewrite(response: &mut Response<Body>, authority: &str, prefix: &str) {
     }
 }
 
+/// Reads a redirect; for `crate::fuzz`.
+pub(super) fn read(location: &str) {
+    let through = through(location, "a:80", "/prefix");
+    assert!(through.is_none_or(|l| l.starts_with("/prefix")), "{location:?}");
+}
+
 fn through(location: &str, authority: &str, prefix: &str) -> Option<String> {
     if location.starts_with('/') && !location.starts_with("//") {
         return Some(format!("{prefix}{location}"));

@@ -149,9 +149,9 @@ pub(crate) fn fill_metadata(call: &Call, value: &mut Value) {
     value.set_meta("creationTimestamp", &call.now());
 }
 
-/// A new object has the status of one without status, if status is a subresource.
+/// A new object has the status of one without status, if status is a subresource; of most kinds.
 pub(crate) fn drop_status(call: &Call, value: &mut Value) {
-    if call.row().subresource("status").is_none() {
+    if call.row().subresource("status").is_none() || call.row().hooks.status_on_create {
         return;
     }
     let Some(object) = value.as_object_mut() else { return };

@@ -103,12 +103,12 @@ struct Token {
     start: String,
 }
 
-fn encode_token(revision: i64, start: &str) -> String {
+pub(crate) fn encode_token(revision: i64, start: &str) -> String {
     let token = Token { v: "meta.k8s.io/v1".into(), rv: revision, start: format!("{start}\0") };
     serde_json::to_vec(&token).map(|json| URL_SAFE_NO_PAD.encode(json)).unwrap_or_default()
 }
 
-fn decode_token(text: &str, prefix: &str) -> Result<(i64, String), ApiError> {
+pub(crate) fn decode_token(text: &str, prefix: &str) -> Result<(i64, String), ApiError> {
     let bad = |why: String| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let json = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
     let token: Token = serde_json::from_slice(&json).map_err(|e| bad(e.to_string()))?;

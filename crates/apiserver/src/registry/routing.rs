@@ -8,6 +8,7 @@ use crate::negotiate::{Form, Media, Offer};
 use crate::pipeline::failure;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
+use crate::websocket::Handshake;
 use api_core::ApiError;
 use futures::future::BoxFuture;
 use http::Response;
@@ -75,7 +76,8 @@ async fn serve_verb(
     request: ApiRequest,
     warnings: &Arc<Mutex<Vec<String>>>,
 ) -> Result<Response<Body>, ApiError> {
-    let ApiRequest { parts, body, info, query, user, .. } = request;
+    let ApiRequest { mut parts, body, info, query, user, .. } = request;
+    let socket = if info.verb == "watch" { Handshake::read(&mut parts)? } else { None };
     let offer = if served.row.custom.is_some() { Offer::Custom } else { Offer::Views };
     let form = Form::negotiate(&parts.headers, offer, matches!(info.verb.as_str(), "list" | "watch"))?;
     let call = Call {
@@ -98,7 +100,14 @@ async fn serve_verb(
     match call.info.verb.as_str() {
         "get" => read::get(call).await,
         "list" => read::list(call).await,
-        "watch" => watch::watch(call).await,
+        "watch" => {
+            let tasks = call.server.tasks.clone();
+            let events = watch::watch(call).await?;
+            Ok(match socket {
+                Some(socket) => socket.answer(events, &tasks),
+                None => events,
+            })
+        }
         "create" => create::create(call, body).await,
         "update" => update::put(call, body).await,
         "patch" => patching::patch(call, body).await,

@@ -8,6 +8,8 @@ pub mod service;
 pub mod transport;
 mod verify;
 
+pub(crate) use verify::{check_certificate, covers};
+
 use crate::body;
 use crate::registry::call::read_body;
 use crate::view::View;

@@ -119,6 +119,18 @@ fn worded(error: &Error) -> String {
     }
 }
 
+/// Reads a certificate in DER form; for `crate::fuzz`.
+pub(crate) fn check_certificate(der: &[u8]) {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return };
+    let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+    drop(check_time(&certificate, now).and_then(|()| check_usage(&certificate)));
+    for name in ["a.b", "10.0.0.1"] {
+        if let Ok(name) = ServerName::try_from(name) {
+            drop(check_name(&certificate, &name));
+        }
+    }
+}
+
 fn check_time(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), String> {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let valid = certificate.validity();
@@ -190,7 +202,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Whether a name of a certificate covers `host`; `*` stands for the whole first label.
-fn covers(pattern: &str, host: &str) -> bool {
+pub(crate) fn covers(pattern: &str, host: &str) -> bool {
     let pattern = pattern.trim_end_matches('.');
     let (Some((first, rest)), Some((label, host_rest))) = (pattern.split_once('.'), host.split_once('.')) else {
         return pattern.eq_ignore_ascii_case(host);

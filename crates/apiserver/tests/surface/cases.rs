@@ -143,7 +143,7 @@ async fn dry_run_of_change(world: &World, operation: &Operation, name: &str, mad
         ("patch", _) => Some(json!({"metadata": {"annotations": {"changed": "yes"}}})),
         _ => None,
     };
-    let (code, answer) = world.admin(operation.method(), &path, body.as_ref()).await;
+    let (code, answer) = change(world, operation, name, &path, body.as_ref()).await;
     if !(200..300).contains(&code) {
         return Outcome::Ran(Err(format!("{code} {answer}")));
     }
@@ -155,19 +155,24 @@ async fn dry_run_of_change(world: &World, operation: &Operation, name: &str, mad
     let changes = operation.subresource.is_empty() || operation.subresource == "scale";
     if changes && operation.verb != "deletecollection" {
         let path = operation.path(NAMESPACE, name);
-        let (mut code, mut answer) = world.admin(operation.method(), &path, body.as_ref()).await;
-        while let (409, Some(mut newer)) = (code, body.clone()) {
-            // The server has written the status meanwhile.
-            let (_, now) = world.admin("GET", &path, None).await;
-            newer["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
-            (code, answer) = world.admin(operation.method(), &path, Some(&newer)).await;
-        }
+        let (code, answer) = change(world, operation, name, &path, body.as_ref()).await;
         let (_, now) = world.admin("GET", &operation.object(NAMESPACE, name), None).await;
         if !(200..300).contains(&code) || users_part(&now) == users_part(made) {
             return Outcome::Ran(Err(format!("without dry run: {code} {answer}")));
         }
     }
     Outcome::Ran(Ok(()))
+}
+
+/// Sends a change, and sends it again of the newest version where the server has written the status meanwhile.
+async fn change(world: &World, operation: &Operation, name: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    let (mut code, mut answer) = world.admin(operation.method(), path, body).await;
+    while let (409, Some(mut newer)) = (code, body.cloned()) {
+        let (_, now) = world.admin("GET", &operation.path(NAMESPACE, name), None).await;
+        newer["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
+        (code, answer) = world.admin(operation.method(), path, Some(&newer)).await;
+    }
+    (code, answer)
 }
 
 /// An object without what the server writes of some kinds by itself: the status of definitions and flow schemas.

@@ -27,8 +27,10 @@ const CONNECTIONS_MAX: usize = 10_000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at once on one HTTP/2 connection.
 const HTTP2_STREAMS_MAX: u32 = 250;
-/// Headers of one HTTP/2 request, as many as upstream takes; more are answered 431.
-const HTTP2_HEADER_BYTES_MAX: u32 = 1 << 20;
+/// Headers of one request, as many as upstream takes; more are answered 431.
+const HEADER_BYTES_MAX: u32 = 1 << 20;
+/// Their number over HTTP/1.1: somebody may be impersonated with hundreds of groups, each of which is one.
+const HEADERS_MAX: usize = 1000;
 /// Silence on an HTTP/2 connection after which it is probed.
 const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Pause after the kernel refused to accept a connection.
@@ -132,12 +134,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, servi
         service.clone().call(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).max_buf_size(HEADER_BYTES_MAX as usize).max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .max_header_list_size(HTTP2_HEADER_BYTES_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(HTTP2_KEEP_ALIVE);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
     tokio::pin!(serving);

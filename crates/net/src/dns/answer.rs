@@ -1,7 +1,7 @@
 //! Messages: a question of the cluster's zone becomes an answer. Pure.
 
 use super::zone::{self, Cluster, Meaning};
-use hickory_proto::op::{Message, Metadata, Query, ResponseCode};
+use hickory_proto::op::{Message, MessageType, Metadata, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::net::IpAddr;
@@ -18,6 +18,8 @@ pub enum Outcome {
     Forward,
     /// Send this with what the machine's resolvers say of the name.
     FollowAlias(Message, Name),
+    /// Send nothing: it is no question. Two servers that answered answers would never stop.
+    Ignore,
 }
 
 /// The zone of a cluster.
@@ -36,6 +38,9 @@ impl Zone {
 
     /// Decides on a request.
     pub fn decide(&self, request: &Message, cluster: &dyn Cluster) -> Outcome {
+        if request.metadata.message_type != MessageType::Query {
+            return Outcome::Ignore;
+        }
         let [query] = request.queries.as_slice() else {
             return Outcome::Answer(failure(request, ResponseCode::FormErr));
         };
@@ -58,7 +63,8 @@ impl Zone {
     }
 
     fn inside(&self, request: &Message, query: &Query, name: &Name, cluster: &dyn Cluster) -> Outcome {
-        let below = usize::from(name.num_labels() - self.apex.num_labels());
+        // Not `num_labels`, which leaves out an asterisk.
+        let below = name.iter().count().saturating_sub(self.apex.iter().count());
         let labels: Vec<String> = name.iter().take(below).map(|l| String::from_utf8_lossy(l).into_owned()).collect();
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         let mut answer = reply(request, query);

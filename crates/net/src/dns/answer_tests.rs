@@ -47,6 +47,7 @@ fn ask(name: &str, kind: RecordType) -> String {
     let zone = Zone::new("cluster.local").expect("a zone");
     match zone.decide(&question(name, kind), &Two) {
         Outcome::Forward => "forward".into(),
+        Outcome::Ignore => "nothing".into(),
         Outcome::FollowAlias(_, target) => format!("follow {target}"),
         Outcome::Answer(answer) => {
             let data: Vec<String> = answer.answers.iter().map(|r| r.data.to_string()).collect();
@@ -101,6 +102,16 @@ fn an_answer_that_is_too_long_for_udp_is_cut_off_and_says_so() {
     assert!(bytes.len() <= 512);
     let read = Message::from_vec(&bytes).expect("a message");
     assert!(read.metadata.truncation && read.answers.is_empty());
+}
+
+/// Answers to answers would go to and fro for ever.
+#[test]
+fn an_answer_is_not_answered() {
+    let mut answer = question("web.shop.svc.cluster.local.", RecordType::A);
+    answer.metadata.message_type = hickory_proto::op::MessageType::Response;
+    let zone = Zone::new("cluster.local").expect("a zone");
+    assert!(matches!(zone.decide(&answer, &Two), Outcome::Ignore));
+    assert!(ask("*.cluster.local.", RecordType::A).contains("NXDomain"), "an asterisk is a name as others");
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub fn resolvers(path: &Path, own: IpAddr) -> io::Result<Vec<SocketAddr>> {
     Ok(parse_resolvers(&std::fs::read_to_string(path)?, own))
 }
 
-fn parse_resolvers(text: &str, own: IpAddr) -> Vec<SocketAddr> {
+pub(super) fn parse_resolvers(text: &str, own: IpAddr) -> Vec<SocketAddr> {
     let servers = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         (words.next() == Some("nameserver")).then(|| words.next()?.parse::<IpAddr>().ok()).flatten()

@@ -4,6 +4,7 @@
 
 mod answer;
 mod forward;
+pub(crate) mod fuzz;
 mod server;
 mod source;
 pub mod zone;

@@ -97,6 +97,7 @@ impl Server {
             let Ok(request) = Message::from_vec(&packet) else { continue };
             match self.zone.decide(&request, &self.source) {
                 Outcome::Answer(answer) => send(&socket, peer, for_udp(&answer)).await,
+                Outcome::Ignore => {}
                 outcome => {
                     let (server, socket) = (self.clone(), socket.clone());
                     tokio::spawn(async move {
@@ -143,6 +144,7 @@ impl Server {
         let Ok(_slot) = self.forwarding.try_acquire() else { return unable() };
         match outcome {
             Outcome::Answer(answer) => bytes(&answer),
+            Outcome::Ignore => None,
             Outcome::Forward => match forward::ask(&self.resolvers, packet, tcp).await {
                 Some(answer) => Some(answer),
                 None => unable(),
@@ -164,6 +166,7 @@ impl Server {
         match self.zone.decide(&request, &self.source) {
             Outcome::Answer(answer) | Outcome::FollowAlias(answer, _) => Some(answer),
             Outcome::Forward => forward::follow(&self.resolvers, target, kind).await,
+            Outcome::Ignore => None,
         }
     }
 }

@@ -25,6 +25,10 @@ pub struct EnvError(pub String);
 
 type Result<T> = std::result::Result<T, EnvError>;
 
+/// Bytes that all variables of a container may have together: more than the kernel passes on to a program. Without a
+/// limit `$(A)$(A)` in some dozen variables means more than any memory holds.
+const ENV_BYTES_MAX: usize = 2 << 20;
+
 /// Variables of a container in order; later ones override earlier ones.
 pub fn build(
     pod: &Pod,
@@ -39,6 +43,7 @@ pub fn build(
     // Expansion sees service variables, but a reference prefers what the container itself defines.
     let mut defined: HashMap<String, String> = result.clone().into_iter().collect();
     let mut order: Vec<(String, String)> = Vec::new();
+    let mut bytes = 0;
     for var in c.env.as_deref().unwrap_or_default() {
         let value = match (&var.value, &var.value_from) {
             (Some(value), _) if !value.is_empty() => {
@@ -50,6 +55,10 @@ pub fn build(
             },
             _ => String::new(),
         };
+        bytes += value.len();
+        if bytes > ENV_BYTES_MAX {
+            return Err(EnvError(format!("the environment is longer than {ENV_BYTES_MAX} bytes")));
+        }
         defined.insert(var.name.clone(), value.clone());
         result.remove(&var.name);
         order.retain(|(name, _)| *name != var.name);
@@ -191,14 +200,15 @@ pub fn resource_value(pod: &Pod, c: &Container, r: &ResourceFieldSelector, looku
         .and_then(|d| if name == "cpu" { quantity::milli(d) } else { quantity::value(d) })
         .unwrap_or(unit)
         .max(1);
-    Ok(((value + divisor - 1) / divisor).to_string())
+    Ok((value / divisor + i64::from(value % divisor > 0)).to_string())
 }
 
-/// Replaces `$(NAME)` where the name is known; `$$` is a dollar sign.
+/// Replaces `$(NAME)` where the name is known; `$$` is a dollar sign. Nothing is replaced any more where the result is as
+/// long as an environment may be.
 pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('$') {
+    while let Some(at) = rest.find('$').filter(|_| out.len() <= ENV_BYTES_MAX) {
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
@@ -333,6 +343,26 @@ mod tests {
         ] {
             assert_eq!(vars.get(name).map(String::as_str), Some(value), "{name}");
         }
+    }
+
+    #[test]
+    fn an_environment_has_an_end() {
+        let build = |variables: Vec<serde_json::Value>| {
+            let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"namespace": "ns"},
+                "spec": {"containers": [{"name": "c", "env": variables}]}}))
+            .unwrap();
+            build(&pod, &spec::containers(&pod)[0], &[], "", &[], &Fake)
+        };
+        let twice = |n: usize| serde_json::json!({"name": format!("A{}", n + 1), "value": format!("$(A{n})$(A{n})")});
+        let doubling = |n: usize| -> Vec<_> {
+            std::iter::once(serde_json::json!({"name": "A0", "value": "0123456789"})).chain((0..n).map(twice)).collect()
+        };
+        assert_eq!(build(doubling(10)).unwrap().last().unwrap().1.len(), 10 << 10);
+        assert_eq!(build(doubling(60)).unwrap_err().0, "the environment is longer than 2097152 bytes");
+        let long = serde_json::json!({"name": "L", "value": "$(A10)".repeat(500_000)});
+        assert!(build([doubling(10), vec![long]].concat()).is_err());
+        let large = serde_json::json!({"name": "M", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}});
+        assert!(build(vec![large]).is_ok());
     }
 
     #[test]

@@ -254,6 +254,14 @@ pub fn port_number(port: &IntOrString, c: &Container) -> Result<u16, String> {
         .ok_or_else(|| format!("invalid port number: {port:?}"))
 }
 
+/// Reads the probes of a container; for `crate::fuzz`.
+pub fn read(c: &Container, pod_ip: &str) {
+    for probe in [&c.liveness_probe, &c.readiness_probe, &c.startup_probe].into_iter().flatten() {
+        drop(probe.http_get.as_ref().map(|get| http_url(get, c, pod_ip)));
+        drop(probe.tcp_socket.as_ref().map(|tcp| tcp_address(tcp, c, pod_ip)));
+    }
+}
+
 fn bracketed(host: &str) -> String {
     if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()) { format!("[{host}]") } else { host.to_owned() }
 }

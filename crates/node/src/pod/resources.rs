@@ -59,35 +59,36 @@ pub fn pod_request(pod: &Pod, name: &str) -> i64 {
     for c in spec::init_containers(pod) {
         let own = request(c, name).unwrap_or(0);
         if spec::is_sidecar(c) {
-            sidecars += own;
+            sidecars = i64::saturating_add(sidecars, own);
             init_peak = init_peak.max(sidecars);
         } else {
-            init_peak = init_peak.max(sidecars + own);
+            init_peak = init_peak.max(sidecars.saturating_add(own));
         }
     }
-    let regular: i64 = spec::containers(pod).iter().map(|c| request(c, name).unwrap_or(0)).sum();
+    let own = spec::containers(pod).iter().map(|c| request(c, name).unwrap_or(0));
+    let regular = own.fold(0, i64::saturating_add);
     let overhead = amount(spec::spec(pod).overhead.as_ref(), name).unwrap_or(0);
-    (regular + sidecars).max(init_peak) + overhead
+    regular.saturating_add(sidecars).max(init_peak).saturating_add(overhead)
 }
 
 fn pod_limit(pod: &Pod, name: &str) -> Option<i64> {
-    let regular: Option<i64> = spec::containers(pod).iter().map(|c| limit(c, name)).sum();
-    let sidecars: Option<i64> =
-        spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).map(|c| limit(c, name)).sum();
+    let add = |sum: i64, c: &Container| Some(sum.saturating_add(limit(c, name)?));
+    let regular = spec::containers(pod).iter().try_fold(0, add);
+    let sidecars = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).try_fold(0, add);
     let peak: Option<i64> =
         spec::init_containers(pod).iter().map(|c| limit(c, name)).try_fold(0, |a, l| Some(a.max(l?)));
     let overhead = amount(spec::spec(pod).overhead.as_ref(), name).unwrap_or(0);
-    Some((regular? + sidecars?).max(peak?) + overhead)
+    Some(regular?.saturating_add(sidecars?).max(peak?).saturating_add(overhead))
 }
 
 /// CPU shares for milli-CPUs.
 pub fn shares(milli: i64) -> i64 {
-    (milli * 1024 / 1000).clamp(SHARES_MIN, SHARES_MAX)
+    (milli.saturating_mul(1024) / 1000).clamp(SHARES_MIN, SHARES_MAX)
 }
 
 /// CPU quota per period for milli-CPUs.
 pub fn quota(milli: i64) -> i64 {
-    (milli * CPU_PERIOD_US / 1000).max(QUOTA_MIN_US)
+    (milli.saturating_mul(CPU_PERIOD_US) / 1000).max(QUOTA_MIN_US)
 }
 
 /// Limits of the pod's own cgroup.
@@ -111,8 +112,8 @@ pub fn oom_score(pod: &Pod, c: &Container, machine_memory_bytes: i64) -> i64 {
         "Guaranteed" => GUARANTEED_OOM_SCORE,
         "BestEffort" => BEST_EFFORT_OOM_SCORE,
         _ => {
-            let share = 1000 * request(c, "memory").unwrap_or(0) / machine_memory_bytes.max(1);
-            (1000 - share).clamp(1000 + GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE - 1)
+            let share = request(c, "memory").unwrap_or(0).saturating_mul(1000) / machine_memory_bytes.max(1);
+            1000_i64.saturating_sub(share).clamp(1000 + GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE - 1)
         }
     }
 }
@@ -143,6 +144,11 @@ mod tests {
         let gi = 1 << 30;
         let cases = [
             (serde_json::json!([{"name": "a"}]), "BestEffort", (2, 0, 0, 1000)),
+            (
+                serde_json::json!([{"name": "a", "resources": {"limits": {"cpu": "10E", "memory": "8E"}, "requests": {"memory": "7E"}}}]),
+                "Burstable",
+                (262_144, i64::MAX / 1000, 8_000_000_000_000_000_000, 3),
+            ),
             (
                 serde_json::json!([{"name": "a", "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}}}]),
                 "Guaranteed",

@@ -47,7 +47,9 @@ fn options(query: &Query, now: DateTime<Utc>) -> Result<Options, String> {
             .map(|v| v.parse::<i64>().map_err(|_| format!("invalid {name}: {v}")))
             .transpose()
     };
-    let since_seconds = number("sinceSeconds")?.map(|s| now - chrono::Duration::seconds(s));
+    // Longer ago than there are times is since ever.
+    let ago = |s: i64| chrono::Duration::try_seconds(s).and_then(|s| now.checked_sub_signed(s));
+    let since_seconds = number("sinceSeconds")?.and_then(ago);
     let since_time = query
         .get("sinceTime")
         .filter(|v| !v.is_empty())
@@ -262,6 +264,18 @@ impl Entry<'_> {
     }
 }
 
+/// Reads a query for a log; for `crate::fuzz`.
+pub fn read_options(query: &str) {
+    drop(options(&Query::parse(Some(query)), DateTime::default()));
+}
+
+/// Reads a line of a log; for `crate::fuzz`.
+pub fn read_line(line: &[u8]) {
+    let Some(entry) = parse(line) else { return };
+    assert!(entry.timestamp.len() + entry.text.len() < line.len());
+    entry.time();
+}
+
 fn parse(line: &[u8]) -> Option<Entry<'_>> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let mut parts = line.splitn(4, |b| *b == b' ');
@@ -339,5 +353,9 @@ mod tests {
         };
         assert_eq!(parsed, want);
         assert!(options(&Query::parse(Some("tailLines=x")), now).is_err());
+        for long_ago in ["9223372036854775807", "9223372036854775", "99999999999999"] {
+            let query = Query::parse(Some(&format!("sinceSeconds={long_ago}")));
+            assert_eq!(options(&query, now), Ok(Options::default()), "{long_ago}");
+        }
     }
 }

@@ -9,6 +9,9 @@ mod stats;
 mod stream;
 pub mod tls;
 
+pub(crate) use logs::{read_line, read_options};
+pub(crate) use route::decode;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

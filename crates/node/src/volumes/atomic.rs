@@ -67,7 +67,7 @@ pub fn write(dir: &Path, payload: &Payload, group: Option<u32>) -> io::Result<bo
 }
 
 /// Paths stay inside the volume and do not clash with our own names.
-fn check(path: &str) -> io::Result<()> {
+pub(super) fn check(path: &str) -> io::Result<()> {
     let bad =
         path.is_empty() || path.starts_with('/') || path.starts_with("..") || path.split('/').any(|part| part == "..");
     if bad {

@@ -319,6 +319,17 @@ pub fn unmount_below(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Checks a path in a volume; for `crate::fuzz`.
+pub fn read_path(path: &str) {
+    if atomic::check(path).is_ok() {
+        let inside = Path::new(path)
+            .components()
+            .all(|c| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
+        assert!(inside, "{path:?} leads out of the volume");
+    }
+    drop(unescape(path));
+}
+
 /// mountinfo writes blanks, tabs and backslashes as octal.
 fn unescape(path: &str) -> PathBuf {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\").into()

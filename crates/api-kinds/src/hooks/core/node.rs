@@ -15,6 +15,7 @@ pub(super) static NODE: Hooks = Hooks {
     prepare_update: Some(prepare_update),
     validate: Some(validate),
     validate_update: Some(update),
+    status_on_create: true,
     ..Hooks::NONE
 };
 

@@ -9,6 +9,8 @@ pub(crate) mod decode;
 mod duplicates;
 mod review;
 
+pub(crate) use review::read_answer;
+
 use super::{Registry, Served, readable, storage};
 use crate::authn::UserInfo;
 use crate::server::{BuildError, Inner};

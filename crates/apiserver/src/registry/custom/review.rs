@@ -111,6 +111,16 @@ fn checked(old: &Value, new: Value, index: usize, to: &str) -> Result<Value, Api
         .map_err(|why| failed(format!("conversion webhook for {about} returned invalid metadata: {why}")))
 }
 
+/// Reads an answer to a conversion; for `crate::fuzz`.
+pub(crate) fn read_answer(answer: &Value, version: &str) {
+    let old = serde_json::json!({"kind": "A", "apiVersion": "example.com/v1", "metadata": {"name": "a", "uid": "u"}});
+    for (i, new) in converted_objects(answer.clone(), version, "u").unwrap_or_default().into_iter().enumerate() {
+        if let Ok(new) = checked(&old, new, i, "example.com/v2") {
+            assert_eq!((new.name(), new.uid()), ("a", "u"), "{answer}");
+        }
+    }
+}
+
 fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",

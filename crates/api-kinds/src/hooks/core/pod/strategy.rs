@@ -144,6 +144,9 @@ pub(super) fn bind(context: &WriteContext<'_>, pod: &mut Value, binding: &Value)
         return Err(ApiError::method_not_allowed());
     }
     let name = pod.name().to_owned();
+    if binding.name() != name {
+        return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
+    }
     let conflict = |why: String| {
         let gr = GroupResource { group: String::new(), resource: "pods/binding".into() };
         Err(ApiError::conflict(&gr, &name, &why))
@@ -223,12 +226,15 @@ mod tests {
     fn a_pod_is_bound_once() {
         let context = WriteContext { subresource: "binding", ..WriteContext::default() };
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {}});
-        let binding = json!({"metadata": {"annotations": {"a": "b"}}, "target": {"kind": "Node", "name": "n"}});
+        let binding =
+            json!({"metadata": {"name": "p", "annotations": {"a": "b"}}, "target": {"kind": "Node", "name": "n"}});
         bind(&context, &mut pod, &binding).unwrap();
         assert_eq!(pod["spec"]["nodeName"], "n");
         assert_eq!(pod["metadata"]["annotations"]["a"], "b");
         assert_eq!(pod["status"]["conditions"][0]["status"], "True");
         let again = bind(&context, &mut pod, &binding).unwrap_err();
         assert_eq!((again.code, again.reason), (409, Reason::Conflict));
+        let other = json!({"metadata": {"name": "q"}, "target": {"name": "n"}});
+        assert_eq!(bind(&context, &mut pod, &other).unwrap_err().code, 400);
     }
 }

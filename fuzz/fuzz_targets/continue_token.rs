@@ -1,0 +1,3 @@
+#![no_main]
+
+mainstay_fuzz::target!("continue_token");
