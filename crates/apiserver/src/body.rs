@@ -42,6 +42,13 @@ pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     answer(status, "application/json", full(value.to_string()))
 }
 
+/// A failure in plain text, which no browser shall take for anything else.
+pub fn error(status: StatusCode, why: &str) -> Response<Body> {
+    let mut response = text(status, format!("{why}\n"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// Plain text.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     answer(status, "text/plain; charset=utf-8", full(text))

@@ -65,7 +65,8 @@ pub struct Config {
 pub struct Limits {
     /// A larger request body is answered 413.
     pub request_body_bytes_max: usize,
-    /// Requests at once that only read: part of what priority levels share; without them, more are answered 429.
+    /// Requests at once that only read: part of what priority levels share; without them, more are answered 429. 0 is no
+    /// limit.
     pub inflight_reading_max: usize,
     /// The same for requests that write.
     pub inflight_writing_max: usize,

@@ -40,9 +40,15 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
         ["apis", group, version] => resources(&table, group, version),
         _ => None,
     };
-    match document {
-        Some(document) => nonresource::value(request, &document),
-        None => Ok(not_found_page()),
+    match (document, parts.as_slice()) {
+        (Some(document), _) => {
+            nonresource::get_only(request)?;
+            nonresource::value(request, &document)
+        }
+        // Below a group that is always there, a route is missing; of others nothing is known.
+        (None, ["api", ..]) => Err(ApiError::no_such_resource()),
+        (None, ["apis", group, ..]) if server.registry.is_built_in(group) => Err(ApiError::no_such_resource()),
+        (None, _) => Ok(not_found_page()),
     }
 }
 

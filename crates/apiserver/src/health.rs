@@ -1,15 +1,58 @@
-//! `/livez`, `/readyz`, `/healthz`: named checks, each of which can be asked for or left out.
+//! `/livez`, `/readyz`, `/healthz`: named checks, each of which can be asked for or left out; and what they said, counted.
 
 use crate::body::{self, Body};
 use crate::query::Query;
 use crate::server::Inner;
+use api_core::ApiError;
 use http::{HeaderValue, Response, StatusCode, header};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use telemetry::metrics::{self, IntCounterVec, IntGaugeVec, Registry};
 
 /// The store must answer within this.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the checks said, under upstream's names. They are shown apart from all other metrics.
+#[derive(Debug)]
+pub(crate) struct Indicators {
+    registry: Registry,
+    last: IntGaugeVec,
+    all: IntCounterVec,
+}
+
+impl Indicators {
+    /// Of checks that nobody has asked for yet.
+    pub(crate) fn new() -> Result<Self, metrics::Error> {
+        let registry = Registry::new();
+        let last = metrics::gauge(
+            &registry,
+            "kubernetes_healthcheck",
+            "Whether a check passed when somebody asked last.",
+            &["name", "type"],
+        )?;
+        let all = metrics::counter(
+            &registry,
+            "kubernetes_healthchecks_total",
+            "Checks by how they ended.",
+            &["name", "status", "type"],
+        )?;
+        Ok(Self { registry, last, all })
+    }
+
+    fn observe(&self, name: &str, endpoint: &str, well: bool) {
+        self.last.with_label_values(&[name, endpoint]).set(i64::from(well));
+        let status = if well { "success" } else { "error" };
+        self.all.with_label_values(&[name, status, endpoint]).inc();
+    }
+
+    /// `/metrics/slis`.
+    pub(crate) fn answer(&self) -> Result<Response<Body>, ApiError> {
+        let text = metrics::encode(&self.registry).map_err(ApiError::internal)?;
+        Ok(body::answer(StatusCode::OK, metrics::TEXT_FORMAT, body::full(text)))
+    }
+}
 
 /// What a check looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,18 +129,18 @@ pub(crate) fn paths() -> impl Iterator<Item = String> {
 /// The answer, if the path belongs here.
 pub(crate) async fn serve(server: &Inner, path: &str, query: &Query) -> Option<Response<Body>> {
     let path = path.strip_prefix('/')?;
-    let (endpoint, name) = path.split_once('/').unwrap_or((path, ""));
+    let (endpoint, name) = path.split_once('/').map_or((path, None), |(endpoint, name)| (endpoint, Some(name)));
     if !ENDPOINTS.contains(&endpoint) {
         return None;
     }
-    if !name.is_empty() {
+    if let Some(name) = name {
         let (_, probe) = checks(endpoint).find(|(known, _)| *known == name)?;
         return Some(match check(server, probe).await {
             Ok(()) => body::text(StatusCode::OK, "ok"),
-            Err(why) => body::text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+            Err(why) => body::error(StatusCode::INTERNAL_SERVER_ERROR, &format!("internal server error: {why}")),
         });
     }
-    let excluded: Vec<&str> = query.all("exclude").collect();
+    let excluded: BTreeSet<&str> = query.all("exclude").collect();
     let (all_well, lines) = run(server, endpoint, &excluded).await;
     let mut answer = match (all_well, query.has("verbose")) {
         (true, false) => body::text(StatusCode::OK, "ok"),
@@ -108,18 +151,22 @@ pub(crate) async fn serve(server: &Inner, path: &str, query: &Query) -> Option<R
     Some(answer)
 }
 
-async fn run(server: &Inner, endpoint: &str, excluded: &[&str]) -> (bool, String) {
+async fn run(server: &Inner, endpoint: &str, excluded: &BTreeSet<&str>) -> (bool, String) {
     let mut lines = String::new();
     let mut all_well = true;
     for (name, probe) in checks(endpoint) {
-        let line = if excluded.contains(&name) {
-            format!("[+]{name} excluded: ok")
-        } else if let Err(why) = check(server, probe).await {
-            tracing::info!(check = name, why, "health check failed");
-            all_well = false;
-            format!("[-]{name} failed: reason withheld")
-        } else {
-            format!("[+]{name} ok")
+        let outcome = if excluded.contains(name) { None } else { Some(check(server, probe).await) };
+        if let Some(outcome) = &outcome {
+            server.metrics.indicators.observe(name, endpoint, outcome.is_ok());
+        }
+        let line = match outcome {
+            None => format!("[+]{name} excluded: ok"),
+            Some(Ok(())) => format!("[+]{name} ok"),
+            Some(Err(why)) => {
+                tracing::info!(check = name, why, "health check failed");
+                all_well = false;
+                format!("[-]{name} failed: reason withheld")
+            }
         };
         lines.push_str(&line);
         lines.push('\n');
@@ -127,7 +174,7 @@ async fn run(server: &Inner, endpoint: &str, excluded: &[&str]) -> (bool, String
     let unknown: Vec<String> =
         excluded.iter().filter(|e| !checks(endpoint).any(|(name, _)| name == **e)).map(|e| format!("{e:?}")).collect();
     if !unknown.is_empty() {
-        let list = unknown.join(", ");
+        let list = unknown.join(",");
         // Writing to a string cannot fail.
         writeln!(lines, "warn: some health checks cannot be excluded: no matches for {list}").unwrap_or_default();
     }

@@ -12,8 +12,10 @@ pub mod authn;
 pub mod authz;
 pub mod body;
 pub mod bootstrap;
+mod closing;
 mod components;
 pub mod config;
+mod deadline;
 mod discovery;
 mod fairness;
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! What the server counts, under upstream's names.
 
 use crate::body::{self, Body};
+use crate::health;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::Inner;
@@ -35,9 +36,11 @@ pub(crate) struct Metrics {
     objects: IntGaugeVec,
     size: IntGaugeVec,
     watches: IntGaugeVec,
-    indicators: HistogramVec,
+    sli_durations: HistogramVec,
     sizes: HistogramVec,
     process: Process,
+    /// What health checks said.
+    pub(crate) indicators: health::Indicators,
     /// Of authentication, authorization and audit.
     pub(crate) stages: StageMetrics,
 }
@@ -86,7 +89,7 @@ impl Metrics {
                 &["storage_cluster_id"],
             )?,
             watches: metrics::gauge(registry, "apiserver_registered_watchers", "Watches by resource.", &["resource"])?,
-            indicators: metrics::histogram(
+            sli_durations: metrics::histogram(
                 registry,
                 "apiserver_request_sli_duration_seconds",
                 "Time to the first byte of the answer, of requests that are not watches or connections.",
@@ -101,6 +104,7 @@ impl Metrics {
                 &metrics::exponential_buckets(1000.0, 10.0, 7)?,
             )?,
             process: Process::new(registry)?,
+            indicators: health::Indicators::new()?,
             stages: StageMetrics::new(registry)?,
             registry: registry.clone(),
         })
@@ -118,7 +122,7 @@ impl Metrics {
         if ["WATCH", "CONNECT"].contains(&labels[5]) {
             return;
         }
-        self.indicators.with_label_values(&labels).observe(took.as_secs_f64());
+        self.sli_durations.with_label_values(&labels).observe(took.as_secs_f64());
         if let Some(bytes) = bytes {
             self.sizes.with_label_values(&labels).observe(bytes as f64);
         }

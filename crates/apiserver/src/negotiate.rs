@@ -209,6 +209,11 @@ pub(crate) fn unsupported(taken: &[&str]) -> ApiError {
     ApiError::new(415, Reason::UnsupportedMediaType, message)
 }
 
+/// 415 for a patch of a built-in kind by a type that is not one of patches.
+pub(crate) fn unsupported_patch() -> ApiError {
+    ApiError::new(415, Reason::UnsupportedMediaType, "415: Unsupported Media Type").with_details(Details::default())
+}
+
 /// The media type of the body without parameters, in lower case; empty if the client does not say.
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");

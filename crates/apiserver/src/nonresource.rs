@@ -1,23 +1,25 @@
-//! Paths that are no resource: who serves which.
+//! Paths that are no resource: who serves which. Some are routes, which take GET alone and a slash at their end; the others
+//! are names, which are served exactly as they stand, whatever the method.
 
 use crate::body::{self, Body};
 use crate::negotiate::{Form, Offer};
+use crate::pipeline::not_found_page;
 use crate::server::{ApiRequest, Inner};
 use crate::{discovery, fairness, health, openapi, tokens};
 use api_core::ApiError;
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-/// The version that the server reports, and whose behaviour it has.
-const GIT_VERSION: &str = "v1.30.3";
+/// Names that are listed, beside those of health checks.
+const NAMES: [&str; 4] = ["/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3"];
+/// Routes that are listed, beside those of groups and versions. Two are listed with a slash too.
+const ROUTES: [&str; 7] =
+    ["/.well-known/openid-configuration", "/api", "/apis", "/apis/", "/openapi/v3/", "/openid/v1/jwks", "/version"];
 
 /// Serves a path that is no resource.
 pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Response<Body>, ApiError> {
-    let method = &request.parts.method;
-    if method != Method::GET && method != Method::HEAD {
-        return Err(ApiError::method_not_allowed());
-    }
-    let path = request.info.path.trim_end_matches('/').to_owned();
+    let path = request.info.path.clone();
     if let Some(response) = health::serve(server, &path, &request.query.clone()).await {
         return Ok(response);
     }
@@ -25,19 +27,41 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
         return Ok(response);
     }
     match path.as_str() {
-        "" => Ok(body::json(StatusCode::OK, &root(server))),
-        "/version" => Ok(body::json(StatusCode::OK, &version())),
+        "/" | "/index.html" => Ok(pretty(&root(server))),
         "/metrics" => server.metrics.answer(server).await,
-        "/openid/v1/jwks" => Ok(tokens::jwks(server)),
-        "/.well-known/openid-configuration" => Ok(tokens::openid_configuration(server)),
-        _ if path == "/api" || path.starts_with("/api/") || path == "/apis" || path.starts_with("/apis/") => {
-            discovery::serve(server, &path, &request)
+        "/metrics/slis" => server.metrics.indicators.answer(),
+        "/openapi/v2" | "/openapi/v3" => openapi::serve(server, &path, &request),
+        _ if path.starts_with("/openapi/v3/") => {
+            openapi::serve(server, if path.len() > "/openapi/v3/".len() { &path } else { "/openapi/v3" }, &request)
         }
-        _ if path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/") => {
-            openapi::serve(server, &path, &request)
-        }
-        _ => Ok(crate::pipeline::not_found_page()),
+        _ => route(server, path.strip_suffix('/').unwrap_or(&path), &request),
     }
+}
+
+fn route(server: &Inner, path: &str, request: &ApiRequest) -> Result<Response<Body>, ApiError> {
+    let below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below("/api") || below("/apis") {
+        return discovery::serve(server, path, request);
+    }
+    for (root, answer) in [
+        ("/version", version as fn(&Inner) -> Response<Body>),
+        ("/openid/v1/jwks", tokens::jwks),
+        ("/.well-known/openid-configuration", tokens::openid_configuration),
+    ] {
+        if path == root {
+            get_only(request)?;
+            return Ok(answer(server));
+        }
+        if below(root) {
+            return Err(ApiError::no_such_resource());
+        }
+    }
+    Ok(not_found_page())
+}
+
+/// 405 for another method than GET.
+pub(crate) fn get_only(request: &ApiRequest) -> Result<(), ApiError> {
+    if request.parts.method == Method::GET { Ok(()) } else { Err(ApiError::method_not_allowed()) }
 }
 
 /// A document in the media type that was asked for.
@@ -67,28 +91,49 @@ pub(crate) fn tagged(request: &ApiRequest, hash: &str, answer: impl FnOnce() -> 
     response
 }
 
-fn version() -> Value {
-    let arch = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
-    json!({
-        "major": "1", "minor": "30", "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": format!("linux/{arch}"),
-    })
+/// What `/version` says, in upstream's order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    major: &'static str,
+    minor: &'static str,
+    git_version: &'static str,
+    git_commit: &'static str,
+    git_tree_state: &'static str,
+    build_date: &'static str,
+    go_version: &'static str,
+    compiler: &'static str,
+    platform: &'static str,
+}
+
+/// The version whose behaviour the server has. It is not built with Go, and says nothing of when it was built.
+const VERSION: Version = Version {
+    major: "1",
+    minor: "30",
+    git_version: crate::KUBERNETES_VERSION,
+    git_commit: "",
+    git_tree_state: "clean",
+    build_date: "1970-01-01T00:00:00Z",
+    go_version: "",
+    compiler: "rustc",
+    platform: if cfg!(target_arch = "x86_64") { "linux/amd64" } else { "linux/arm64" },
+};
+
+fn version(_: &Inner) -> Response<Body> {
+    pretty(&VERSION)
+}
+
+/// Indented JSON, as upstream writes what people read.
+fn pretty(value: &impl Serialize) -> Response<Body> {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => body::answer(StatusCode::OK, "application/json", body::full(text)),
+        Err(error) => body::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 /// All paths, sorted.
 fn root(server: &Inner) -> Value {
-    let mut paths: Vec<String> = [
-        "/.well-known/openid-configuration",
-        "/api",
-        "/apis",
-        "/metrics",
-        "/openapi/v2",
-        "/openapi/v3",
-        "/openid/v1/jwks",
-        "/version",
-    ]
-    .map(String::from)
-    .to_vec();
+    let mut paths: Vec<String> = NAMES.into_iter().chain(ROUTES).map(String::from).collect();
     paths.extend(discovery::paths(server));
     paths.extend(health::paths());
     paths.sort_unstable();

@@ -1,6 +1,8 @@
 //! The life of a request, in one function: [`handle`] names the stages in their order.
 
 use crate::audit::{Annotations, Record};
+use crate::authn::impersonate::{Wish, WishError};
+use crate::authn::user::ANONYMOUS;
 use crate::authn::{self, UserInfo};
 use crate::authz::Attributes;
 use crate::body::{self, Body};
@@ -9,7 +11,7 @@ use crate::negotiate::Media;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
-use crate::{aggregation, nonresource, proxy, registry, render, reviews, tokens};
+use crate::{aggregation, closing, deadline, nonresource, proxy, registry, render, reviews, tokens};
 use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use futures::future::BoxFuture;
@@ -34,14 +36,17 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
     let summary = (info.clone(), query.clone());
     let long_running = info.is_long_running(&query);
-    let deadline = if long_running { Ok(None) } else { deadline(&server, &info, &query).map(Some) };
+    let limit_max = server.config.limits.request_timeout;
+    let deadline = if long_running { Ok(None) } else { deadline::of(&query, limit_max).map(Some) };
+    let shared = closing::is_shared(&parts);
+    let mut anonymous = false;
     let mut record = server.audit.begin(&parts, &info);
     let request = ApiRequest { parts, body, info, query, user: UserInfo::default(), served: None };
 
     let outcome = match deadline {
-        Ok(None) => stages(server.clone(), request, None, &mut record).await,
+        Ok(None) => stages(server.clone(), request, None, &mut record, &mut anonymous).await,
         Ok(Some(limit)) => {
-            let stages = stages(server.clone(), request, Some(limit), &mut record);
+            let stages = stages(server.clone(), request, Some(limit), &mut record, &mut anonymous);
             tokio::time::timeout(limit, stages).await.unwrap_or_else(|_| Err(timed_out()))
         }
         Err(e) => Err(e),
@@ -53,23 +58,32 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let bytes = http_body::Body::size_hint(response.body()).exact();
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id);
+    if shared && anonymous {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
     server.metrics.request(&summary.0, &summary.1, response.status().as_u16(), started.elapsed(), bytes);
     response
 }
 
 /// authenticate → impersonate → priority and fairness → authorize → route; `record` is told who, and what was decided.
-/// Without a `limit` the request is a long-running one.
+/// Without a `limit` the request is a long-running one; `anonymous` is told whether it comes without credentials that count.
 async fn stages(
     server: Arc<Inner>,
     mut request: ApiRequest,
     limit: Option<Duration>,
     record: &mut Record,
+    anonymous: &mut bool,
 ) -> Result<Response<Body>, ApiError> {
+    *anonymous = true;
     let known = server.metrics.stages.authenticate(|| server.authenticator.authenticate(&request.parts))?;
     let (user, remarks) = known.ok_or_else(ApiError::unauthorized)?;
+    *anonymous = user.name == ANONYMOUS;
     record.user(&user, &user);
-    request.user = authn::impersonate(&server, &user, &request.parts)?;
+    request.user = match Wish::read(&request.parts.headers) {
+        Ok(wish) => authn::impersonate(&server, &user, wish)?,
+        Err(why) => return Ok(nonsense(&request.parts.uri, &why)),
+    };
     record.user(&user, &request.user);
     let media = Media::of_failure(&request.parts.headers);
     let within = request.parts.extensions.get::<Within>().is_some();
@@ -112,9 +126,10 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
     let Some(served) = served else {
         let known = server.registry.has_version(&info.api_group, &info.api_version);
-        return if known { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) };
+        let is_ours = known || server.registry.is_built_in(&info.api_group);
+        return if is_ours { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) };
     };
-    registry::routing::check(&served, info)?;
+    registry::routing::check(&served, info, &request.parts.method)?;
     request.served = Some(served.clone());
     match request.info.subresource.as_str() {
         "" if served.row.storage_prefix.is_empty() => {
@@ -133,7 +148,7 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
 
 /// The answer to a path that nothing is behind.
 pub(crate) fn not_found_page() -> Response<Body> {
-    body::text(StatusCode::NOT_FOUND, "404 page not found\n")
+    body::error(StatusCode::NOT_FOUND, "404 page not found")
 }
 
 /// A failure as an answer.
@@ -156,21 +171,12 @@ fn timed_out() -> ApiError {
         .with_details(Details::default())
 }
 
-/// How long the request may take: its `timeout` parameter, at most the server's own limit.
-fn deadline(server: &Inner, info: &RequestInfo, query: &Query) -> Result<Duration, ApiError> {
-    let most = server.config.limits.request_timeout;
-    let text = query.get("timeout");
-    if text.is_empty() || !info.is_resource {
-        return Ok(most);
-    }
-    match registry::routing::parse_duration(text) {
-        Some(Duration::ZERO) => Ok(most),
-        Some(asked) => Ok(asked.min(most)),
-        None => {
-            let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
-            Err(ApiError::bad_request(why))
-        }
-    }
+/// The answer to `Impersonate-*` headers that make no sense.
+fn nonsense(uri: &http::Uri, why: &WishError) -> Response<Body> {
+    let asked = uri.path_and_query().map_or("/", |p| p.as_str());
+    let text = format!("Internal Server Error: {asked:?}: {why}");
+    let harmless = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    body::error(StatusCode::INTERNAL_SERVER_ERROR, &harmless)
 }
 
 /// The client's `Audit-Id`, or a new one.

@@ -98,14 +98,14 @@ impl RequestInfo {
             return;
         }
         match self.verb.as_str() {
-            "get" => self.verb = if query.flag("watch") { "watch".into() } else { "list".into() },
+            "get" => {
+                self.verb = if query.flag("watch") { "watch".into() } else { "list".into() };
+                if let Some(name) = name_of_field_selector(query.get("fieldSelector")) {
+                    self.name = name.to_owned();
+                }
+            }
             "delete" => self.verb = "deletecollection".into(),
             _ => {}
-        }
-        if matches!(self.verb.as_str(), "list" | "watch" | "deletecollection")
-            && let Some(name) = name_of_field_selector(query.get("fieldSelector"))
-        {
-            self.name = name.to_owned();
         }
     }
 
@@ -169,6 +169,7 @@ mod tests {
         check("PUT", "/apis/apps/v1/namespaces/a/deployments/b/scale", "update apps a deployments scale b");
         check("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection apps a deployments - -");
         check("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list - - pods - x");
+        check("DELETE", "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dx", "deletecollection - a pods - -");
         check("GET", "/api/v1/watch/namespaces/a/pods", "watch - a pods - -");
         check("POST", "/api/v1/namespaces/a/pods/b/exec", "create - a pods exec b");
         check("GET", "/api/v1/nodes/n/proxy/logs/x", "get - - nodes proxy n");

@@ -18,7 +18,7 @@ use crate::registry::{Registry, Served, custom};
 use crate::request_info::RequestInfo;
 use crate::stage_metrics::AdmissionMetrics;
 use crate::webhook::transport::Transport;
-use crate::{bootstrap, pipeline, webhook};
+use crate::{bootstrap, closing, pipeline, webhook};
 use api_core::{ApiError, Reason};
 use futures::future::{BoxFuture, FutureExt};
 use http::request::Parts;
@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) openapi: crate::openapi::Published,
     /// Cancelled when the server drains: watches end, background work ends.
     pub(crate) drain: CancellationToken,
+    /// Cancelled when new requests from outside are told to come again, to another server.
+    pub(crate) refusing: CancellationToken,
     /// Cancelled when the server is not ready any more, which may be a while before it drains.
     pub(crate) ending: CancellationToken,
     /// Requests and background work that a drain waits for.
@@ -154,6 +156,7 @@ impl Server {
                 .map_err(|e| BuildError::Metrics(e.to_string()))?,
             drain: CancellationToken::new(),
             ending: CancellationToken::new(),
+            refusing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             bootstrapped: tokio::sync::watch::Sender::new(!config.bootstrap),
             registry,
@@ -196,6 +199,11 @@ impl Server {
         self.inner.ending.cancel();
     }
 
+    /// Tells new requests from outside to come again; what is under way goes on.
+    pub fn refuse_new(&self) {
+        self.inner.refusing.cancel();
+    }
+
     /// Takes no more requests, ends watches, and waits until what is under way is done or the drain's time is over.
     /// Returns whether all of it was done.
     pub async fn shutdown(&self) -> bool {
@@ -230,6 +238,11 @@ impl tower::Service<Request<Body>> for Service {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
+        if inner.refusing.is_cancelled()
+            && let Some(refusal) = closing::turn_away(&request)
+        {
+            return Box::pin(std::future::ready(Ok(refusal)));
+        }
         Box::pin(async move {
             let tracked = inner.tasks.token();
             // A bug in one rule must not cost the client its connection.

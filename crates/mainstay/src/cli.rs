@@ -186,6 +186,10 @@ pub struct Server {
     /// Seconds that the server goes on serving after it has said that it is not ready any more; 0 by default.
     #[arg(long, value_name = "SECONDS")]
     pub shutdown_delay_duration: Option<u64>,
+    /// While the server ends, tell new requests to come again (429) until all that is under way is done, instead of taking no
+    /// new connections.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub shutdown_send_retry_after: Option<bool>,
     /// Which log lines to write, such as `info` or `info,apiserver=debug`.
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,

@@ -90,6 +90,8 @@ pub struct ServerConfig {
     pub request_timeout: Duration,
     /// How long the server goes on serving after it has said that it is not ready any more.
     pub shutdown_delay: Duration,
+    /// Whether new requests are told to come again while the server ends.
+    pub shutdown_send_retry_after: bool,
     /// Log filter.
     pub log: String,
     /// JSON log lines.
@@ -122,6 +124,7 @@ struct File {
     enable_priority_and_fairness: Option<bool>,
     request_timeout: Option<u64>,
     shutdown_delay_duration: Option<u64>,
+    shutdown_send_retry_after: Option<bool>,
     event_ttl: Option<String>,
     eviction_hard: Option<String>,
     log: Option<String>,
@@ -188,6 +191,10 @@ impl ServerConfig {
             shutdown_delay: Duration::from_secs(
                 flags.shutdown_delay_duration.or(file.shutdown_delay_duration).unwrap_or(0),
             ),
+            shutdown_send_retry_after: flags
+                .shutdown_send_retry_after
+                .or(file.shutdown_send_retry_after)
+                .unwrap_or(false),
             log: flags.log.clone().or(file.log).unwrap_or_else(|| "info".into()),
             log_json,
         };

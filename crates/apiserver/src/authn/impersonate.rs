@@ -18,9 +18,9 @@ pub struct Wish {
 /// Why headers make no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WishError {
-    /// Groups, uid or extra without a user.
-    #[error("requested {0} without impersonating a user")]
-    NoUser(String),
+    /// Groups, uid or extra without a user; each as upstream prints its reference to it.
+    #[error("requested [{}] without impersonating a user", .0.join(" "))]
+    NoUser(Vec<String>),
 }
 
 impl Wish {
@@ -38,12 +38,20 @@ impl Wish {
         if !wish.name.is_empty() {
             return Ok(Some(wish));
         }
-        let alone =
-            [("groups", wish.groups.is_empty()), ("extra", wish.extra.is_empty()), ("uid", wish.uid.is_empty())];
-        match alone.iter().find(|(_, empty)| !empty) {
-            Some((what, _)) => Err(WishError::NoUser((*what).to_owned())),
-            None => Ok(None),
-        }
+        let parts = wish.references();
+        if parts.is_empty() { Ok(None) } else { Err(WishError::NoUser(parts)) }
+    }
+
+    /// Groups, extra and uid: kind, namespace, name, uid, version, revision and field of a reference to each.
+    fn references(&self) -> Vec<String> {
+        const VERSION: &str = "authentication.k8s.io/v1";
+        let reference =
+            |kind: &str, name: &str, version: &str, field: &str| format!("{{{kind}  {name}  {version}  {field}}}");
+        let groups = self.groups.iter().map(|name| reference("Group", name, "", ""));
+        let extra = self.extra.iter().flat_map(|(key, values)| values.iter().map(move |v| (key, v)));
+        let extra = extra.map(|(key, value)| reference("UserExtra", value, VERSION, key));
+        let uid = (!self.uid.is_empty()).then(|| reference("UID", &self.uid, VERSION, ""));
+        groups.chain(extra).chain(uid).collect()
     }
 
     /// Asks `allowed` for each permission that `user` needs; its first error is the answer.
@@ -154,6 +162,12 @@ mod tests {
     #[test]
     fn a_group_alone_makes_no_sense() {
         assert_eq!(wish(&[]), Ok(None));
-        assert!(wish(&[("impersonate-group", "staff")]).is_err());
+        let refused =
+            wish(&[("impersonate-group", "staff"), ("impersonate-uid", "7"), ("impersonate-extra-scopes", "a")]);
+        assert_eq!(
+            refused.expect_err("no user").to_string(),
+            "requested [{Group  staff    } {UserExtra  a  authentication.k8s.io/v1  scopes} \
+             {UID  7  authentication.k8s.io/v1  }] without impersonating a user"
+        );
     }
 }

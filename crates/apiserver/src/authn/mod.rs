@@ -5,7 +5,7 @@
 
 mod bootstrap_token;
 mod certificates;
-mod impersonate;
+pub mod impersonate;
 pub mod request_header;
 mod service_account;
 pub mod user;
@@ -181,8 +181,11 @@ fn bearer_token(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The user whom the request is made as: its own, or that of its `Impersonate-*` headers if the user may do so.
-pub(crate) fn impersonate(server: &Inner, user: &UserInfo, parts: &Parts) -> Result<UserInfo, ApiError> {
-    let wish = impersonate::Wish::read(&parts.headers).map_err(ApiError::internal)?;
+pub(crate) fn impersonate(
+    server: &Inner,
+    user: &UserInfo,
+    wish: Option<impersonate::Wish>,
+) -> Result<UserInfo, ApiError> {
     let Some(wish) = wish else { return Ok(user.clone()) };
     wish.check(user, |attributes| server.authorizer.require(attributes))?;
     Ok(wish.user())

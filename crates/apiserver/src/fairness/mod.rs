@@ -180,7 +180,10 @@ impl Fairness {
             adjusting: AtomicBool::new(false),
             wake_adjuster: Notify::new(),
             metrics: Metrics::new(registry)?,
-            plain: plain.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))),
+            plain: plain.map(|most| {
+                let most = if most == 0 { Semaphore::MAX_PERMITS } else { most.min(Semaphore::MAX_PERMITS) };
+                Arc::new(Semaphore::new(most))
+            }),
             executing: Default::default(),
             waiting: Default::default(),
         })
@@ -401,8 +404,7 @@ impl Drop for Shown<'_> {
 
 /// The answer to a request that finds no place.
 fn too_many(retry_after_s: u64) -> Response<Body> {
-    let mut busy = body::text(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.\n");
+    let mut busy = body::error(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.");
     busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
-    busy.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     busy
 }

@@ -232,6 +232,13 @@ impl Registry {
         self.table.load().index.get(group).is_some_and(|versions| versions.contains_key(version))
     }
 
+    /// Whether a group is one that the server has by itself, whatever definitions there are.
+    pub(crate) fn is_built_in(&self, group: &str) -> bool {
+        let table = self.table.load();
+        let mut versions = table.index.get(group).into_iter().flat_map(HashMap::values);
+        versions.any(|resources| resources.values().any(|served| served.row.custom.is_none()))
+    }
+
     /// The rows of this moment.
     pub(crate) fn table(&self) -> Arc<Table> {
         self.table.load_full()

@@ -7,23 +7,20 @@ use super::txn::Current;
 use super::update::{self, Edit};
 use super::versions;
 use crate::Body;
-use crate::negotiate::{content_type, unsupported};
+use crate::negotiate::{content_type, unsupported, unsupported_patch};
 use api_core::ApiError;
 use api_core::meta::Meta;
 use api_patch::managed::{self, Manager};
 use api_schema::row::Row;
 use api_schema::schema::{Schema, StructId};
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::Value;
 
-/// The types of a patch, as upstream lists them.
-const TYPES: [&str; 4] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-];
+/// The type of server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
+/// The types of a patch of a custom resource, as upstream lists them.
+const CUSTOM_TYPES: [&str; 3] = ["application/json-patch+json", "application/merge-patch+json", APPLY];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PatchType {
@@ -34,24 +31,23 @@ pub(crate) enum PatchType {
 }
 
 impl PatchType {
-    /// By the request's `Content-Type`.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        match content_type(headers).as_str() {
+    /// By the request's `Content-Type`. Custom resources are not patched strategically, for want of merge keys.
+    pub(crate) fn of(call: &Call) -> Result<Self, ApiError> {
+        let is_custom = call.row().custom.is_some();
+        match content_type(&call.headers).as_str() {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
-            "application/apply-patch+yaml" => Ok(Self::Apply),
-            _ => Err(unsupported(&TYPES)),
+            "application/strategic-merge-patch+json" if !is_custom => Ok(Self::Strategic),
+            APPLY => Ok(Self::Apply),
+            _ if is_custom => Err(unsupported(&CUSTOM_TYPES)),
+            _ => Err(unsupported_patch()),
         }
     }
 }
 
 /// Serves a PATCH of an object, or of a subresource that has the object's own kind.
 pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let kind = PatchType::of(&call.headers)?;
-    if kind == PatchType::Strategic && call.row().custom.is_some() {
-        return Err(unsupported(&[TYPES[0], TYPES[1], TYPES[3]]));
-    }
+    let kind = PatchType::of(&call)?;
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == PatchType::Apply)?;
     let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
     let edit = edit(&call, kind, &bytes, &options)?;
@@ -171,7 +167,7 @@ fn manager<'a>(call: &'a Call, name: &'a str, now: &'a str) -> Manager<'a> {
 
 /// Notes who set which field of `new`; both objects are in their stored version. Server-side apply has noted its own.
 pub(crate) async fn managed_update(call: &Call, options: &WriteOptions, old: Option<&Value>, new: &mut Value) {
-    if content_type(&call.headers) == TYPES[3] {
+    if content_type(&call.headers) == APPLY {
         return;
     }
     let row = call.row();

@@ -102,7 +102,7 @@ async fn put_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
 }
 
 async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let kind = patching::PatchType::of(&call.headers)?;
+    let kind = patching::PatchType::of(&call)?;
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == patching::PatchType::Apply)?;
     let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
     let parsed =

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use apiserver::{Body, PeerCertificates, RemoteAddr, Service};
+use http::header;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -127,11 +128,23 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, servi
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = PeerCertificates(Arc::new(chain.iter().map(|c| c.to_vec()).collect()));
+    // Cancelled when this connection shall end although the server goes on.
+    let last = CancellationToken::new();
+    let closer = last.clone();
     let handler = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(RemoteAddr(peer));
         request.extensions_mut().insert(certificates.clone());
+        let is_http2 = request.version() == http::Version::HTTP_2;
         let request = request.map(|body| Body::new(body.map_err(|e| -> apiserver::BoxError { Box::new(e) })));
-        service.clone().call(request)
+        let (answer, closer) = (service.clone().call(request), closer.clone());
+        async move {
+            let mut response = answer.await?;
+            // There is no such header in HTTP/2; a frame says that no request after this one is taken.
+            if is_http2 && response.headers_mut().remove(header::CONNECTION).is_some_and(|v| v == "close") {
+                closer.cancel();
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).max_buf_size(HEADER_BYTES_MAX as usize).max_headers(HEADERS_MAX);
@@ -145,7 +158,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, servi
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = async { tokio::select! { () = stop.cancelled() => {}, () = last.cancelled() => {} } } => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -43,7 +43,7 @@ pub async fn run(config: ServerConfig) -> Result<()> {
     };
     notify::stopping();
     running.announce_end(config.shutdown_delay).await;
-    running.drain(&stop).await;
+    running.drain(&stop, config.shutdown_send_retry_after).await;
     result
 }
 
@@ -68,7 +68,11 @@ impl Running {
         }
     }
 
-    async fn drain(mut self, stop: &CancellationToken) {
+    /// Ends everything. With `send_retry_after` the sockets stay open until requests are done, and new ones are refused.
+    async fn drain(mut self, stop: &CancellationToken, send_retry_after: bool) {
+        if let (Some(api), true) = (&self.api, send_retry_after) {
+            api.server.refuse_new();
+        }
         stop.cancel();
         while let Some(ended) = self.components.join_next().await {
             match ended {
@@ -78,10 +82,13 @@ impl Running {
             }
         }
         if let Some(api) = self.api {
-            api.stop_listening.cancel();
+            if !send_retry_after {
+                api.stop_listening.cancel();
+            }
             if !api.server.shutdown().await {
                 tracing::warn!("requests were still running at the end of the drain");
             }
+            api.stop_listening.cancel();
             if let Err(error) = api.listening.await {
                 tracing::warn!(%error, "the listener panicked");
             }
