@@ -15,6 +15,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+/// What a value begins with that upstream has encrypted.
+const ENCRYPTED: &[u8] = b"k8s:enc:";
+
 /// Why a stored value cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,6 +27,9 @@ pub enum Error {
     /// It is no JSON.
     #[error("it is no JSON: {0}")]
     Json(#[source] serde_json::Error),
+    /// It is encrypted, and this server has no keys.
+    #[error("identity transformer tried to read encrypted data")]
+    Encrypted,
     /// Nothing is known of its kind.
     #[error("no kind {kind:?} is known in version {api_version:?}")]
     Kind {
@@ -51,6 +57,9 @@ pub fn upgrade(stored: &[u8]) -> Result<Option<Value>, Error> {
     if let Some(rest) = stored.strip_prefix(MAGIC) {
         return from_protobuf(rest).map(Some);
     }
+    if stored.starts_with(ENCRYPTED) {
+        return Err(Error::Encrypted);
+    }
     let said = match head(stored) {
         Some(said) => said,
         None => serde_json::from_slice(stored).map_err(Error::Json)?,
@@ -59,7 +68,10 @@ pub fn upgrade(stored: &[u8]) -> Result<Option<Value>, Error> {
     let Some(row) = BY_KIND.get(&*said.kind).and_then(|rows| row_of(rows, group, version, &said.kind)) else {
         return Ok(None);
     };
-    if row.storage_version.version == version && row.storage_version.group == group {
+    let is_current = row.storage_version.version == version && row.storage_version.group == group;
+    // Upstream ends what it stores as JSON with a newline, this server does not. Theirs may lack defaults that came later,
+    // and have fields that are newer than this server.
+    if is_current && !stored.ends_with(b"\n") {
         return Ok(None);
     }
     let mut value = serde_json::from_slice(stored).map_err(Error::Json)?;
@@ -74,6 +86,25 @@ fn row_of<'a>(rows: &[&'a Arc<Row>], group: &str, version: &str, kind: &str) -> 
         let root = message_type_of(&Gvk::new(group, version, kind))?;
         rows.iter().find(|row| row.root == root).copied()
     })
+}
+
+/// A value of a kind that no resource has, such as the record of a range of addresses.
+///
+/// # Errors
+/// When nobody could read it.
+pub fn message(stored: &[u8]) -> Result<Value, Error> {
+    let Some(rest) = stored.strip_prefix(MAGIC) else {
+        return if stored.starts_with(ENCRYPTED) {
+            Err(Error::Encrypted)
+        } else {
+            serde_json::from_slice(stored).map_err(Error::Json)
+        };
+    };
+    let Envelope { api_version, kind, raw } = Envelope::open(rest).map_err(Error::Protobuf)?;
+    let (group, version) = split_api_version(api_version);
+    let root = message_type_of(&Gvk::new(group, version, kind))
+        .ok_or_else(|| Error::Kind { api_version: api_version.to_owned(), kind: kind.to_owned() })?;
+    protobuf::decode(schema(), root, raw).map_err(Error::Protobuf)
 }
 
 fn from_protobuf(bytes: &[u8]) -> Result<Value, Error> {
@@ -171,6 +202,20 @@ mod tests {
             assert_eq!(upgrade(own.as_bytes()).unwrap(), None, "{own}");
         }
         assert!(upgrade(b"k8s\0\x08").is_err() && upgrade(b"x").is_err());
+    }
+
+    #[test]
+    fn what_upstream_stored_as_json_is_brought_in_order() {
+        let theirs = "{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\",\"creationTimestamp\":null},\
+            \"data\":{\"k\":\"v\"},\"later\":{\"than\":\"this\"}}\n";
+        let ours = upgrade(theirs.as_bytes()).unwrap().unwrap();
+        let expected = json!({"kind": "ConfigMap", "apiVersion": "v1", "data": {"k": "v"},
+            "metadata": {"name": "a", "creationTimestamp": null}});
+        assert_eq!(ours, expected);
+        let theirs = "{\"kind\":\"Service\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"a\"},\"spec\":{}}\n";
+        assert_eq!(upgrade(theirs.as_bytes()).unwrap().unwrap()["spec"]["sessionAffinity"], "None");
+        assert!(matches!(upgrade(b"k8s:enc:aescbc:v1:key1:\x00\xff"), Err(Error::Encrypted)));
+        assert!(matches!(message(b"k8s:enc:kms:v2:p:x"), Err(Error::Encrypted)));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Pool for Endless {
         Ok(wanted.unwrap_or(IpAddr::from([10, 96, 0, 9])))
     }
 
-    fn port(&mut self, _: &'static str, wanted: Option<u16>) -> Result<u16, String> {
+    fn port(&mut self, wanted: Option<u16>) -> Result<u16, String> {
         self.0 += 1;
         Ok(wanted.unwrap_or(30_000 + self.0))
     }

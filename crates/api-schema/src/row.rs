@@ -174,8 +174,8 @@ pub struct Hooks {
 pub enum Allocation {
     /// An address of the services' range.
     Ip(IpAddr),
-    /// A node port with its protocol: `TCP`, `UDP` or `SCTP`.
-    Port(&'static str, u16),
+    /// A node port, for all protocols.
+    Port(u16),
 }
 
 /// Where a kind takes addresses and ports from. What is taken is given back if the write does not happen.
@@ -183,7 +183,7 @@ pub trait Pool {
     /// An address of the family: the one wanted, or any that is free. The error says why not, in upstream's words.
     fn ip(&mut self, v6: bool, wanted: Option<IpAddr>) -> Result<IpAddr, String>;
     /// A node port: the one wanted, or any that is free.
-    fn port(&mut self, protocol: &'static str, wanted: Option<u16>) -> Result<u16, String>;
+    fn port(&mut self, wanted: Option<u16>) -> Result<u16, String>;
     /// Families of the services' ranges, the first one first: whether each is IPv6.
     fn families(&self) -> &[bool];
 }

@@ -354,4 +354,6 @@ pub trait Store: Send + Sync + 'static {
     fn revision(&self) -> BoxFuture<'_, Result<Revision, StoreError>>;
     /// Bytes that the data takes on disk.
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// Whether others may write to it, too: servers of this make or another.
+    fn is_shared(&self) -> bool;
 }

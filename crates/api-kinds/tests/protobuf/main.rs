@@ -2,6 +2,7 @@
 
 mod generate;
 mod peers;
+mod types;
 
 use api_core::Gvk;
 use api_core::gvk::split_api_version;

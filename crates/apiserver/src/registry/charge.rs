@@ -5,7 +5,8 @@
 //! each other; servers that share a store are kept apart by the transaction.
 
 use super::call::Call;
-use super::txn::{Attempt, Current, failed, live};
+use super::ranges::Claims;
+use super::txn::{Attempt, Committed, Current, failed, found_by, live};
 use super::{Registry, Served, list, object, storage};
 use api_core::ApiError;
 use api_core::meta::Meta;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use store::{Compare, Op, OpResult, Range, Txn};
+use store::{Compare, Op, Range};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Attempts of one write against other servers that charge the same quotas. Past it the client gets the conflict.
@@ -51,6 +52,8 @@ pub(crate) struct Put<'a> {
     pub(crate) stored: Bytes,
     pub(crate) new: &'a Value,
     pub(crate) old: Option<&'a Value>,
+    /// Of ranges that servers share.
+    pub(crate) claims: Claims,
 }
 
 /// A quota with its key.
@@ -64,14 +67,14 @@ impl Registry {
     /// Writes an object as [`Registry::put`] does, and charges the quotas of its namespace.
     pub(crate) async fn put_charged(&self, call: &Call, put: Put<'_>) -> Result<Attempt, ApiError> {
         let Some(quotas) = self.quotas_for(call, put.old.is_none()) else {
-            return self.put(&call.served, put.key, put.expected, put.stored).await;
+            return self.put(&call.served, put.key, put.expected, put.stored, &put.claims).await;
         };
         let _turn = self.turns.of(&call.info.namespace).await;
         let mut found = self.cached_quotas(&quotas, &call.info.namespace)?;
         for _ in 0..ATTEMPTS_MAX {
             let charged = self.decide(call, &quotas, &mut found, put.new, put.old).await?;
             if charged.is_empty() {
-                return self.put(&call.served, put.key, put.expected, put.stored).await;
+                return self.put(&call.served, put.key, put.expected, put.stored, &put.claims).await;
             }
             if let Some(end) = self.write_charged(&call.served, &quotas, &put, &found, charged).await? {
                 return Ok(end);
@@ -132,28 +135,25 @@ impl Registry {
         charged: Vec<(usize, Value)>,
     ) -> Result<Option<Attempt>, ApiError> {
         let (key, lease) = (Bytes::from(put.key.to_owned()), self.lease_for(&served.row).await?);
-        let mut compare = vec![Compare::ModRevision(key.clone(), put.expected)];
+        let mut compare = Vec::new();
         let mut success = vec![Op::Put { key: key.clone(), value: put.stored.clone(), lease }];
         for (index, value) in charged {
             let key = Bytes::from(found[index].key.clone());
             compare.push(Compare::ModRevision(key.clone(), found[index].revision));
             success.push(Op::Put { key, value: object::encode(&value), lease: 0 });
         }
-        let txn = Txn { compare, success, failure: vec![Op::Get(Range::key(key))] };
-        let result = self.store.txn(txn).await.map_err(|e| failed(&e))?;
-        if result.succeeded {
-            self.show(quotas, result.revision).await;
-            self.show(served, result.revision).await;
-            return Ok(Some(Attempt::Done(result.revision)));
-        }
-        let now = result.results.into_iter().find_map(|r| match r {
-            OpResult::Get(range) => range.kvs.into_iter().next(),
-            _ => None,
-        });
+        let now = match self.commit(&key, put.expected, (compare, success), &put.claims).await? {
+            Committed::Done(revision) => {
+                self.show(quotas, revision).await;
+                self.show(served, revision).await;
+                return Ok(Some(Attempt::Done(revision)));
+            }
+            Committed::Lost(now) => now,
+        };
         if now.as_ref().map_or(0, |kv| kv.mod_revision) == put.expected {
             return Ok(None);
         }
-        Ok(Some(Attempt::Lost(now.map(live).transpose()?)))
+        Ok(Some(Attempt::Lost(now.map(|kv| found_by(put.expected, kv)).transpose()?)))
     }
 
     fn cached_quotas(&self, quotas: &Served, namespace: &str) -> Result<Vec<Quota>, ApiError> {

@@ -19,6 +19,8 @@ use serde_json::Value;
 
 /// Attempts to find a name that is free for `generateName`.
 const GENERATED_NAMES_MAX: usize = 8;
+/// Attempts to find an address that no other server gives out at the same moment.
+const OVERTAKEN_MAX: usize = 8;
 
 /// Serves a POST to the collection.
 pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
@@ -52,17 +54,20 @@ pub(crate) async fn insert(call: &Call, value: Value, options: &WriteOptions) ->
     let must_generate = value.name().is_empty() && !generate.is_empty();
     admit(call, &mut value, options).await?;
     prepare(call, &mut value);
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
+    let chooses = call.row().hooks.allocate.is_some().then(|| value.clone());
+    for attempts in 1.. {
         if must_generate {
             value.set_meta("name", &generate_name(&generate));
         }
         match attempt(call, &mut value, options).await {
+            Ok(Some(made)) => return Ok(made),
+            Ok(None) if attempts < OVERTAKEN_MAX => value = chooses.clone().unwrap_or(value),
+            Ok(None) => break,
             Err(e) if must_generate && e.reason == Reason::AlreadyExists && attempts < GENERATED_NAMES_MAX => {}
-            result => return result,
+            Err(error) => return Err(error),
         }
     }
+    Err(ApiError::internal("what this object was to get was given to others, again and again"))
 }
 
 async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<(), ApiError> {
@@ -85,10 +90,12 @@ fn prepare(call: &Call, value: &mut Value) {
     }
 }
 
-async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<Bytes, ApiError> {
+/// `None` if another server has taken what this object was to get.
+async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<Option<Bytes>, ApiError> {
     let (row, registry) = (call.row(), &call.server.registry);
     let mut errors = Errors::new();
-    let held = registry.pools.allocate(row, value, None, &mut errors, options.dry_run);
+    let recorded = registry.recorded(row).await?;
+    let held = registry.pools.allocate(row, value, None, &mut errors, recorded);
     meta::validate_create(row, value, &mut errors);
     if let Some(validate) = row.hooks.validate {
         validate(value, &mut errors);
@@ -114,15 +121,17 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
     if options.dry_run {
         registry.check_quotas(call, value, None).await?;
-        return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(stored) };
+        return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(Some(stored)) };
     }
-    let put = Put { key: &key, expected: 0, stored: stored.clone(), new: value, old: None };
+    let claims = registry.pools.claims(row, Some(&held), Some(value), None);
+    let put = Put { key: &key, expected: 0, stored: stored.clone(), new: value, old: None, claims };
     match registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {
             held.keep();
-            object::with_revision(&stored, revision).map_err(ApiError::internal)
+            object::with_revision(&stored, revision).map(Some).map_err(ApiError::internal)
         }
-        Attempt::Lost(_) => Err(exists()),
+        Attempt::Lost(Some(_)) => Err(exists()),
+        Attempt::Lost(None) => Ok(None),
     }
 }
 

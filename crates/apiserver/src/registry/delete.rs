@@ -2,6 +2,7 @@
 
 use super::call::{Call, body_media, read_body};
 use super::options::{DeleteOptions, ListOptions};
+use super::ranges::Claims;
 use super::read;
 use super::txn::{Attempt, Current};
 use super::{custom, object};
@@ -138,7 +139,7 @@ async fn carry_out(
     };
     if let Some(value) = marked {
         if !options.dry_run && *value != current.value {
-            match registry.put(&call.served, key, current.revision, object::encode(&value)).await? {
+            match registry.put(&call.served, key, current.revision, object::encode(&value), &Claims::default()).await? {
                 Attempt::Done(revision) => current.revision = revision,
                 Attempt::Lost(_) => return Ok(None),
             }
@@ -151,7 +152,8 @@ async fn carry_out(
     }
     let mut revision = current.revision;
     if !options.dry_run {
-        match registry.remove(&call.served, key, current.revision).await? {
+        let claims = registry.pools.claims(row, None, None, Some(&current.value));
+        match registry.remove(&call.served, key, current.revision, &claims).await? {
             Attempt::Done(at) => revision = at,
             Attempt::Lost(_) => return Ok(None),
         }

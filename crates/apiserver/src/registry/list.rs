@@ -135,7 +135,8 @@ pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, A
     let start = start(call, options, &prefix).await?;
     let snapshot = &start.snapshot;
     if let Some(broken) = snapshot.undecodable(prefix.as_bytes()) {
-        return Err(ApiError::internal(format!("unable to decode {:?}", String::from_utf8_lossy(&broken.key))));
+        let key = String::from_utf8_lossy(&broken.key);
+        return Err(ApiError::internal(format!("unable to transform key {key:?}: {}", broken.error)));
     }
     let mut objects = match &start.after {
         Some(key) => snapshot.page(prefix.as_bytes(), key.as_bytes()),

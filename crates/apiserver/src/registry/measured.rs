@@ -139,6 +139,10 @@ impl Store for Measured {
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.size_bytes()
     }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
 }
 
 #[cfg(test)]

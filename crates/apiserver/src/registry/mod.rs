@@ -12,6 +12,7 @@ pub(crate) mod object;
 pub(crate) mod options;
 mod patching;
 mod pools;
+pub(crate) mod ranges;
 mod read;
 pub(crate) mod routing;
 pub(crate) mod storage;
@@ -32,6 +33,7 @@ use arc_swap::ArcSwap;
 pub(crate) use list::{decode_token, encode_token};
 use parking_lot::Mutex;
 use pools::Pools;
+use ranges::Recorded;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -139,8 +141,8 @@ impl Registry {
     /// Fills the caches from the store.
     pub(crate) async fn build(config: &Config, store: Arc<dyn Store>) -> Result<Arc<Self>, BuildError> {
         let registry = Arc::new(Self {
+            pools: Pools::new(config, store.is_shared()),
             store,
-            pools: Pools::new(config),
             table: ArcSwap::from_pointee(Table::default()),
             turns: charge::Turns::new(),
             event_ttl_s: config.limits.event_ttl_s,
@@ -149,7 +151,29 @@ impl Registry {
             conversions: custom::convert::Kept::default(),
         });
         registry.insert(api_kinds::rows()).await?;
+        registry.record_held().await.map_err(|e| BuildError::Registry(e.message))?;
         Ok(registry)
+    }
+
+    /// Sees to it that the record of ranges, if there is one, has what stored objects hold.
+    async fn record_held(&self) -> Result<(), ApiError> {
+        let Some(ranges) = &self.pools.ranges else { return Ok(()) };
+        let mut held = Vec::new();
+        for served in &self.table().rows {
+            let (Some(allocated), Some(cache)) = (served.row.hooks.allocated, &served.cache) else { continue };
+            let snapshot = cache.snapshot();
+            let values = snapshot.prefix(cache.prefix()).filter_map(|object| readable(storage::value(object)));
+            held.extend(values.flat_map(|value| allocated(&value)));
+        }
+        ranges.restore(&self.store, held).await
+    }
+
+    /// What is recorded of ranges that objects of this row take from.
+    pub(crate) async fn recorded(&self, row: &Row) -> Result<Recorded, ApiError> {
+        match &self.pools.ranges {
+            Some(ranges) if row.hooks.allocate.is_some() => ranges.read(&self.store).await,
+            _ => Ok(Recorded::default()),
+        }
     }
 
     /// Serves more resources. Versions of one resource share a cache.

@@ -1,8 +1,10 @@
 //! Service addresses and node ports: what is taken, and who may have what. Which kinds take any is said by their rows.
 //!
-//! Rebuilt from the caches at start. A write takes first and gives back what it took if it does not happen.
+//! Rebuilt from the caches at start. A write takes first and gives back what it took if it does not happen. In a store
+//! that others share, what is taken is recorded there (`ranges`); here is then only what writes under way have chosen.
 
 use super::Registry;
+use super::ranges::{self, Claims, Ranges, Recorded};
 use crate::config::Config;
 use api_core::field::Errors;
 use api_schema::row::{Allocation, Pool, Row};
@@ -18,6 +20,10 @@ use std::ops::RangeInclusive;
 const DRAWS_MAX: usize = 16;
 /// Addresses that are looked at in one search of a large range.
 const SEARCH_MAX: u128 = 1 << 16;
+/// The start of a range is left to those who ask for an address: a part of it, within these bounds.
+const ASKED_ADDRESSES: Band = Band { part: 16, least: 16, most: 256 };
+/// The same for node ports.
+const ASKED_PORTS: Band = Band { part: 32, least: 16, most: 128 };
 
 /// All pools of a cluster.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub(crate) struct Pools {
     v6: [bool; 1],
     ports: RangeInclusive<u16>,
     taken: Mutex<HashSet<Allocation>>,
+    /// The record in the store, if others share it.
+    pub(super) ranges: Option<Ranges>,
 }
 
 /// What a write has taken; given back unless kept.
@@ -34,12 +42,15 @@ pub(crate) struct Pools {
 pub(crate) struct Held<'a> {
     pools: &'a Pools,
     taken: Vec<Allocation>,
+    recorded: Recorded,
 }
 
 impl Held<'_> {
     /// The write has happened.
     pub(crate) fn keep(mut self) {
-        self.taken.clear();
+        if self.pools.ranges.is_none() {
+            self.taken.clear();
+        }
     }
 }
 
@@ -55,8 +66,10 @@ impl Drop for Held<'_> {
 }
 
 impl Pools {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// Nothing is taken; `is_shared` says whether others write to the same store.
+    pub(crate) fn new(config: &Config, is_shared: bool) -> Self {
         Self {
+            ranges: is_shared.then(|| Ranges::new(config)),
             v6: [matches!(config.service_cidr, IpNet::V6(_))],
             range: config.service_cidr,
             ports: config.node_ports.clone(),
@@ -71,9 +84,9 @@ impl Pools {
         new: &mut Value,
         old: Option<&Value>,
         errors: &mut Errors,
-        _dry_run: bool,
+        recorded: Recorded,
     ) -> Held<'a> {
-        let mut held = Held { pools: self, taken: Vec::new() };
+        let mut held = Held { pools: self, taken: Vec::new(), recorded };
         if let Some(allocate) = row.hooks.allocate {
             allocate(new, old, &mut held, errors);
         }
@@ -82,14 +95,33 @@ impl Pools {
 
     /// Marks what a stored object holds.
     pub(crate) fn mark(&self, row: &Row, value: &Value) {
-        if let Some(allocated) = row.hooks.allocated {
+        if let Some(allocated) = self.kept_here(row) {
             self.taken.lock().extend(allocated(value));
         }
     }
 
+    fn kept_here(&self, row: &Row) -> Option<fn(&Value) -> Vec<Allocation>> {
+        row.hooks.allocated.filter(|_| self.ranges.is_none())
+    }
+
+    /// What a write of `new` in the place of `old` takes and gives back, for the record; nothing if there is none.
+    pub(crate) fn claims(
+        &self,
+        row: &Row,
+        held: Option<&Held<'_>>,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Claims {
+        let (Some(_), Some(allocated)) = (&self.ranges, row.hooks.allocated) else { return Claims::default() };
+        let kept = new.map(allocated).unwrap_or_default();
+        let mut give = old.map(allocated).unwrap_or_default();
+        give.retain(|a| !kept.contains(a));
+        Claims { take: held.map(|held| held.taken.clone()).unwrap_or_default(), give }
+    }
+
     /// Gives back what a deleted object held.
     pub(crate) fn release(&self, row: &Row, value: &Value) {
-        if let Some(allocated) = row.hooks.allocated {
+        if let Some(allocated) = self.kept_here(row) {
             let mut taken = self.taken.lock();
             for a in allocated(value) {
                 taken.remove(&a);
@@ -99,7 +131,7 @@ impl Pools {
 
     /// Gives back what an update has dropped.
     pub(crate) fn release_dropped(&self, row: &Row, new: &Value, old: &Value) {
-        let Some(allocated) = row.hooks.allocated else { return };
+        let Some(allocated) = self.kept_here(row) else { return };
         let kept = allocated(new);
         let mut taken = self.taken.lock();
         for a in allocated(old).into_iter().filter(|a| !kept.contains(a)) {
@@ -110,7 +142,8 @@ impl Pools {
 
 impl Held<'_> {
     fn take(&mut self, all: &mut HashSet<Allocation>, a: Allocation) -> bool {
-        let free = all.insert(a);
+        let recorded = self.pools.ranges.as_ref().is_some_and(|ranges| ranges.has(&self.recorded, &a));
+        let free = !recorded && all.insert(a);
         if free {
             self.taken.push(a);
         }
@@ -134,10 +167,11 @@ impl Pool for Held<'_> {
         if v6 != pools.v6[0] {
             return Err("no IP family of the cluster is the one asked for".into());
         }
-        let size = addresses(range);
+        let size = ranges::addresses(range).max(1);
         let mut rng = rand::rng();
-        let draws = (0..DRAWS_MAX).map(|_| rng.random_range(0..size)).collect::<Vec<_>>();
-        let start = rng.random_range(0..size);
+        let band = ASKED_ADDRESSES.of(size);
+        let draws = (0..DRAWS_MAX).map(|_| rng.random_range(band..size)).collect::<Vec<_>>();
+        let start = rng.random_range(band..size);
         let search = (0..size.min(SEARCH_MAX)).map(|i| (start + i) % size);
         for offset in draws.into_iter().chain(search) {
             let ip = nth(range, offset + 1);
@@ -148,7 +182,7 @@ impl Pool for Held<'_> {
         Err("range is full".into())
     }
 
-    fn port(&mut self, protocol: &'static str, wanted: Option<u16>) -> Result<u16, String> {
+    fn port(&mut self, wanted: Option<u16>) -> Result<u16, String> {
         let (pools, ports) = (self.pools, self.pools.ports.clone());
         let mut all = pools.taken.lock();
         if let Some(port) = wanted {
@@ -158,15 +192,16 @@ impl Pool for Held<'_> {
                     "provided port is not in the valid range. The range of valid ports is {first}-{last}"
                 ));
             }
-            let free = self.take(&mut all, Allocation::Port(protocol, port));
+            let free = self.take(&mut all, Allocation::Port(port));
             return if free { Ok(port) } else { Err("provided port is already allocated".into()) };
         }
         let count = u32::from(ports.end() - ports.start()) + 1;
-        let start = rand::rng().random_range(0..count);
+        let band = u32::try_from(ASKED_PORTS.of(count.into())).unwrap_or(0);
+        let start = rand::rng().random_range(band..count);
         for i in 0..count {
             let offset = (start + i) % count;
             let port = ports.start() + u16::try_from(offset).unwrap_or(0);
-            if self.take(&mut all, Allocation::Port(protocol, port)) {
+            if self.take(&mut all, Allocation::Port(port)) {
                 return Ok(port);
             }
         }
@@ -178,12 +213,18 @@ impl Pool for Held<'_> {
     }
 }
 
-/// Addresses of the range that a service may have: all but the first, and in IPv4 the last.
-fn addresses(range: IpNet) -> u128 {
-    let bits = u32::from(range.max_prefix_len() - range.prefix_len());
-    let all = 1u128.checked_shl(bits).unwrap_or(u128::MAX);
-    let reserved = if matches!(range, IpNet::V4(_)) { 2 } else { 1 };
-    all.saturating_sub(reserved).max(1)
+/// How much of a range is left to those who ask for a certain place.
+struct Band {
+    part: u128,
+    least: u128,
+    most: u128,
+}
+
+impl Band {
+    /// So many of `size` places; none of few.
+    fn of(&self, size: u128) -> u128 {
+        if size <= self.least { 0 } else { (size / self.part).clamp(self.least, self.most) }
+    }
 }
 
 fn nth(range: IpNet, offset: u128) -> IpAddr {
@@ -209,20 +250,23 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_given_back_unless_kept() {
-        let pools = Pools::new(&Config { service_cidr: "10.0.0.0/30".parse().expect("range"), ..Config::default() });
-        let mut a = Held { pools: &pools, taken: Vec::new() };
+        let pools =
+            Pools::new(&Config { service_cidr: "10.0.0.0/30".parse().expect("range"), ..Config::default() }, false);
+        let held = || Held { pools: &pools, taken: Vec::new(), recorded: Recorded::default() };
+        let mut a = held();
         let first = a.ip(false, None).expect("free");
-        let mut b = Held { pools: &pools, taken: Vec::new() };
+        let mut b = held();
         assert_eq!(b.ip(false, Some(first)), Err("provided IP is already allocated".into()));
         b.ip(false, None).expect("free");
         assert_eq!(b.ip(false, None), Err("range is full".into()));
         a.keep();
         drop(b);
-        let mut c = Held { pools: &pools, taken: Vec::new() };
+        let mut c = held();
         assert_ne!(c.ip(false, None).expect("free"), first);
         assert!(c.ip(false, Some("10.0.1.1".parse().expect("ip"))).is_err());
-        assert_eq!(c.port("TCP", Some(80)).map_err(|e| e.starts_with("provided port is not in")), Err(true));
-        assert_eq!((c.port("TCP", Some(30001)), c.port("UDP", Some(30001))), (Ok(30001), Ok(30001)));
-        assert_eq!(c.port("UDP", Some(30001)), Err("provided port is already allocated".into()));
+        assert_eq!(c.port(Some(80)).map_err(|e| e.starts_with("provided port is not in")), Err(true));
+        assert_eq!(c.port(Some(30001)), Ok(30001));
+        assert_eq!(c.port(Some(30001)), Err("provided port is already allocated".into()));
+        assert!(c.port(None).expect("free") >= 30085, "the first 85 are for those who ask");
     }
 }

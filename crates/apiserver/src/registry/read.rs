@@ -32,8 +32,15 @@ pub(crate) async fn current(call: &Call) -> Result<Bytes, ApiError> {
         Some(0) => {}
         Some(revision) => list::wait(call, revision).await?,
     }
-    let object = call.served.cache()?.get(call.key(&call.info.name).as_bytes()).ok_or_else(|| call.not_found())?;
-    Ok(object.bytes.clone())
+    let (cache, key) = (call.served.cache()?, call.key(&call.info.name));
+    if let Some(object) = cache.get(key.as_bytes()) {
+        return Ok(object.bytes.clone());
+    }
+    let snapshot = cache.snapshot();
+    match snapshot.undecodable(key.as_bytes()).filter(|broken| broken.key == key.as_bytes()) {
+        Some(broken) => Err(ApiError::internal(&broken.error)),
+        None => Err(call.not_found()),
+    }
 }
 
 /// Serves a GET of a collection.

@@ -5,6 +5,7 @@ use super::charge::Put;
 use super::create::{self, check_namespace};
 use super::options::WriteOptions;
 use super::pools::Held;
+use super::ranges::Recorded;
 use super::txn::{Attempt, Current};
 use super::versions::{self, Known};
 use super::{custom, delete, object, patching};
@@ -142,7 +143,7 @@ async fn attempt(
         return done(&stored, current.revision);
     }
     if delete::is_due(call.row(), &new, old) {
-        return Ok(match call.server.registry.remove(&call.served, key, current.revision).await? {
+        return Ok(match remove(call, key, current).await? {
             Attempt::Done(revision) => {
                 call.server.registry.pools.release(call.row(), old);
                 return done(&stored, revision);
@@ -161,7 +162,8 @@ async fn attempt(
         }
         return Ok(Outcome::Lost(now));
     }
-    let put = Put { key, expected: current.revision, stored: stored.clone(), new: &new, old: Some(old) };
+    let claims = call.server.registry.pools.claims(call.row(), held.as_ref(), Some(&new), Some(old));
+    let put = Put { key, expected: current.revision, stored: stored.clone(), new: &new, old: Some(old), claims };
     match call.server.registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {
             held.into_iter().for_each(Held::keep);
@@ -170,6 +172,12 @@ async fn attempt(
         }
         Attempt::Lost(now) => Ok(Outcome::Lost(now)),
     }
+}
+
+async fn remove(call: &Call, key: &str, current: &Current) -> Result<Attempt, ApiError> {
+    let registry = &call.server.registry;
+    let claims = registry.pools.claims(call.row(), None, None, Some(&current.value));
+    registry.remove(&call.served, key, current.revision, &claims).await
 }
 
 /// Whether what is written is not the client's: it posted an object of another kind, which has been admitted for itself.
@@ -196,7 +204,8 @@ async fn admit<'a>(
     call.server.admission.mutate(&attributes, new, &mut warnings).await?;
     call.settle(new);
     prepare(call, new, old);
-    let held = validate(call, options, new, old)?;
+    let recorded = call.server.registry.recorded(call.row()).await?;
+    let held = validate(call, new, old, recorded)?;
     call.server.admission.validate(&attributes, Some(new), &mut warnings).await?;
     call.warn(warnings);
     api_patch::managed::keep_times_if_unchanged(old, new);
@@ -343,10 +352,10 @@ fn has_new_spec(new: &Value, old: &Value, status_counts: bool) -> bool {
     new.iter().any(|(k, v)| counts(k) && old.get(k) != Some(v)) || old.keys().any(|k| counts(k) && !new.contains_key(k))
 }
 
-fn validate<'a>(call: &'a Call, options: &WriteOptions, new: &mut Value, old: &Value) -> Result<Held<'a>, ApiError> {
+fn validate<'a>(call: &'a Call, new: &mut Value, old: &Value, recorded: Recorded) -> Result<Held<'a>, ApiError> {
     let row = call.row();
     let mut errors = Errors::new();
-    let held = call.server.registry.pools.allocate(row, new, Some(old), &mut errors, options.dry_run);
+    let held = call.server.registry.pools.allocate(row, new, Some(old), &mut errors, recorded);
     meta::validate_update(row, new, old, &mut errors);
     match (row.hooks.validate_update, row.hooks.validate) {
         (Some(validate), _) => validate(&call.context(), new, old, &mut errors),

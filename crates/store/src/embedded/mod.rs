@@ -256,6 +256,10 @@ impl Store for Embedded {
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         futures::future::ready(self.shared.disk.bytes().map_err(StoreError::from)).boxed()
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 /// The queue is counted in KiB.

@@ -295,4 +295,8 @@ impl Store for Etcd {
         }
         .boxed()
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
 }

@@ -98,6 +98,10 @@ impl Store for Breakable {
     fn size_bytes(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         self.inner.size_bytes()
     }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
 }
 
 /// A cache of `/pods/` that runs.

@@ -147,7 +147,7 @@ pub(super) fn allocate(new: &mut Value, old: Option<&Value>, pool: &mut dyn Pool
         addresses(spec, was, pool, &mut own);
     }
     if own.is_empty() {
-        node_ports(spec, was, pool, &mut own);
+        node_ports(spec, old.map(|old| &old["spec"]), pool, &mut own);
     }
     e.extend(own);
 }
@@ -244,37 +244,38 @@ fn number(value: &Value) -> Option<u16> {
     value.as_u64().filter(|n| *n > 0).and_then(|n| n.try_into().ok())
 }
 
-fn node_ports(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors) {
+/// A node port is one number for all protocols. A new service whose port is there over two protocols gets one for both.
+fn node_ports(spec: &mut Value, was: Option<&Value>, pool: &mut dyn Pool, e: &mut Errors) {
     let path = Path::new("spec");
     let ports_path = path.child("ports");
     let any = needs_node_ports(spec);
     let asked_only = spec.text("type") == "LoadBalancer" && !any;
-    let held: Vec<(Option<&str>, Option<u16>)> =
-        was["ports"].as_array().into_iter().flatten().map(|p| (protocol(p), number(&p["nodePort"]))).collect();
-    let mut taken: Vec<(&str, u16)> = Vec::new();
-    let mut by_number: BTreeMap<Option<i64>, u16> = BTreeMap::new();
+    let ports = |spec: &Value| spec["ports"].as_array().cloned().unwrap_or_default();
+    let numbers = |ports: Vec<Value>| -> Vec<(Option<i64>, u16)> {
+        ports.iter().filter_map(|p| Some((p["port"].as_i64(), number(&p["nodePort"])?))).collect()
+    };
+    let asked: BTreeMap<Option<i64>, u16> = numbers(ports(spec)).into_iter().rev().collect();
+    let mut mine: Vec<u16> = was.map(|was| numbers(ports(was))).unwrap_or_default().iter().map(|p| p.1).collect();
+    let mut by_port: BTreeMap<Option<i64>, u16> = BTreeMap::new();
     let list = spec.get_mut("ports").and_then(Value::as_array_mut);
     for (i, port) in list.into_iter().flatten().enumerate().filter(|_| any || asked_only) {
-        let Some(protocol) = protocol(port) else { continue };
-        let wanted = number(&port["nodePort"]);
-        let mine = wanted.is_some_and(|w| held.contains(&(Some(protocol), Some(w))) || taken.contains(&(protocol, w)));
-        if mine
-            || (asked_only && wanted.is_none())
-            || !port["nodePort"].as_i64().is_none_or(|n| (0..=65535).contains(&n))
-        {
+        let (service_port, wanted) = (port["port"].as_i64(), number(&port["nodePort"]));
+        let sensible = protocol(port).is_some() && port["nodePort"].as_i64().is_none_or(|n| (0..=65535).contains(&n));
+        if !sensible || (asked_only && wanted.is_none()) {
             continue;
         }
-        // The same port over two protocols gets one node port, where it is free.
-        let reused = by_number.get(&port["port"].as_i64()).copied().filter(|_| wanted.is_none());
-        let given = match reused {
-            Some(number) if taken.contains(&(protocol, number)) => Ok(number),
-            Some(number) => pool.port(protocol, Some(number)).or_else(|_| pool.port(protocol, None)),
-            None => pool.port(protocol, wanted),
+        let known = by_port.get(&service_port).copied().filter(|_| was.is_none());
+        let given = match (wanted, known) {
+            (None, Some(known)) => Ok(known),
+            (None, None) => pool.port(asked.get(&service_port).copied().filter(|_| was.is_none())),
+            (Some(wanted), known) if known == Some(wanted) => Ok(wanted),
+            (Some(wanted), _) if was.is_some() && mine.contains(&wanted) => Ok(wanted),
+            (Some(wanted), _) => pool.port(Some(wanted)),
         };
         match given {
             Ok(given) => {
-                by_number.entry(port["port"].as_i64()).or_insert(given);
-                taken.push((protocol, given));
+                by_port.entry(service_port).or_insert(given);
+                mine.push(given);
                 port["nodePort"] = given.into();
             }
             Err(why) => {
@@ -283,10 +284,15 @@ fn node_ports(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors
             }
         }
     }
+    check_port(spec, was, pool, e);
+}
+
+fn check_port(spec: &mut Value, was: Option<&Value>, pool: &mut dyn Pool, e: &mut Errors) {
+    let path = Path::new("spec");
     if needs_check_port(spec) {
         let wanted = number(&spec["healthCheckNodePort"]);
-        if wanted.is_none() || wanted != number(&was["healthCheckNodePort"]) {
-            match pool.port("TCP", wanted) {
+        if wanted.is_none() || wanted != was.and_then(|was| number(&was["healthCheckNodePort"])) {
+            match pool.port(wanted) {
                 Ok(given) => spec["healthCheckNodePort"] = given.into(),
                 Err(why) => e.internal(
                     &path.child("healthCheckNodePort"),
@@ -303,26 +309,27 @@ pub(super) fn allocated(service: &Value) -> Vec<Allocation> {
     let ips = spec["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let mut held: Vec<Allocation> = ips.filter_map(names::parse_ip).map(Allocation::Ip).collect();
     for port in spec["ports"].as_array().into_iter().flatten() {
-        if let (Some(protocol), Some(port)) = (protocol(port), number(&port["nodePort"])) {
-            held.push(Allocation::Port(protocol, port));
-        }
+        held.extend(number(&port["nodePort"]).map(Allocation::Port));
     }
-    held.extend(number(&spec["healthCheckNodePort"]).map(|port| Allocation::Port("TCP", port)));
+    held.extend(number(&spec["healthCheckNodePort"]).map(Allocation::Port));
     held
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
-    struct Some10;
+    #[derive(Default)]
+    struct Some10(BTreeSet<u16>);
 
     impl Pool for Some10 {
         fn ip(&mut self, _: bool, wanted: Option<IpAddr>) -> Result<IpAddr, String> {
             Ok(wanted.unwrap_or(IpAddr::from([10, 96, 0, 5])))
         }
-        fn port(&mut self, _: &'static str, wanted: Option<u16>) -> Result<u16, String> {
-            Ok(wanted.unwrap_or(30001))
+        fn port(&mut self, wanted: Option<u16>) -> Result<u16, String> {
+            let given = wanted.unwrap_or_else(|| (30001..).find(|port| !self.0.contains(port)).unwrap());
+            if self.0.insert(given) { Ok(given) } else { Err("provided port is already allocated".into()) }
         }
         fn families(&self) -> &[bool] {
             &[false]
@@ -332,7 +339,7 @@ mod tests {
     fn with(spec: Value, old: Option<&Value>) -> (Value, Errors) {
         let mut service = json!({"spec": spec});
         let mut e = Errors::new();
-        allocate(&mut service, old, &mut Some10, &mut e);
+        allocate(&mut service, old, &mut Some10::default(), &mut e);
         (service["spec"].take(), e)
     }
 
@@ -344,6 +351,32 @@ mod tests {
         assert_eq!((&spec["ipFamilies"], &spec["ipFamilyPolicy"]), (&json!(["IPv4"]), &json!("SingleStack")));
         assert_eq!(spec["ports"][0]["nodePort"], 30001);
         assert_eq!(allocated(&json!({"spec": spec})).len(), 2);
+    }
+
+    #[test]
+    fn a_node_port_is_a_number_for_all_protocols() {
+        let ports = |list: &[(i64, &str, i64)]| -> Value {
+            let port = |(port, protocol, node): &(i64, &str, i64)| json!({"port": port, "protocol": protocol, "nodePort": node});
+            json!({"type": "NodePort", "ports": list.iter().map(port).collect::<Vec<_>>()})
+        };
+        let given = |spec: &Value| -> Vec<i64> {
+            spec["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_i64().unwrap()).collect()
+        };
+        for (new, old, expected) in [
+            (&[(53, "TCP", 0), (53, "UDP", 0)][..], None, Ok(vec![30001, 30001])),
+            (&[(53, "TCP", 0), (53, "UDP", 30005)], None, Ok(vec![30005, 30005])),
+            (&[(53, "TCP", 30005), (53, "UDP", 30006)], None, Ok(vec![30005, 30006])),
+            (&[(53, "TCP", 30005), (54, "UDP", 30005)], None, Err("spec.ports[1].nodePort")),
+            (&[(53, "TCP", 30005), (54, "UDP", 30005)], Some(&[(53, "TCP", 30005)][..]), Ok(vec![30005, 30005])),
+            (&[(53, "TCP", 30005), (54, "UDP", 30006)], Some(&[(53, "TCP", 30005)]), Ok(vec![30005, 30006])),
+        ] {
+            let old = old.map(|old| json!({"spec": ports(old)}));
+            let (spec, e) = with(ports(new), old.as_ref());
+            match expected {
+                Ok(numbers) => assert_eq!((given(&spec), e.is_empty()), (numbers, true), "{new:?}"),
+                Err(field) => assert!(format!("{e:?}").contains(field), "{new:?}: {e:?}"),
+            }
+        }
     }
 
     #[test]
