@@ -150,6 +150,10 @@ pub struct Server {
     /// it no pod comes to the node.
     #[arg(long, value_name = "THRESHOLDS")]
     pub eviction_hard: Option<String>,
+    /// Authority of the certificates that kubelets serve with; the cluster's by default. Empty: they are not verified, so
+    /// that kubelets may sign their own, as upstream's do if they are not told otherwise.
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_certificate_authority: Option<String>,
     /// Range of service addresses; 10.96.0.0/16 by default.
     #[arg(long, value_name = "CIDR")]
     pub service_cidr: Option<String>,

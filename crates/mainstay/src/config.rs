@@ -74,6 +74,8 @@ pub struct ServerConfig {
     pub node_name: String,
     /// Port of the node agent's API.
     pub kubelet_port: u16,
+    /// Who signs the certificates that kubelets serve with.
+    pub kubelet_ca: KubeletCa,
     /// Cluster to join, for a server without the api role.
     pub kubeconfig: Option<PathBuf>,
     /// Below which the node is under pressure.
@@ -117,6 +119,7 @@ struct File {
     cluster_domain: Option<String>,
     node_name: Option<String>,
     kubelet_port: Option<u16>,
+    kubelet_certificate_authority: Option<String>,
     kubeconfig: Option<PathBuf>,
     audit_log_path: Option<PathBuf>,
     max_requests_inflight: Option<usize>,
@@ -169,6 +172,9 @@ impl ServerConfig {
                 None => host_name()?,
             },
             kubelet_port: flags.kubelet_port.or(file.kubelet_port).unwrap_or(10250),
+            kubelet_ca: kubelet_ca(
+                flags.kubelet_certificate_authority.as_deref().or(file.kubelet_certificate_authority.as_deref()),
+            )?,
             kubeconfig: flags.kubeconfig.clone().or(file.kubeconfig),
             eviction_hard: match flags.eviction_hard.as_ref().or(file.eviction_hard.as_ref()) {
                 Some(text) => text.parse().map_err(|error| anyhow!("--eviction-hard: {error}"))?,
@@ -238,6 +244,32 @@ impl ServerConfig {
     /// The address of cluster DNS, the tenth of the range.
     pub fn dns_service_ip(&self) -> Ipv4Addr {
         nth(self.service_cidr, 10)
+    }
+}
+
+/// How the API server knows a kubelet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KubeletCa {
+    /// By the cluster's CA.
+    Cluster,
+    /// By the CA certificates in this PEM text.
+    Pem(String),
+    /// Not at all, as upstream does where it is given no CA: kubelets may sign their own certificate.
+    Unverified,
+}
+
+fn kubelet_ca(path: Option<&str>) -> Result<KubeletCa> {
+    match path {
+        None => Ok(KubeletCa::Cluster),
+        Some("") => Ok(KubeletCa::Unverified),
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("cannot read --kubelet-certificate-authority {path}"))?;
+            if !text.contains("-----BEGIN CERTIFICATE-----") {
+                bail!("--kubelet-certificate-authority {path} has no certificate in PEM form");
+            }
+            Ok(KubeletCa::Pem(text))
+        }
     }
 }
 
@@ -354,6 +386,9 @@ mod tests {
         assert_eq!(config.dns_service_ip().to_string(), "10.96.0.10");
         assert_eq!(config.roles.len(), ROLES.len());
         assert_eq!(config.at("etc"), PathBuf::from("/etc"));
+        assert_eq!(config.kubelet_ca, KubeletCa::Cluster);
+        let unverified = Server { kubelet_certificate_authority: text(""), ..Server::default() };
+        assert_eq!(ServerConfig::from_flags(&unverified).expect("valid").kubelet_ca, KubeletCa::Unverified);
     }
 
     #[test]
@@ -365,6 +400,11 @@ mod tests {
             (Server { service_cidr: text("x"), ..Server::default() }, "--service-cidr is \"x\""),
             (Server { cluster_cidr: text("10.96.0.0/16"), ..Server::default() }, "overlap"),
             (Server { roles: Some(vec!["node".into()]), ..Server::default() }, "needs --kubeconfig"),
+            (Server { kubelet_certificate_authority: text("/dev/null"), ..Server::default() }, "has no certificate"),
+            (
+                Server { kubelet_certificate_authority: text("/none"), ..Server::default() },
+                "authority /none: No such file",
+            ),
         ];
         for (flags, want) in cases {
             let got = error(flags);

@@ -12,7 +12,7 @@ mod machine;
 mod notify;
 mod observe;
 
-use crate::config::{Role, ServerConfig};
+use crate::config::{KubeletCa, Role, ServerConfig};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -182,7 +182,11 @@ fn api_config(
         service_account_public_keys_pem: vec![pki.service_account.cert_pem.clone()],
         kubelet_client_cert_pem: pki.kubelet_client.cert_pem.clone(),
         kubelet_client_key_pem: pki.kubelet_client.key_pem.clone(),
-        kubelet_ca_pem: pki.ca.cert_pem.clone(),
+        kubelet_ca_pem: match &config.kubelet_ca {
+            KubeletCa::Cluster => pki.ca.cert_pem.clone(),
+            KubeletCa::Pem(text) => text.clone(),
+            KubeletCa::Unverified => String::new(),
+        },
         proxy_client_cert_pem: pki.front_proxy_client.cert_pem.clone(),
         proxy_client_key_pem: pki.front_proxy_client.key_pem.clone(),
         front_proxy_ca_pem: pki.front_proxy_ca.cert_pem.clone(),
