@@ -6,6 +6,7 @@
 mod list;
 mod order;
 
+use crate::go::{go_map, go_text};
 use crate::json_patch::rejected;
 use api_core::{ApiError, Reason};
 use api_schema::schema::{ListPatch, ListShape, Schema, Shape, StructId};
@@ -53,7 +54,7 @@ impl PatchError {
     }
 
     fn no_merge_key(item: &Map<String, Value>, key: &str) -> Self {
-        Self::Other(format!("map: {} does not contain declared merge key: {key}", go(item)))
+        Self::Other(format!("map: {} does not contain declared merge key: {key}", go_map(item)))
     }
 
     fn bad_type(expected: &str, actual: &Value) -> Self {
@@ -61,7 +62,7 @@ impl PatchError {
     }
 
     fn bad_directive(directive: &Value, item: &Map<String, Value>) -> Self {
-        Self::Other(format!("unknown patch type: {} in map: {}", go_value(directive), go(item)))
+        Self::Other(format!("unknown patch type: {} in map: {}", go_text(directive), go_map(item)))
     }
 }
 
@@ -205,25 +206,6 @@ fn without_directives(value: Value) -> Option<Value> {
         }
         Value::Array(items) => Some(items.into_iter().filter_map(without_directives).collect()),
         other => Some(other),
-    }
-}
-
-/// A map as Go prints it.
-fn go(map: &Object) -> String {
-    let entries: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", go_value(v))).collect();
-    format!("map[{}]", entries.join(" "))
-}
-
-fn go_value(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(s) => s.clone(),
-        Value::Object(map) => go(map),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(go_value).collect();
-            format!("[{}]", items.join(" "))
-        }
-        other => other.to_string(),
     }
 }
 

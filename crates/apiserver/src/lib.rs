@@ -31,6 +31,7 @@ mod openapi;
 mod own_endpoints;
 mod pipeline;
 mod posted;
+mod pretty;
 pub mod protobuf;
 mod proxy;
 mod query;

@@ -11,7 +11,7 @@ use crate::negotiate::Media;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
-use crate::{aggregation, closing, deadline, nonresource, proxy, registry, render, reviews, tokens};
+use crate::{aggregation, closing, deadline, nonresource, pretty, proxy, registry, render, reviews, tokens};
 use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use futures::future::BoxFuture;
@@ -39,6 +39,8 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let limit_max = server.config.limits.request_timeout;
     let deadline = if long_running { Ok(None) } else { deadline::of(&query, limit_max).map(Some) };
     let shared = closing::is_shared(&parts);
+    let indented =
+        pretty::is_wanted(&parts, &info, &query) && server.aggregation.remote_of(&server.registry, &info).is_none();
     let mut anonymous = false;
     let mut record = server.audit.begin(&parts, &info);
     let request = ApiRequest { parts, body, info, query, user: UserInfo::default(), served: None };
@@ -52,6 +54,9 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
         Err(e) => Err(e),
     };
     let mut response = outcome.unwrap_or_else(|e| failure(&e, media));
+    if indented {
+        response = pretty::indented(response).await;
+    }
     record.annotate(&annotations);
     let taken = server.audit.end(record, audit_id.to_str().unwrap_or(""), response.status().as_u16(), long_running);
     server.metrics.stages.audited(taken);

@@ -29,11 +29,15 @@ impl Api {
     }
 
     async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Response<Body> {
+        self.request(method, path, headers, body.map_or_else(body::empty, |b| body::full(b.to_string()))).await
+    }
+
+    async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Response<Body> {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).expect("method")).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(body.map_or_else(body::empty, |b| body::full(b.to_string()))).expect("request");
+        let mut request = request.body(body).expect("request");
         request.extensions_mut().insert(UserInfo::new("admin", &["system:masters", "system:authenticated"]));
         let mut service = self.server.service();
         service.ready().await.expect("ready").call(request).await.expect("answer")
@@ -45,6 +49,11 @@ impl Api {
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         let value = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
         (code, value)
+    }
+
+    /// Sends a body as it is.
+    async fn text(&self, method: &str, path: &str, headers: &[(&str, &str)], text: &str) -> Response<Body> {
+        self.request(method, path, headers, body::full(text.to_owned())).await
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -411,6 +420,104 @@ async fn many_writers_of_one_object_all_succeed() {
     }
     let (_, all) = api.get(&path).await;
     assert_eq!(all["data"].as_object().map(serde_json::Map::len), Some(41));
+}
+
+/// A patch whose outcome cannot be read is at fault itself; what is wrong is told in the words of its type.
+#[tokio::test]
+async fn a_patch_that_makes_nonsense_is_refused_as_such() {
+    let api = Api::start().await;
+    let path = "/apis/apps/v1/namespaces/a/deployments/d";
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 0, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    assert_eq!(api.post("/apis/apps/v1/namespaces/a/deployments", deployment).await.0, 201);
+    let cases = [
+        (
+            "strategic-merge",
+            json!({"spec": {"replicas": "x"}}),
+            "Invalid value: \"map[spec:map[replicas:x]]\": unrecognized type: int32",
+        ),
+        ("strategic-merge", json!({"spec": {"replicas": 1.5}}), ": cannot convert float64 to int32"),
+        (
+            "strategic-merge",
+            json!({"metadata": {"labels": {"a": 1}}}),
+            "map[metadata:map[labels:map[a:1]]]\": cannot convert int64 to string",
+        ),
+        ("strategic-merge", json!({"spec": {"template": 5}}), ": cannot restore struct from: int64"),
+        ("strategic-merge", json!({"metadata": {"finalizers": "f"}}), ": cannot restore slice from string"),
+        ("strategic-merge", json!({"spec": {"paused": [1]}}), ": unrecognized type: bool"),
+        (
+            "strategic-merge",
+            json!({"spec": {"zz": 1, "yy": {}}}),
+            ": strict decoding error: unknown field \"spec.yy\", unknown field \"spec.zz\"",
+        ),
+        (
+            "merge",
+            json!({"spec": {"replicas": "x"}}),
+            ": json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        ("merge", json!({"spec": {"zz": 1}}), ": strict decoding error: unknown field \"spec.zz\""),
+        ("merge", json!({"kind": "Other"}), ": no kind \"Other\" is registered for version \"apps/v1\""),
+        (
+            "json",
+            json!([{"op": "add", "path": "/spec/zz", "value": 1, "more": 2}]),
+            ": strict decoding error: json patch unknown field \"[0].more\", unknown field \"spec.zz\"",
+        ),
+    ];
+    for (kind, patch, why) in cases {
+        let suffix =
+            if kind == "strategic-merge" { "strategic-merge-patch+json".into() } else { format!("{kind}-patch+json") };
+        let headers = [("content-type", format!("application/{suffix}"))];
+        let headers = [(headers[0].0, headers[0].1.as_str())];
+        let (code, status) = api.send("PATCH", &format!("{path}?fieldValidation=Strict"), &headers, Some(&patch)).await;
+        let message = status["message"].as_str().unwrap_or("");
+        assert_eq!((code, &status["details"]["causes"][0]["field"]), (422, &json!("patch")), "{patch}: {status}");
+        assert!(
+            message.starts_with(" \"\" is invalid: patch: Invalid value: \"") && message.contains(why),
+            "{patch}: {message}"
+        );
+    }
+    let twice = api
+        .text(
+            "PATCH",
+            path,
+            &[("content-type", "application/merge-patch+json")],
+            r#"{"spec":{"paused":true,"paused":false}}"#,
+        )
+        .await;
+    assert_eq!(twice.headers()["warning"], "299 - \"duplicate field \\\"spec.paused\\\"\"");
+    let scale = [("content-type", "application/merge-patch+json")];
+    let (code, status) =
+        api.send("PATCH", &format!("{path}/scale"), &scale, Some(&json!({"spec": {"replicas": "x"}}))).await;
+    assert_eq!((code, &status["details"]["causes"][0]["field"]), (422, &json!("patch")), "{status}");
+}
+
+#[tokio::test]
+async fn people_are_answered_in_lines() {
+    let api = Api::start().await;
+    let (_, made) = api.post(MAPS, json!({"metadata": {"name": "m"}, "data": {"k": "v"}})).await;
+    let one = format!("{MAPS}/m");
+    let ask = async |path: &str, agent: &str| {
+        let response = api.raw("GET", path, &[("user-agent", agent)], None).await;
+        String::from_utf8(response.into_body().collect().await.expect("body").to_bytes().to_vec()).expect("text")
+    };
+    let lines = serde_json::from_str::<Value>(&ask(&one, "curl/8.0").await).expect("JSON");
+    assert_eq!(lines, made);
+    for (path, agent, indented) in [
+        (one.clone(), "curl/8.0", true),
+        (one.clone(), "kubectl/1", false),
+        (format!("{one}?pretty=1"), "kubectl/1", true),
+        (format!("{one}?pretty=false"), "Mozilla/5.0 (X11)", false),
+        (MAPS.to_owned(), "Wget/1", true),
+        (format!("{MAPS}/absent"), "curl/8.0", true),
+        ("/apis".to_owned(), "curl/8.0", true),
+        ("/apis".to_owned(), "", false),
+    ] {
+        let text = ask(&path, agent).await;
+        assert_eq!(text.starts_with("{\n  \""), indented, "{path} {agent}: {text}");
+    }
+    let mut watch = api.raw("GET", &format!("{MAPS}?watch=1&pretty=1"), &[], None).await.into_body();
+    let event = watch.frame().await.expect("an event").expect("a frame").into_data().expect("data");
+    assert!(event.ends_with(b"}\n") && !event.starts_with(b"{\n"), "events are lines");
 }
 
 /// Managers that own fields in different versions are in each other's way where they mean the same thing.

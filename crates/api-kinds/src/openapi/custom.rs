@@ -3,11 +3,13 @@
 //! The v2 document says less than a schema does: clients that read it cannot do with alternatives, nor with fields beside
 //! unknown ones. What is left out is what upstream leaves out.
 
+use super::descriptions::Descriptions;
 use super::{Definitions, api};
 use api_schema::openapi::{Api, document_v2, document_v3, paths};
 use api_schema::row::Row;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 /// Keywords that are published.
@@ -49,15 +51,34 @@ const KEYWORDS: [&str; 34] = [
 ];
 const RULES: &str = "x-kubernetes-validations";
 
-const API_VERSION: &str =
-    "APIVersion defines the version of the schema that this object is written in: group and version.";
-const KIND: &str = "Kind is what this object represents, in CamelCase. It cannot be changed.";
+/// A built-in kind and its list, whose fields that all kinds have are described as those of any.
+const ANY: &str = "io.k8s.api.core.v1.ConfigMap";
+const ANY_LIST: &str = "io.k8s.api.core.v1.ConfigMapList";
 
 /// Which document a schema is for.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     V2,
     V3,
+}
+
+/// What is said of the fields that all kinds have; kept, since it is little.
+static COMMON: LazyLock<Common> = LazyLock::new(|| {
+    let texts = Descriptions::load();
+    let of = |name: &str, field: &str| texts.of(name, Some(field)).unwrap_or_default().to_owned();
+    Common {
+        api_version: of(ANY, "apiVersion"),
+        kind: of(ANY, "kind"),
+        metadata: of(ANY, "metadata"),
+        list_metadata: of(ANY_LIST, "metadata"),
+    }
+});
+
+struct Common {
+    api_version: String,
+    kind: String,
+    metadata: String,
+    list_metadata: String,
 }
 
 impl Form {
@@ -148,9 +169,9 @@ fn object(schema: &Value, form: Form) -> Value {
     }
     let mut out = convert(schema, form);
     let properties = &mut out["properties"];
-    properties["apiVersion"] = json!({"type": "string", "description": API_VERSION});
-    properties["kind"] = json!({"type": "string", "description": KIND});
-    properties["metadata"] = form.described(&format!("{META}ObjectMeta"), "Standard metadata of an object.");
+    properties["apiVersion"] = json!({"type": "string", "description": COMMON.api_version});
+    properties["kind"] = json!({"type": "string", "description": COMMON.kind});
+    properties["metadata"] = form.described(&format!("{META}ObjectMeta"), &COMMON.metadata);
     out
 }
 
@@ -161,9 +182,9 @@ fn list(row: &Row, name: &str, form: Form) -> Value {
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": {"type": "string", "description": API_VERSION},
-            "kind": {"type": "string", "description": KIND},
-            "metadata": form.described(&format!("{META}ListMeta"), "Standard metadata of a list."),
+            "apiVersion": json!({"type": "string", "description": COMMON.api_version}),
+            "kind": json!({"type": "string", "description": COMMON.kind}),
+            "metadata": form.described(&format!("{META}ListMeta"), &COMMON.list_metadata),
             "items": {"type": "array", "description": format!("List of {plural}."), "items": form.item(name)},
         },
         "x-kubernetes-group-version-kind": kinds(row, &row.list_kind),
@@ -243,9 +264,9 @@ fn embed(schema: &mut Map<String, Value>, form: Form) {
         return;
     }
     let properties = schema.entry("properties").or_insert_with(|| json!({}));
-    properties["apiVersion"] = json!({"type": "string", "description": API_VERSION});
-    properties["kind"] = json!({"type": "string", "description": KIND});
-    properties["metadata"] = form.described(&format!("{META}ObjectMeta"), "Standard metadata of an object.");
+    properties["apiVersion"] = json!({"type": "string", "description": COMMON.api_version});
+    properties["kind"] = json!({"type": "string", "description": COMMON.kind});
+    properties["metadata"] = form.described(&format!("{META}ObjectMeta"), &COMMON.metadata);
     let required = schema.entry("required").or_insert_with(|| json!([]));
     if let Some(required) = required.as_array_mut() {
         for name in ["kind", "apiVersion"] {

@@ -2,6 +2,7 @@
 
 use super::{Atom, MapType, Scalar, Type, atom, item_element};
 use crate::fields::Element;
+use crate::go::go_text;
 use api_schema::schema::{ListKind, Schema, Shape};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -46,11 +47,11 @@ impl<'a> Walk<'a> {
             Atom::Scalar(scalar) => self.scalar(scalar, value),
             Atom::Map(map) => match value {
                 Value::Object(fields) => self.map(map, fields),
-                other => self.error(&format!("expected map, got {}", go(other))),
+                other => self.error(&format!("expected map, got {}", go_text(other))),
             },
             Atom::List(item, kind) => match value {
                 Value::Array(items) => self.list(item, kind, items),
-                other => self.error(&format!("expected list, got {}", go(other))),
+                other => self.error(&format!("expected list, got {}", go_text(other))),
             },
             Atom::AtomicList(item) => match (value, item) {
                 (Value::Array(items), Some(item)) => {
@@ -59,7 +60,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 (Value::Array(_), None) => {}
-                (other, _) => self.error(&format!("expected list, got {}", go(other))),
+                (other, _) => self.error(&format!("expected list, got {}", go_text(other))),
             },
         }
     }
@@ -72,9 +73,9 @@ impl<'a> Walk<'a> {
             | (Scalar::Bool, Value::Bool(_))
             | (Scalar::Untyped, Value::String(_) | Value::Number(_) | Value::Bool(_)) => return,
             (Scalar::Number, _) => format!("expected numeric (int or float), got {}", go_type(value)),
-            (Scalar::String, _) => format!("expected string, got &value.valueUnstructured{{Value:{}}}", go(value)),
-            (Scalar::Bool, _) => format!("expected boolean, got &{{{}}}", go(value)),
-            (Scalar::Untyped, _) => format!("expected any scalar, got &{{{}}}", go(value)),
+            (Scalar::String, _) => format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_text(value)),
+            (Scalar::Bool, _) => format!("expected boolean, got &{{{}}}", go_text(value)),
+            (Scalar::Untyped, _) => format!("expected any scalar, got &{{{}}}", go_text(value)),
         };
         self.error(&what);
     }
@@ -108,23 +109,6 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-    }
-}
-
-/// A value as Go's `%v` prints it.
-fn go(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(s) => s.clone(),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(go).collect();
-            format!("[{}]", items.join(" "))
-        }
-        Value::Object(map) => {
-            let entries: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", go(v))).collect();
-            format!("map[{}]", entries.join(" "))
-        }
-        other => other.to_string(),
     }
 }
 

@@ -8,10 +8,12 @@ mod go_json;
 mod numbers;
 mod options;
 mod protobuf;
+mod refused;
 mod typed;
 mod yaml;
 
-pub use options::{Decoded, FieldValidation, Media};
+pub use options::{Decoded, FieldValidation, Media, Wording};
+pub use refused::Refused;
 pub use yaml::read_yaml;
 
 use crate::row::Row;
@@ -50,8 +52,23 @@ pub fn decode_as(
     media: Media,
     fields: FieldValidation,
 ) -> Result<Decoded, ApiError> {
+    read_as(schema, root, kind, body, media, fields).map_err(Refused::into_api)
+}
+
+/// [`decode_as`] for who words a refusal himself.
+///
+/// # Errors
+/// With why.
+pub fn read_as(
+    schema: &Schema,
+    root: StructId,
+    kind: &Gvk,
+    body: &[u8],
+    media: Media,
+    fields: FieldValidation,
+) -> Result<Decoded, Refused> {
     let target = Root { schema, root, kind };
-    let mut reader = Reader::new(schema, root, fields);
+    let mut reader = Reader::new(schema, root, fields, Wording::Json);
     let value = match media {
         Media::Json => {
             let mut json = serde_json::Deserializer::from_slice(body);
@@ -73,19 +90,27 @@ pub fn decode_as(
     finish(target, reader, value, &found)
 }
 
-/// The same for an object that is already read, such as the outcome of a patch.
+/// The same for an object that is already read.
 ///
 /// # Errors
 /// 400 as [`decode`], without `body` in its wording.
 pub fn decode_value(row: &Row, value: Value, fields: FieldValidation) -> Result<Decoded, ApiError> {
+    read_value(row, value, fields, Wording::Json).map_err(Refused::into_api)
+}
+
+/// The same for who words a refusal himself, such as of the outcome of a patch.
+///
+/// # Errors
+/// With why.
+pub fn read_value(row: &Row, value: Value, fields: FieldValidation, wording: Wording) -> Result<Decoded, Refused> {
     let target = Root { schema: &row.schema, root: row.root, kind: &row.kind };
-    let mut reader = Reader::new(&row.schema, row.root, fields);
+    let mut reader = Reader::new(&row.schema, row.root, fields, wording);
     let value = reader.root().deserialize(value).unwrap_or(Value::Null);
     let found = target.check_kind(&value, &reader, b"")?;
     finish(target, reader, value, &found)
 }
 
-fn finish(target: Root<'_>, reader: Reader<'_>, mut value: Value, found: &Gvk) -> Result<Decoded, ApiError> {
+fn finish(target: Root<'_>, reader: Reader<'_>, mut value: Value, found: &Gvk) -> Result<Decoded, Refused> {
     let strict = reader.fields == FieldValidation::Strict;
     let (error, notes) = reader.into_outcome();
     if let Some(error) = error {
@@ -102,13 +127,12 @@ fn finish(target: Root<'_>, reader: Reader<'_>, mut value: Value, found: &Gvk) -
 }
 
 impl Root<'_> {
-    fn refuse(&self, found: &Gvk, why: &str) -> ApiError {
-        let (kind, version, wanted) = (&found.kind, &found.version, &self.kind.kind);
-        ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {wanted}: {why}"))
+    fn refuse(&self, found: &Gvk, why: &str) -> Refused {
+        Refused::Unfit { found: found.clone(), wanted: self.kind.kind.clone(), why: why.to_owned() }
     }
 
-    fn not_a_document(&self, why: &str, body: &[u8]) -> ApiError {
-        ApiError::bad_request(format!(
+    fn not_a_document(&self, why: &str, body: &[u8]) -> Refused {
+        Refused::Whole(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({})",
             self.kind.kind,
             go_json::summary(body)
@@ -116,7 +140,7 @@ impl Root<'_> {
     }
 
     /// The kind that the document says it is, with what is missing filled in; refuses any but ours.
-    fn check_kind(&self, value: &Value, reader: &Reader<'_>, body: &[u8]) -> Result<Gvk, ApiError> {
+    fn check_kind(&self, value: &Value, reader: &Reader<'_>, body: &[u8]) -> Result<Gvk, Refused> {
         let said = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
         let (mut kind, mut api_version) = (said("kind"), said("apiVersion"));
         if value.is_null() {
@@ -129,7 +153,7 @@ impl Root<'_> {
     }
 
     /// The same for a kind that was said.
-    fn check_said(&self, kind: &str, api_version: &str, body: &[u8]) -> Result<Gvk, ApiError> {
+    fn check_said(&self, kind: &str, api_version: &str, body: &[u8]) -> Result<Gvk, Refused> {
         let (group, version) = match api_version.split_once('/') {
             _ if api_version.is_empty() => (self.kind.group.as_str(), self.kind.version.as_str()),
             Some((group, version)) if !version.contains('/') => (group, version),
@@ -137,7 +161,7 @@ impl Root<'_> {
                 let why = format!(
                     "couldn't get version/kind; json parse error: unexpected GroupVersion string: {api_version}"
                 );
-                return Err(ApiError::bad_request(format!(
+                return Err(Refused::Whole(format!(
                     "the object provided is unrecognized (must be of type {}): {why} ({})",
                     self.kind.kind,
                     go_json::summary(body)
@@ -160,7 +184,7 @@ impl Root<'_> {
             return Err(self.refuse(&found, &why));
         }
         if found.kind == self.kind.kind {
-            return Err(ApiError::bad_request(format!(
+            return Err(Refused::Whole(format!(
                 "the API version in the data ({}) does not match the expected API version ({})",
                 found.api_version(),
                 self.kind.api_version()

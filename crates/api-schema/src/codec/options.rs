@@ -25,6 +25,15 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// How errors of types are worded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wording {
+    /// As of a JSON document.
+    Json,
+    /// As of a value that has been read already, which upstream converts without a document.
+    Value,
+}
+
 /// A decoded object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decoded {

@@ -1,13 +1,12 @@
 //! A body in protobuf → an object, with upstream's wording of what is wrong. Must never know requests.
 
 use super::typed::Root;
-use super::{Decoded, go_json};
+use super::{Decoded, Refused, go_json};
 use crate::protobuf::{self, Envelope, MAGIC};
-use api_core::ApiError;
 use serde_json::Value;
 
 /// Reads a body that should be a message in its envelope.
-pub fn decode(target: Root<'_>, body: &[u8]) -> Result<Decoded, ApiError> {
+pub fn decode(target: Root<'_>, body: &[u8]) -> Result<Decoded, Refused> {
     let envelope = open(body).map_err(|why| unrecognized(&target, &why, body))?;
     let found = target.check_said(envelope.kind, envelope.api_version, body)?;
     let mut value = protobuf::decode(target.schema, target.root, envelope.raw)
@@ -35,7 +34,7 @@ fn open(body: &[u8]) -> Result<Envelope<'_>, String> {
     Envelope::open(rest).map_err(|e| e.to_string())
 }
 
-fn unrecognized(target: &Root<'_>, why: &str, body: &[u8]) -> ApiError {
+fn unrecognized(target: &Root<'_>, why: &str, body: &[u8]) -> Refused {
     let (kind, summary) = (&target.kind.kind, go_json::summary(body));
-    ApiError::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
+    Refused::Whole(format!("the object provided is unrecognized (must be of type {kind}): {why} ({summary})"))
 }

@@ -3,7 +3,7 @@
 //! A wrong type is remembered and reading goes on (only the first is reported); a value that fails its own syntax
 //! (a quantity, a time) ends reading at once and goes before any wrong type, as in upstream's decoder.
 
-use super::{FieldValidation, STRICT_ERRORS_MAX};
+use super::{FieldValidation, STRICT_ERRORS_MAX, Wording};
 use crate::normalize::{finish, reads_as_absent, zero_of};
 use crate::scalar;
 use crate::schema::{Field, ListShape, MapShape, Schema, Shape, StructId, StructType};
@@ -38,6 +38,7 @@ pub struct Reader<'s> {
     root: StructId,
     /// What becomes of unknown and duplicate fields.
     pub fields: FieldValidation,
+    wording: Wording,
     path: Vec<Step<'s>>,
     /// Inside a value that upstream decodes apart: length of the path to it. Unknown fields there go unmentioned, and
     /// errors name only the field that holds it.
@@ -51,11 +52,12 @@ pub struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     /// For a document of type `root`.
-    pub fn new(schema: &'s Schema, root: StructId, fields: FieldValidation) -> Self {
+    pub fn new(schema: &'s Schema, root: StructId, fields: FieldValidation, wording: Wording) -> Self {
         Self {
             schema,
             root,
             fields,
+            wording,
             path: Vec::with_capacity(16),
             apart: None,
             hard: None,
@@ -132,6 +134,9 @@ impl<'s> Reader<'s> {
 
     /// `json: cannot unmarshal VALUE into Go struct field PodSpec.spec.containers of type TYPE`.
     fn mismatch(&self, value: &str, go_type: &str) -> String {
+        if self.wording == Wording::Value {
+            return format!("json: cannot unmarshal {value} into Go value of type {go_type}");
+        }
         let path = &self.path[..self.apart.unwrap_or(self.path.len())];
         let fields = path.iter().filter_map(|s| match s {
             Step::Field(_, name) => Some(*name),
@@ -158,7 +163,11 @@ impl<'s> Reader<'s> {
         }
         let slot = if self.apart.is_some() { &self.hard } else { &self.soft };
         if slot.is_none() {
-            let error = Some(self.mismatch(value, &self.go_type(shape)));
+            let go_type = self.go_type(shape);
+            let error = Some(match self.wording {
+                Wording::Json => self.mismatch(value, &go_type),
+                Wording::Value => not_converted(value, shape, &go_type),
+            });
             *(if self.apart.is_some() { &mut self.hard } else { &mut self.soft }) = error;
         }
         Value::Null
@@ -203,6 +212,7 @@ impl<'s> Reader<'s> {
             Shape::IntOrString if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => Value::Number(n),
             Shape::IntOrString => return Err(self.hard_mismatch(&format!("number {n}"), "int32")),
             Shape::Time | Shape::MicroTime => return Err(self.hard_mismatch("number", "string")),
+            _ if self.wording == Wording::Value => self.wrong_type(&format!("number {n}"), shape),
             _ => self.wrong_type("number", shape),
         })
     }
@@ -222,7 +232,8 @@ impl<'s> Reader<'s> {
             Shape::Bytes => match scalar::bytes(text) {
                 Ok(value) => value,
                 Err(why) => {
-                    self.soft.get_or_insert(why);
+                    let apart = self.wording == Wording::Value;
+                    self.soft.get_or_insert(if apart { format!("error decoding from json: {why}") } else { why });
                     Value::Null
                 }
             },
@@ -327,6 +338,30 @@ fn store(out: &mut Map<String, Value>, field: &Field, value: Value) {
 
 fn is_nested(shape: &Shape) -> bool {
     matches!(shape, Shape::Struct(_) | Shape::StructOr(_) | Shape::Map(_) | Shape::List(_))
+}
+
+/// Why upstream cannot convert a value of the JSON type `value` (a number with its digits).
+fn not_converted(value: &str, shape: &Shape, go_type: &str) -> String {
+    let kind = match value.split_once(' ') {
+        Some((_, digits)) if digits.contains(['.', 'e', 'E']) => "float64",
+        Some(_) => "int64",
+        None if value == "array" => "slice",
+        None if value == "object" => "map",
+        None => value,
+    };
+    match shape {
+        Shape::List(_) | Shape::Bytes => format!("cannot restore slice from {kind}"),
+        Shape::Map(_) => format!("cannot restore map from {kind}"),
+        Shape::Struct(_) | Shape::StructOr(_) => format!("cannot restore struct from: {kind}"),
+        // Go converts numbers to text, but not as anybody would want it.
+        Shape::String if kind == "int64" => format!("cannot convert int64 to {go_type}"),
+        Shape::Int32 | Shape::Int64 if kind == "float64" => format!("cannot convert float64 to {go_type}"),
+        Shape::Bool => "unrecognized type: bool".into(),
+        Shape::Int32 => "unrecognized type: int32".into(),
+        Shape::Int64 => "unrecognized type: int64".into(),
+        Shape::Number => "unrecognized type: float64".into(),
+        _ => "unrecognized type: string".into(),
+    }
 }
 
 fn last_part(name: &str) -> &str {

@@ -10,6 +10,7 @@ mod list;
 pub(crate) mod measured;
 pub(crate) mod object;
 pub(crate) mod options;
+mod patched;
 mod patching;
 mod pools;
 pub(crate) mod ranges;

@@ -3,6 +3,7 @@
 use super::call::{Call, read_body};
 use super::object;
 use super::options::WriteOptions;
+use super::patched::Patched;
 use super::txn::Current;
 use super::update::{self, Edit};
 use super::versions;
@@ -70,8 +71,8 @@ fn edit<'a>(
     Ok(Box::new(move |call, current, _| {
         let current = current.ok_or_else(|| call.not_found())?;
         let shown = shown(call.row(), current);
-        let patched = patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, &shown)?;
-        let mut value = call.decode_value(patched, options.validation)?;
+        let apply = || patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, &shown);
+        let mut value = Patched { kind, bytes, parsed: &parsed, apply: &apply }.read(call, options.validation)?;
         update::check_name(call, &value)?;
         call.complete(&mut value);
         Ok(value)

@@ -3,6 +3,7 @@
 use super::call::{Call, body_media, fields, read_body};
 use super::custom::convert;
 use super::options::{Validation, WriteOptions};
+use super::patched::Patched;
 use super::txn::Current;
 use super::versions::Known;
 use super::{eviction, object, patching, read, update};
@@ -98,7 +99,7 @@ async fn put_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
     let scale = decode_as(&call, "autoscaling", "Scale", &bytes, options.validation)?;
     update::check_name(&call, &scale)?;
-    write_scale(call, &options, &move |_| Ok(scale.clone())).await
+    write_scale(call, &options, &move |_, _| Ok(scale.clone())).await
 }
 
 async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
@@ -110,24 +111,26 @@ async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError>
     let gvk = Gvk::new("autoscaling", "v1", "Scale");
     let root = api_kinds::type_of(&gvk).ok_or_else(ApiError::no_such_resource)?;
     let served = call.served.clone();
-    let make = move |shown: &Value| {
-        let patched =
-            patching::patch_value(api_kinds::schema(), root, kind, &bytes, &parsed, &scale_of(&served.row, shown))?;
-        let text = patched.to_string();
-        let media = codec::Media::Json;
-        Ok(codec::decode_as(api_kinds::schema(), root, &gvk, text.as_bytes(), media, fields(Validation::Warn))?.value)
+    let make = |call: &Call, shown: &Value| {
+        let (schema, shown) = (api_kinds::schema(), scale_of(&served.row, shown));
+        let apply = || patching::patch_value(schema, root, kind, &bytes, &parsed, &shown);
+        let patched = Patched { kind, bytes: &bytes, parsed: &parsed, apply: &apply };
+        patched.read_by(call, options.validation, |made, _| {
+            let text = made.to_string();
+            codec::read_as(schema, root, &gvk, text.as_bytes(), codec::Media::Json, fields(Validation::Warn))
+        })
     };
     write_scale(call, &options, &make).await
 }
 
-type MakeScale<'a> = dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync + 'a;
+type MakeScale<'a> = dyn Fn(&Call, &Value) -> Result<Value, ApiError> + Send + Sync + 'a;
 
 async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -> Result<Response<Body>, ApiError> {
     let edit = |call: &Call, current: Option<&Current>, _: Known<'_>| {
         let current = current.ok_or_else(|| call.not_found())?;
         let mut shown = current.value.clone();
         object::set_revision(&mut shown, current.revision);
-        let scale = make(&shown)?;
+        let scale = make(call, &shown)?;
         let replicas = scale.get("spec").and_then(|s| s.get("replicas")).and_then(Value::as_i64).unwrap_or(0);
         if replicas < 0 {
             let mut errors = Errors::new();

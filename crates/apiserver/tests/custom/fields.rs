@@ -68,6 +68,9 @@ async fn create_apply_an_invalid_cr_with_extra_properties_for_crd_with_validatio
     assert_eq!(warned.ok(201)["spec"], json!({"knownField1": "x"}));
     let silent = api.merge(&format!("{WIDGETS}/w?fieldValidation=Ignore"), &json!({"spec": {"z": 1}})).await;
     assert!(silent.warnings.is_empty() && silent.code == 200);
+    let path = format!("{WIDGETS}/w?fieldValidation=Strict");
+    let strict = api.merge(&path, &json!({"spec": {"z": 1}})).await;
+    strict.refused(422, "}\": strict decoding error: unknown field \"spec.z\"");
 }
 
 /// [sig-api-machinery] FieldValidation should detect duplicates in a CR when preserving unknown fields

@@ -156,6 +156,13 @@ fn plan(cron: &CronJob, jobs: &[Arc<Job>], now: DateTime<Utc>) -> Plan {
             plan.status.last_successful_time = completed;
         }
     }
+    let (active, unexpected): (Vec<&Arc<Job>>, Vec<&Arc<Job>>) =
+        active.into_iter().partition(|job| is_own(job, &plan.status));
+    for job in unexpected {
+        let name = job.metadata.name.as_deref().unwrap_or_default();
+        let message = format!("Saw a job that the controller did not create or forgot: {name}");
+        plan.events.push((events::Level::Warning, "UnexpectedJob", message));
+    }
     let mut references: Vec<ObjectReference> = active.iter().map(|job| reference(job)).collect();
     // Only what is new is taken over, so that a job's later versions do not change the list.
     for reference in &mut references {
@@ -176,6 +183,13 @@ fn plan(cron: &CronJob, jobs: &[Arc<Job>], now: DateTime<Utc>) -> Plan {
         schedule_next(cron, &active, now, &mut plan);
     }
     plan
+}
+
+/// Whether the controller made it, as its list says or, if it could not write that any more, the job itself. Others may
+/// make jobs that belong to the cron job; they run beside.
+fn is_own(job: &Job, status: &CronJobStatus) -> bool {
+    let scheduled = job.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(SCHEDULED_AT));
+    scheduled || status.active.iter().flatten().any(|active| active.uid == job.metadata.uid)
 }
 
 fn has_succeeded(job: &Job) -> bool {
@@ -290,12 +304,18 @@ mod tests {
     #[test]
     fn what_runs_already_counts_by_the_policy() {
         let now = time("2024-01-01T00:11:00Z");
-        let running = [job("old", None)];
+        let mut old = Job::clone(&job("old", None));
+        old.metadata.annotations = Some(BTreeMap::from([(SCHEDULED_AT.into(), "2024-01-01T00:05:00Z".into())]));
+        let running = [Arc::new(old)];
         let by = |policy: &str| plan(&cron(json!({"spec": {"concurrencyPolicy": policy}})), &running, now);
         assert!(by("Allow").create.is_some());
         assert_eq!(by("Forbid").create, None);
         let replaced = by("Replace");
         assert_eq!((replaced.delete.len(), replaced.create.is_some()), (1, true));
+        // A job that somebody else made of it.
+        let other = plan(&cron(json!({"spec": {"concurrencyPolicy": "Forbid"}})), &[job("by-hand", None)], now);
+        assert_eq!((other.create.is_some(), other.status.active), (true, None));
+        assert_eq!(other.events[0].1, "UnexpectedJob");
     }
 
     #[test]

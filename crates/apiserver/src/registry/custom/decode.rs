@@ -16,16 +16,39 @@ pub(crate) fn decode(
     media: codec::Media,
     validation: Validation,
 ) -> Result<Value, ApiError> {
-    let (schema, root) = &custom.family.loose;
+    let decoded = read(call, custom, bytes, media, validation).map_err(codec::Refused::into_api)?;
+    match validation {
+        Validation::Ignore => {}
+        Validation::Warn => call.warn(decoded.warnings),
+        Validation::Strict if decoded.warnings.is_empty() => {}
+        Validation::Strict => {
+            let why = format!("strict decoding error: {}", decoded.warnings.join(", "));
+            return Err(unfit(call, why).into_api());
+        }
+    }
+    Ok(decoded.value)
+}
+
+fn unfit(call: &Call, why: String) -> codec::Refused {
     let kind = &call.row().kind;
-    let name = &kind.kind;
-    let refuse = |why: String| {
-        ApiError::bad_request(format!("{name} in version {:?} cannot be handled as a {name}: {why}", kind.version))
-    };
-    let decoded = codec::decode_as(schema, *root, kind, bytes, media, codec::FieldValidation::Warn)?;
+    codec::Refused::Unfit { found: kind.clone(), wanted: kind.kind.clone(), why }
+}
+
+/// A body with notes of its unknown and duplicate fields, whatever is to become of them.
+pub(crate) fn read(
+    call: &Call,
+    custom: &Custom,
+    bytes: &[u8],
+    media: codec::Media,
+    validation: Validation,
+) -> Result<codec::Decoded, codec::Refused> {
+    let (schema, root) = &custom.family.loose;
+    let decoded = codec::read_as(schema, *root, &call.row().kind, bytes, media, codec::FieldValidation::Warn)?;
     let mut value = decoded.value;
     let unknown = custom.prune(&mut value);
-    let embedded = custom.coerce_embedded(&mut value, &|metadata| typed(call, custom, metadata)).map_err(refuse)?;
+    let embedded = custom
+        .coerce_embedded(&mut value, &|metadata| typed(call, custom, metadata))
+        .map_err(|why| unfit(call, why))?;
     let (mut duplicate, mut notes): (Vec<String>, Vec<String>) =
         decoded.warnings.into_iter().partition(|note| note.starts_with("duplicate"));
     if media == codec::Media::Json && validation != Validation::Ignore {
@@ -33,14 +56,7 @@ pub(crate) fn decode(
         duplicate = duplicates::find(bytes);
     }
     notes.extend(unknown.into_iter().chain(embedded).map(|path| format!("unknown field {path:?}")));
-    let notes: Vec<String> = duplicate.into_iter().chain(notes).collect();
-    match validation {
-        Validation::Ignore => {}
-        Validation::Warn => call.warn(notes),
-        Validation::Strict if notes.is_empty() => {}
-        Validation::Strict => return Err(refuse(format!("strict decoding error: {}", notes.join(", ")))),
-    }
-    Ok(value)
+    Ok(codec::Decoded { value, warnings: duplicate.into_iter().chain(notes).collect() })
 }
 
 /// Metadata of an embedded resource, with what is unknown in it.
@@ -48,11 +64,8 @@ fn typed(call: &Call, custom: &Custom, metadata: &Value) -> Result<(Value, Vec<S
     let (schema, root) = &custom.family.loose;
     let body = json!({"metadata": metadata}).to_string();
     let media = codec::Media::Json;
-    let read = codec::decode_as(schema, *root, &call.row().kind, body.as_bytes(), media, codec::FieldValidation::Warn);
-    let mut decoded = read.map_err(|e| match e.message.split_once("cannot be handled as a ") {
-        Some((_, why)) => why.split_once(": ").map_or(why, |(_, why)| why).to_owned(),
-        None => e.message.clone(),
-    })?;
+    let read = codec::read_as(schema, *root, &call.row().kind, body.as_bytes(), media, codec::FieldValidation::Warn);
+    let mut decoded = read.map_err(|e| e.why().to_owned())?;
     let field = |note: &str| Some(note.strip_prefix("unknown field \"metadata.")?.strip_suffix('"')?.to_owned());
     let unknown = decoded.warnings.iter().filter_map(|note| field(note)).collect();
     Ok((decoded.value["metadata"].take(), unknown))

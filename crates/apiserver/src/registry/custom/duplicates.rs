@@ -8,7 +8,7 @@ use std::fmt;
 const FOUND_MAX: usize = 100;
 
 /// Notes of the fields that stand twice, in the order of the document. A body that is no document has none.
-pub(super) fn find(body: &[u8]) -> Vec<String> {
+pub(crate) fn find(body: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(body);
     let walk = Walk { path: &mut String::new(), found: &mut found };

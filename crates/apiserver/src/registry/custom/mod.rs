@@ -6,7 +6,7 @@
 
 pub(crate) mod convert;
 pub(crate) mod decode;
-mod duplicates;
+pub(crate) mod duplicates;
 mod review;
 
 pub(crate) use review::read_answer;
