@@ -155,3 +155,39 @@ async fn custom_resources_lie_where_they_lie_elsewhere() {
     let stored = world.api.stored_json("/registry/example.com/widgets/default/x").await;
     assert_eq!((&stored["apiVersion"], &stored["size"]), (&json!("example.com/v1"), &json!(4)));
 }
+
+/// The servers of a cluster know each other by keys with leases, whoever made them.
+#[tokio::test]
+async fn servers_of_both_makes_are_endpoints_of_the_api() {
+    let world = World::over(&[]).await;
+    let store = &world.api.store;
+    let lease = store.lease_grant(600).await.expect("a lease");
+    let other = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"generation": 4},
+        "subsets": [{"addresses": [{"ip": "10.9.9.9"}]}]});
+    put(store, "/registry/masterleases/10.9.9.9", as_stored_elsewhere(&other), lease).await;
+    let config = apiserver::Config { advertise_address: [10, 9, 9, 8].into(), ..apiserver::Config::default() };
+    let path = "/api/v1/namespaces/default/endpoints?fieldSelector=metadata.name=kubernetes";
+    let mut watch = Watch::start(&world.api, path).await;
+    let ours = world.another(config).await;
+    ours.ready().await;
+    loop {
+        let (_, endpoints) = watch.next().await;
+        let addresses = &endpoints["subsets"][0]["addresses"];
+        if *addresses == json!([{"ip": "10.9.9.8"}, {"ip": "10.9.9.9"}]) {
+            break;
+        }
+    }
+    let own = ours.stored("/registry/masterleases/10.9.9.8").await.expect("a key of our own");
+    let value: Value = serde_json::from_slice(&own.value).expect("JSON");
+    assert_eq!(value["subsets"][0]["addresses"][0]["ip"], "10.9.9.8");
+    assert!(own.lease != 0, "it goes when the server does");
+    // The other server ends: it is no endpoint any more.
+    store.lease_revoke(lease).await.expect("revoked");
+    loop {
+        let (_, endpoints) = watch.next().await;
+        if endpoints["subsets"][0]["addresses"] == json!([{"ip": "10.9.9.8"}]) {
+            break;
+        }
+    }
+    ours.stop().await;
+}

@@ -4,6 +4,7 @@
 //! far all watches are: etcd's own progress notices cannot be trusted before 3.4.25 and 3.5.8
 //! (etcd-io/etcd issue 15220), and would have to be asked for on a stream per watch.
 
+mod compactor;
 mod convert;
 mod feed;
 
@@ -50,6 +51,8 @@ pub struct EtcdConfig {
     pub request_timeout: Duration,
     /// Largest transaction; etcd's own limit as shipped.
     pub request_bytes_max: usize,
+    /// History is kept for this to twice as long; zero to leave compaction to others.
+    pub compact_every: Duration,
 }
 
 impl Default for EtcdConfig {
@@ -61,6 +64,7 @@ impl Default for EtcdConfig {
             key: None,
             request_timeout: Duration::from_secs(10),
             request_bytes_max: 3 << 19,
+            compact_every: Duration::from_secs(300),
         }
     }
 }
@@ -78,6 +82,7 @@ pub struct Etcd {
     hub: Arc<Hub>,
     request_bytes_max: usize,
     feed: JoinHandle<()>,
+    compactor: Option<JoinHandle<()>>,
 }
 
 /// The connection.
@@ -99,13 +104,16 @@ impl Etcd {
         let revision = link.revision().await?;
         let hub = Arc::new(Hub::new(revision));
         let feed = tokio::spawn(feed::run(link.clone(), hub.clone()));
-        Ok(Self { link, hub, request_bytes_max: config.request_bytes_max, feed })
+        let every = config.compact_every;
+        let compactor = (!every.is_zero()).then(|| tokio::spawn(compactor::run(link.clone(), hub.clone(), every)));
+        Ok(Self { link, hub, request_bytes_max: config.request_bytes_max, feed, compactor })
     }
 }
 
 impl Drop for Etcd {
     fn drop(&mut self) {
         self.feed.abort();
+        self.compactor.iter().for_each(JoinHandle::abort);
         self.hub.close();
     }
 }

@@ -139,6 +139,35 @@ fn etcd_behaves_like_the_model() {
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
+/// By the key and in the way of upstream's servers: one of all servers compacts, once in a period.
+#[test]
+fn etcd_is_compacted_by_one_of_its_servers() {
+    let server = etcd::Server::start();
+    runtime().block_on(async {
+        let watcher = server.connect().await;
+        let mut rounds = watcher.watch(WatchRequest::prefix("compact_rev_key", 0));
+        let first = cases::put(&watcher, "a", "old").await;
+        let short = EtcdConfig { compact_every: Duration::from_millis(150), ..server.config() };
+        let _servers = [Etcd::connect(short.clone()).await.expect("one"), Etcd::connect(short).await.expect("two")];
+        let (mut version, mut until) = (0, 0);
+        while version < 6 {
+            let batch = rounds.next().await.expect("it goes on").expect("a batch");
+            for event in batch.events {
+                let said: i64 = String::from_utf8_lossy(&event.kv.value).parse().expect("a revision");
+                assert_eq!(event.kv.version, version + 1, "each round is one server's");
+                assert!(until <= said && said < event.kv.mod_revision, "{until} {said}");
+                (version, until) = (event.kv.version, said);
+            }
+            cases::put(&watcher, "a", "new").await;
+        }
+        assert!(until > first, "{until} is past {first}");
+        let old = watcher.range(store::Range { revision: first, ..store::Range::key("a") }).await;
+        assert!(matches!(old, Err(StoreError::Compacted { .. })), "{old:?}");
+        let now = watcher.range(store::Range::key("a")).await.expect("the newest stays");
+        assert_eq!(now.kvs[0].value, "new");
+    });
+}
+
 #[test]
 fn etcd_over_tls_wants_a_certificate() {
     let server = etcd::Server::start_tls();
