@@ -116,7 +116,8 @@ proptest! {
         };
         prop_assert_eq!(strict.is_ok(), decoded.warnings.is_empty());
         let again = decode(row, &encode(&decoded.value), Media::Json, FieldValidation::Strict).unwrap();
-        prop_assert_eq!(&again.value, &decoded.value);
+        // By what is served: numbers in raw values lose a fraction of zero on their way.
+        prop_assert_eq!(encode(&again.value), encode(&decoded.value));
         let mut normal = decoded.value.clone();
         normalize(&row.schema, row.root, &mut normal);
         prop_assert!(same_but_for_empty_lists(&normal, &decoded.value), "{normal} {}", decoded.value);

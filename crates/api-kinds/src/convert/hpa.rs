@@ -63,6 +63,7 @@ fn older(value: &mut Value) {
     }
     if let Some(status) = section(value, "status") {
         let current = take_list(status, "currentMetrics");
+        status.entry("currentReplicas").or_insert(0.into());
         if !current.is_empty() {
             let all: Vec<String> = current.iter().map(|m| to_v1(m, Form::Measured)).collect();
             notes.push((CURRENT, format!("[{}]", all.join(","))));
@@ -101,7 +102,7 @@ fn newer(value: &mut Value) {
             spec.insert("metrics".into(), all.into());
         }
         if let Some(behavior) = behavior {
-            spec.insert("behavior".into(), behavior);
+            spec.insert("behavior".into(), read_behavior(behavior));
         }
     }
     if let Some(status) = section(value, "status") {
@@ -111,9 +112,9 @@ fn newer(value: &mut Value) {
             all.push(json!({"type": "Resource",
                 "resource": {"name": "cpu", "current": {"averageUtilization": share}}}));
         }
-        if !all.is_empty() {
-            status.insert("currentMetrics".into(), all.into());
-        }
+        let current = if all.is_empty() { Value::Null } else { all.into() };
+        status.insert("currentMetrics".into(), current);
+        status.retain(|field, v| field != "currentReplicas" || *v != 0);
         if let Some(conditions) = conditions {
             status.insert("conditions".into(), conditions);
         }
@@ -125,20 +126,46 @@ fn condition(condition: &Value) -> String {
     in_order(condition, &["type", "status", "lastTransitionTime", "reason", "message"])
 }
 
-/// Scaling rules in the order in which upstream writes them.
+/// Scaling rules as the annotation has them: with the names that fields have in upstream's own form, in its order.
 fn ordered_behavior(behavior: &Value) -> String {
     let rules = |rules: &Value| {
-        let policies = rules["policies"].as_array().map(|list| {
-            let all: Vec<String> = list.iter().map(|p| in_order(p, &["type", "value", "periodSeconds"])).collect();
-            format!("\"policies\":[{}]", all.join(","))
-        });
-        let plain = |field: &str| rules.get(field).map(|v| format!("{field:?}:{v}"));
-        let parts = [plain("stabilizationWindowSeconds"), plain("selectPolicy"), policies];
-        format!("{{{}}}", parts.into_iter().flatten().collect::<Vec<_>>().join(","))
+        let policy = |p: &Value| {
+            format!("{{\"Type\":{},\"Value\":{},\"PeriodSeconds\":{}}}", p["type"], p["value"], p["periodSeconds"])
+        };
+        let policies = match rules["policies"].as_array() {
+            Some(list) => format!("[{}]", list.iter().map(policy).collect::<Vec<_>>().join(",")),
+            None => "null".to_owned(),
+        };
+        let (window, select) = (&rules["stabilizationWindowSeconds"], &rules["selectPolicy"]);
+        format!("{{\"StabilizationWindowSeconds\":{window},\"SelectPolicy\":{select},\"Policies\":{policies}}}")
     };
-    let all = ["scaleUp", "scaleDown"];
-    let parts = all.iter().filter_map(|field| Some(format!("{field:?}:{}", rules(behavior.get(*field)?))));
-    format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
+    let direction = |field: &str| behavior.get(field).filter(|v| !v.is_null()).map_or("null".to_owned(), rules);
+    format!("{{\"ScaleUp\":{},\"ScaleDown\":{}}}", direction("scaleUp"), direction("scaleDown"))
+}
+
+/// Fields of scaling rules, whose names an annotation may write in any case.
+const RULE_FIELDS: &[&str] = &[
+    "scaleUp",
+    "scaleDown",
+    "stabilizationWindowSeconds",
+    "selectPolicy",
+    "policies",
+    "type",
+    "value",
+    "periodSeconds",
+];
+
+/// Scaling rules out of the annotation; what is null is left out, and so is what is not known.
+fn read_behavior(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let known = |name: &str| RULE_FIELDS.iter().find(|f| f.eq_ignore_ascii_case(name));
+            let fields = fields.into_iter().filter(|(_, v)| !v.is_null());
+            fields.filter_map(|(k, v)| Some(((*known(&k)?).to_owned(), read_behavior(v)))).collect()
+        }
+        Value::Array(list) => list.into_iter().map(read_behavior).collect(),
+        other => other,
+    }
 }
 
 /// An object's fields in this order; the others are left out.

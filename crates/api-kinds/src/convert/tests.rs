@@ -61,7 +61,24 @@ fn what_v1_of_an_autoscaler_cannot_say_is_in_annotations() {
         notes["autoscaling.alpha.kubernetes.io/conditions"],
         r#"[{"type":"AbleToScale","status":"True","lastTransitionTime":null}]"#
     );
+    assert_eq!(
+        notes["autoscaling.alpha.kubernetes.io/behavior"],
+        r#"{"ScaleUp":{"StabilizationWindowSeconds":0,"SelectPolicy":"Max","Policies":[{"Type":"Pods","Value":4,"PeriodSeconds":15}]},"ScaleDown":null}"#
+    );
     assert_eq!(notes["a"], "b");
+    assert_eq!(v1["status"], json!({"currentReplicas": 0, "desiredReplicas": 0}));
+}
+
+#[test]
+fn scaling_rules_of_v1_are_read_in_any_case() {
+    let rules = json!({"scaleUp": {"SelectPolicy": "Max", "stabilizationwindowseconds": 3, "Policies": null, "x": 1}});
+    let mut hpa = json!({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v1",
+        "metadata": {"annotations": {"autoscaling.alpha.kubernetes.io/behavior": rules.to_string()}},
+        "spec": {"maxReplicas": 1}, "status": {"currentReplicas": 0, "desiredReplicas": 0}});
+    let to = Gvk::new("autoscaling", "v2", "HorizontalPodAutoscaler");
+    for_kind("autoscaling", "HorizontalPodAutoscaler").unwrap()(&mut hpa, &to);
+    assert_eq!(hpa["spec"]["behavior"], json!({"scaleUp": {"selectPolicy": "Max", "stabilizationWindowSeconds": 3}}));
+    assert_eq!(hpa["status"], json!({"currentMetrics": null, "desiredReplicas": 0}));
 }
 
 #[test]
