@@ -17,6 +17,7 @@ mod components;
 pub mod config;
 mod deadline;
 mod discovery;
+mod encodings;
 mod fairness;
 #[doc(hidden)]
 pub mod fuzz;

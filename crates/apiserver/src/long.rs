@@ -1,9 +1,11 @@
 //! Long JSON documents, sent in pieces: a list is a concatenation of bytes that are there already; what must be made first
-//! (rows of a Table, another version) is made while it is sent, a few pieces ahead, on all cores.
+//! (rows of a Table, another version) is made while it is sent, a few pieces ahead, on all cores: by [`Makers`], which are as
+//! many as there are processors, however many such answers are sent at once.
 
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::Media;
 use api_core::ApiError;
+use api_schema::protobuf::{field_start_bytes, put_field_start};
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,12 +13,44 @@ use futures::stream::{self, BoxStream, StreamExt};
 use http::{HeaderValue, Response, StatusCode, header};
 use std::io::Write;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 use watch_cache::Object;
 
 /// Bytes that a document is sent in at once.
 const PIECE_BYTES: usize = 256 << 10;
 /// Objects from which a piece is made at once.
 const PIECE_OBJECTS: usize = 64;
+
+/// Where pieces are made, beside the requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Makers(Arc<Semaphore>);
+
+impl Makers {
+    /// As many as there are processors.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))))
+    }
+
+    /// Makes something when it is its turn. Whoever asks may stop asking, as an answer does whose client reads no further: a task
+    /// of its own takes the turn, so that none is kept by one who does not use it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turns = self.0.clone();
+        let task = tokio::spawn(async move {
+            let turn = turns.acquire_owned().await.map_err(ApiError::internal)?;
+            let work = move || {
+                let made = make();
+                drop(turn);
+                made
+            };
+            tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)
+        });
+        AbortOnDropHandle::new(task).await.map_err(ApiError::internal)?
+    }
+}
 
 /// Makes an item of an object.
 pub(crate) type Make = Arc<dyn Fn(&Object) -> Result<Bytes, ApiError> + Send + Sync>;
@@ -50,36 +84,69 @@ impl Items {
     }
 }
 
+/// What is written with each item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum With {
+    /// A comma before each but the first.
+    Commas,
+    /// The same, and an opening brace that the item lacks.
+    Braces,
+    /// The start of the message's field of that number.
+    Field(u32),
+}
+
+impl With {
+    /// Writes what comes before an item of `length` bytes.
+    fn put(self, out: &mut BytesMut, first: bool, length: usize) {
+        if let Self::Field(number) = self {
+            return put_field_start(out, number, length);
+        }
+        if !first {
+            out.put_u8(b',');
+        }
+        if self == Self::Braces {
+            out.put_u8(b'{');
+        }
+    }
+
+    fn bytes(self, first: bool, length: usize) -> usize {
+        match self {
+            Self::Commas => usize::from(!first),
+            Self::Braces => usize::from(!first) + 1,
+            Self::Field(number) => field_start_bytes(number, length),
+        }
+    }
+}
+
+/// Bytes that are written with so many items and with them, commas, braces and the like included.
+pub(crate) fn size_with(items: &[Bytes], with: With) -> usize {
+    items.iter().enumerate().map(|(i, item)| with.bytes(i == 0, item.len()) + item.len()).sum()
+}
+
 /// A document: what comes before the items, the items, what comes after them.
 pub(crate) struct Document {
-    pub(crate) head: String,
+    pub(crate) head: Bytes,
     pub(crate) items: Items,
-    pub(crate) tail: &'static str,
-    /// Whether an opening brace is missing at the start of each item.
-    pub(crate) brace: bool,
-    /// Whether commas stand between the items.
-    pub(crate) commas: bool,
+    pub(crate) tail: Bytes,
+    pub(crate) with: With,
     pub(crate) media: Media,
 }
 
 type Piece = Result<Bytes, BoxError>;
+type Encoder = GzEncoder<Vec<u8>>;
 
 impl Document {
-    /// A document in JSON.
+    /// A document in JSON; `brace` if an opening brace is missing at the start of each item.
     pub(crate) fn json(head: String, items: Items, tail: &'static str, brace: bool) -> Self {
-        Self { head, items, tail, brace, commas: true, media: Media::Json }
-    }
-
-    /// A document in protobuf: nothing but the items, one after the other.
-    pub(crate) fn binary(items: Items) -> Self {
-        Self { head: String::new(), items, tail: "", brace: false, commas: false, media: Media::Protobuf }
+        let with = if brace { With::Braces } else { With::Commas };
+        Self { head: head.into(), items, tail: Bytes::from_static(tail.as_bytes()), with, media: Media::Json }
     }
 
     /// As an answer, compressed if `gzip`.
-    pub(crate) fn answer(self, gzip: bool) -> Response<Body> {
+    pub(crate) fn answer(self, makers: &Makers, gzip: bool) -> Response<Body> {
         let (length, media) = (self.length(), self.media);
-        let pieces = self.pieces();
-        let body = if gzip { body::stream(compressed(pieces)) } else { body::stream(pieces) };
+        let pieces = self.pieces(makers);
+        let body = if gzip { body::stream(compressed(pieces, makers.clone())) } else { body::stream(pieces) };
         let mut response = body::answer(StatusCode::OK, media.content_type(), body);
         let headers = response.headers_mut();
         if gzip {
@@ -92,9 +159,9 @@ impl Document {
     }
 
     /// All of it at once.
-    pub(crate) async fn whole(self) -> Result<Vec<u8>, ApiError> {
+    pub(crate) async fn whole(self, makers: &Makers) -> Result<Vec<u8>, ApiError> {
         let mut out = Vec::new();
-        let mut pieces = self.pieces();
+        let mut pieces = self.pieces(makers);
         while let Some(piece) = pieces.next().await {
             out.extend_from_slice(&piece.map_err(ApiError::internal)?);
         }
@@ -104,98 +171,102 @@ impl Document {
     /// Its length, if that is known before it is made.
     fn length(&self) -> Option<usize> {
         let Items::Ready(items) = &self.items else { return None };
-        let opening = usize::from(self.brace);
-        let commas = if self.commas { items.len().saturating_sub(1) } else { 0 };
-        Some(self.head.len() + items.iter().map(|i| i.len() + opening).sum::<usize>() + commas + self.tail.len())
+        Some(self.head.len() + size_with(items, self.with) + self.tail.len())
     }
 
-    fn pieces(self) -> BoxStream<'static, Piece> {
-        let Self { head, items, tail, brace, commas, .. } = self;
+    fn pieces(self, makers: &Makers) -> BoxStream<'static, Piece> {
+        let Self { head, items, tail, with, .. } = self;
         match items {
             Items::Ready(items) => {
-                let state = Ready { head: Some(head), items, next: 0, tail: Some(tail), brace, commas };
+                let state = Ready { head: Some(head), items, next: 0, tail: Some(tail), with };
                 stream::unfold(state, |mut state| async move { Some((Ok(state.next()?), state)) }).boxed()
             }
             Items::Made(objects, make) => {
                 let ahead = std::thread::available_parallelism().map_or(1, usize::from);
                 let chunks: Vec<_> = objects.chunks(PIECE_OBJECTS).map(<[_]>::to_vec).collect();
+                let makers = makers.clone();
                 let made = stream::iter(chunks.into_iter().enumerate()).map(move |(i, chunk)| {
-                    let make = make.clone();
-                    async move { tokio::task::spawn_blocking(move || joined(&chunk, i > 0, brace, &make)).await? }
+                    let (make, makers) = (make.clone(), makers.clone());
+                    async move { makers.run(move || joined(&chunk, i == 0, with, &make)).await? }
                 });
                 let around = |text: Bytes| stream::iter([Ok(text)]);
-                around(head.into()).chain(made.buffered(ahead)).chain(around(tail.into())).boxed()
+                around(head).chain(made.buffered(ahead)).chain(around(tail)).boxed()
             }
         }
     }
 }
 
 /// A piece of some objects.
-fn joined(objects: &[Arc<Object>], follows: bool, brace: bool, make: &Make) -> Piece {
+fn joined(objects: &[Arc<Object>], first: bool, with: With, make: &Make) -> Piece {
     let mut out = BytesMut::with_capacity(PIECE_BYTES);
     for (i, object) in objects.iter().enumerate() {
-        if follows || i > 0 {
-            out.put_u8(b',');
-        }
-        if brace {
-            out.put_u8(b'{');
-        }
         let item = make(object).inspect_err(|error| {
             tracing::error!(%error, name = object.name, "an answer breaks off: an object cannot be shown");
-        });
-        out.put_slice(&item?);
+        })?;
+        with.put(&mut out, first && i == 0, item.len());
+        out.put_slice(&item);
     }
     Ok(out.freeze())
 }
 
 /// The same pieces through gzip.
-fn compressed(pieces: BoxStream<'static, Piece>) -> BoxStream<'static, Piece> {
+fn compressed(pieces: BoxStream<'static, Piece>, makers: Makers) -> BoxStream<'static, Piece> {
     let encoder = GzEncoder::new(Vec::with_capacity(PIECE_BYTES), Compression::fast());
-    let steps = stream::unfold((pieces, Some(encoder)), |(mut pieces, encoder)| async move {
-        let mut encoder = encoder?;
-        match pieces.next().await {
-            Some(Ok(piece)) => match encoder.write_all(&piece) {
-                Ok(()) => Some((Ok(std::mem::take(encoder.get_mut()).into()), (pieces, Some(encoder)))),
+    let steps = stream::unfold((pieces, Some(encoder)), move |(mut pieces, encoder)| {
+        let makers = makers.clone();
+        async move {
+            let encoder = encoder?;
+            let piece = match pieces.next().await {
+                Some(Ok(piece)) => Some(piece),
+                Some(Err(error)) => return Some((Err(error), (pieces, None))),
+                None => None,
+            };
+            match makers.run(move || compress(encoder, piece)).await {
+                Ok(Ok((out, encoder))) => Some((Ok(out), (pieces, encoder))),
+                Ok(Err(error)) => Some((Err(error.into()), (pieces, None))),
                 Err(error) => Some((Err(error.into()), (pieces, None))),
-            },
-            Some(Err(error)) => Some((Err(error), (pieces, None))),
-            None => Some((encoder.finish().map(Bytes::from).map_err(BoxError::from), (pieces, None))),
+            }
         }
     });
     steps.boxed()
 }
 
+/// What comes out when the piece goes in, and the encoder for the next; without a piece it ends.
+fn compress(mut encoder: Encoder, piece: Option<Bytes>) -> std::io::Result<(Bytes, Option<Encoder>)> {
+    match piece {
+        Some(piece) => {
+            encoder.write_all(&piece)?;
+            Ok((std::mem::take(encoder.get_mut()).into(), Some(encoder)))
+        }
+        None => Ok((encoder.finish()?.into(), None)),
+    }
+}
+
 /// A document whose items are there.
 struct Ready {
-    head: Option<String>,
+    head: Option<Bytes>,
     items: Vec<Bytes>,
     next: usize,
-    tail: Option<&'static str>,
-    brace: bool,
-    commas: bool,
+    tail: Option<Bytes>,
+    with: With,
 }
 
 impl Ready {
     fn next(&mut self) -> Option<Bytes> {
-        self.tail?;
+        self.tail.as_ref()?;
         let mut out = BytesMut::with_capacity(PIECE_BYTES + 4096);
         if let Some(head) = self.head.take() {
-            out.put_slice(head.as_bytes());
+            out.put_slice(&head);
         }
         while let Some(item) = self.items.get_mut(self.next) {
             if out.len() >= PIECE_BYTES {
                 return Some(out.freeze());
             }
-            if self.commas && self.next > 0 {
-                out.put_u8(b',');
-            }
-            if self.brace {
-                out.put_u8(b'{');
-            }
+            self.with.put(&mut out, self.next == 0, item.len());
             out.put_slice(&std::mem::take(item));
             self.next += 1;
         }
-        out.put_slice(self.tail.take()?.as_bytes());
+        out.put_slice(&self.tail.take()?);
         Some(out.freeze())
     }
 }
@@ -241,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_list_is_whole_and_its_length_is_true() {
-        let response = document(ready()).answer(false);
+        let response = document(ready()).answer(&Makers::new(), false);
         let length: usize = response.headers()[header::CONTENT_LENGTH].to_str().expect("text").parse().expect("number");
         let bytes = response.into_body().collect().await.expect("body").to_bytes();
         assert_eq!(bytes.len(), length);
@@ -250,9 +321,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_made_comes_whole_and_in_order() {
-        check(&document(made("")).whole().await.expect("whole"));
+        check(&document(made("")).whole(&Makers::new()).await.expect("whole"));
         for items in [ready(), made("")] {
-            let response = document(items).answer(true);
+            let response = document(items).answer(&Makers::new(), true);
             assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
             let bytes = response.into_body().collect().await.expect("body").to_bytes();
             let mut plain = Vec::new();
@@ -262,12 +333,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_that_nobody_reads_keeps_no_maker() {
+        let makers = Makers(Arc::new(Semaphore::new(1)));
+        let (started, wait) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::spawn({
+            let makers = makers.clone();
+            async move { makers.run(move || wait.recv()).await }
+        });
+        while makers.0.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // It waits for its turn, and is polled no more.
+        let mut unread = Box::pin(makers.run(|| 1));
+        assert!(futures::poll!(unread.as_mut()).is_pending());
+        tokio::task::yield_now().await;
+        drop(started);
+        assert!(busy.await.expect("task").expect("made").is_err());
+        assert_eq!(makers.run(|| 2).await.expect("made"), 2);
+        assert_eq!(unread.await.expect("made"), 1);
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_made_breaks_the_answer_off() {
         for gzip in [false, true] {
-            let body = document(made("a7777")).answer(gzip).into_body();
+            let body = document(made("a7777")).answer(&Makers::new(), gzip).into_body();
             assert!(body.collect().await.is_err(), "an answer without an item must not look whole");
         }
-        assert!(document(made("a7777")).whole().await.is_err());
+        assert!(document(made("a7777")).whole(&Makers::new()).await.is_err());
         let few = vec![Arc::new(Object::default())];
         assert!(Items::make(few, Arc::new(|_: &Object| Err(ApiError::internal("broken")))).is_err());
     }

@@ -2,12 +2,13 @@
 //!
 //! Objects are kept as JSON; a message is made when one is asked for. Must never know a kind by name.
 
-use crate::long::{Document, Items};
+use crate::long::{Document, Items, Makers, With, size_with};
+use crate::negotiate::Media;
 use api_core::gvk::split_api_version;
 use api_core::{ApiError, Gvk};
 use api_kinds::{message_type_of, schema};
 use api_schema::codec::{self, FieldValidation};
-use api_schema::protobuf::{self, ENVELOPE_END, envelope, envelope_start, field_start};
+use api_schema::protobuf::{self, ENVELOPE_END, envelope, envelope_start};
 use api_schema::schema::StructId;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -18,6 +19,8 @@ use watch_cache::Object;
 
 /// Objects from which a list's items are made on all cores.
 const PARALLEL_MIN: usize = 64;
+/// Objects that are made into items at once.
+const PORTION: usize = 256;
 
 /// What an object says it is.
 #[derive(Deserialize)]
@@ -56,6 +59,8 @@ pub(crate) fn options(body: &[u8]) -> Result<Value, ApiError> {
 
 /// A list as it will be sent.
 pub(crate) struct List<'a> {
+    /// Who make its items.
+    pub(crate) makers: &'a Makers,
     /// Of the list itself.
     pub(crate) api_version: &'a str,
     pub(crate) kind: &'a str,
@@ -63,60 +68,50 @@ pub(crate) struct List<'a> {
     pub(crate) metadata: &'a Value,
     /// What it lists.
     pub(crate) objects: Vec<Arc<Object>>,
-    /// Their type.
-    pub(crate) item_api_version: &'a str,
-    pub(crate) item_kind: &'a str,
 }
 
 impl List<'_> {
-    /// The list as a message; `json` gives an item's JSON.
-    pub(crate) async fn document<F>(self, json: F) -> Result<Document, ApiError>
+    /// The list as a message; `make` gives an item's message.
+    pub(crate) async fn document<F>(self, make: F) -> Result<Document, ApiError>
     where
         F: Fn(&Object) -> Result<Bytes, ApiError> + Clone + Send + 'static,
     {
         let frame = serde_json::json!({"metadata": self.metadata});
-        let head = message(root_of(self.api_version, self.kind)?, frame.to_string().as_bytes())?;
-        let root = root_of(self.item_api_version, self.item_kind)?;
+        let metadata = message(root_of(self.api_version, self.kind)?, frame.to_string().as_bytes())?;
         // Of the two fields of a list one is its metadata; the number of the other is that of its items.
-        let (items_number, items_first) = if head.first() == Some(&0x0a) { (2, false) } else { (1, true) };
-        let make = move |object: &Object| {
-            let message = message(root, &json(object)?)?;
-            let mut item = field_start(items_number, message.len());
-            item.extend_from_slice(&message);
-            Ok(Bytes::from(item))
-        };
-        let mut items = make_all(self.objects, make).await?;
-        let length = head.len() + items.iter().map(Bytes::len).sum::<usize>();
+        let (items_number, items_first) = if metadata.first() == Some(&0x0a) { (2, false) } else { (1, true) };
+        let items = make_all(self.makers, self.objects, make).await?;
+        let with = With::Field(items_number);
+        let length = metadata.len() + size_with(&items, with);
         let start = envelope_start(self.api_version, self.kind, length);
-        let before = if items_first { start } else { [start, head.clone()].concat() };
-        items.insert(0, before.into());
-        if items_first {
-            items.push(head.into());
-        }
-        items.push(Bytes::from_static(ENVELOPE_END));
-        Ok(Document::binary(Items::Ready(items)))
+        let (before, after) = if items_first { (&[][..], &metadata[..]) } else { (&metadata[..], &[][..]) };
+        let (head, tail) = ([&start[..], before].concat().into(), [after, ENVELOPE_END].concat().into());
+        Ok(Document { head, items: Items::Ready(items), tail, with, media: Media::Protobuf })
     }
+}
+
+/// The message of an object's JSON, which says what it is.
+pub(crate) fn message_of_json(json: &[u8]) -> Result<Bytes, ApiError> {
+    let said: Said<'_> = serde_json::from_slice(json).map_err(ApiError::internal)?;
+    Ok(message(root_of(&said.api_version, &said.kind)?, json)?.into())
 }
 
 /// Makes the items of a list, on all cores if there are many.
 async fn make_all(
+    makers: &Makers,
     objects: Vec<Arc<Object>>,
     make: impl Fn(&Object) -> Result<Bytes, ApiError> + Clone + Send + 'static,
 ) -> Result<Vec<Bytes>, ApiError> {
     if objects.len() < PARALLEL_MIN {
         return objects.iter().map(|object| make(object)).collect();
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let tasks: Vec<_> = objects
-        .chunks(objects.len().div_ceil(cores))
-        .map(|chunk| {
-            let (chunk, make) = (chunk.to_vec(), make.clone());
-            tokio::task::spawn_blocking(move || chunk.iter().map(|object| make(object)).collect::<Result<Vec<_>, _>>())
-        })
-        .collect();
-    let mut all = Vec::with_capacity(objects.len() + 2);
-    for task in tasks {
-        all.extend(task.await.map_err(ApiError::internal)??);
+    let portions = objects.chunks(PORTION).map(|portion| {
+        let (portion, make) = (portion.to_vec(), make.clone());
+        makers.run(move || portion.iter().map(|object| make(object)).collect::<Result<Vec<_>, _>>())
+    });
+    let mut all = Vec::with_capacity(objects.len());
+    for portion in futures::future::try_join_all(portions).await? {
+        all.extend(portion?);
     }
     Ok(all)
 }

@@ -8,7 +8,9 @@ use crate::authn::{Authenticator, UserInfo};
 use crate::authz::{Authorizer, feed};
 use crate::body::{self, Body};
 use crate::config::Config;
+use crate::encodings::Encodings;
 use crate::fairness::{self, Fairness};
+use crate::long::Makers;
 use crate::metrics::Metrics;
 use crate::negotiate::Media;
 use crate::proxy::Dialer;
@@ -79,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) aggregation: Aggregation,
     pub(crate) audit: Audit,
     pub(crate) fairness: Fairness,
+    pub(crate) makers: Makers,
+    pub(crate) encodings: Encodings,
     /// OpenAPI documents of the rows that are served.
     pub(crate) openapi: crate::openapi::Published,
     /// Cancelled when the server drains: watches end, background work ends.
@@ -154,6 +158,8 @@ impl Server {
             metrics: Arc::new(Metrics::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?),
             fairness: Fairness::new(&config.limits, config.priority_and_fairness, &config.metrics)
                 .map_err(|e| BuildError::Metrics(e.to_string()))?,
+            makers: Makers::new(),
+            encodings: Encodings::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?,
             drain: CancellationToken::new(),
             ending: CancellationToken::new(),
             refusing: CancellationToken::new(),

@@ -14,25 +14,12 @@ pub(crate) fn content_type(media: Media) -> &'static str {
     }
 }
 
-/// Where an event keeps the frame that all watches in this media type share.
-pub(crate) fn shared_format(media: Media) -> usize {
-    usize::from(media == Media::Protobuf)
-}
-
 /// A change of an object, which is given as JSON.
 pub(crate) fn frame(media: Media, change: &str, object: &[u8]) -> Result<Bytes, ApiError> {
     match media {
         Media::Protobuf => Ok(watch_frame(change, &protobuf::of_json(object)?)),
         Media::Json | Media::Yaml => Ok(line(change, object)),
     }
-}
-
-/// The same; an object that cannot be shown makes an error of it.
-pub(crate) fn frame_or_error(media: Media, change: &str, object: &[u8]) -> Bytes {
-    frame(media, change, object).unwrap_or_else(|cause| {
-        tracing::error!(%cause, "an object cannot be shown to its watches");
-        error(media, &cause)
-    })
 }
 
 /// What ends a watch.

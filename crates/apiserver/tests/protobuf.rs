@@ -221,6 +221,67 @@ async fn a_watch_sends_frames() {
     assert_eq!((code, &status["kind"]), (500, &json!("Status")));
 }
 
+impl Api {
+    /// How often something was made for a list or a watch.
+    async fn made(&self, what: &str) -> u64 {
+        let (_, _, text) = self.send("GET", "/metrics", &[], Bytes::new()).await;
+        let start = format!("mainstay_encodings_total{{what=\"{what}\"}} ");
+        let text = String::from_utf8(text.to_vec()).expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start)).expect("a counter");
+        line.parse().expect("a number")
+    }
+}
+
+#[tokio::test]
+async fn an_object_and_an_event_are_encoded_once_for_all_who_ask() {
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    const METADATA: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    const METADATA_PROTOBUF: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let api = Api::over(&[]).await;
+    for i in 0..100 {
+        api.call("POST", PODS, Some(&pod(&format!("p{i}")))).await;
+    }
+    let before = api.made("message").await;
+    let (_, list) = api.call("GET", PODS, None).await;
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(100));
+    let accept = [("accept", PROTOBUF)];
+    let initial = format!("{PODS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1");
+    for path in [PODS, PODS, &initial] {
+        let (code, _, bytes) = api.send("GET", path, &accept, Bytes::new()).await;
+        assert!(code == 200 && bytes.len() > 10_000, "{path}: {code}");
+    }
+    assert_eq!(api.made("message").await - before, 100, "a list or a watch start encodes no pod again");
+
+    let forms = [("frame-json", "application/json"), ("frame-protobuf", PROTOBUF), ("frame-table", TABLE)];
+    let metadata = [("frame-metadata", METADATA), ("frame-metadata", METADATA_PROTOBUF)];
+    let patched = format!("{PODS}/p0");
+    for (what, accept) in forms.into_iter().chain(metadata) {
+        let now = api.json(&format!("{PODS}?limit=1")).await["metadata"]["resourceVersion"].clone();
+        let path = format!("{PODS}?watch=1&resourceVersion={}&timeoutSeconds=60", now.as_str().expect("revision"));
+        let mut watches = Vec::new();
+        for _ in 0..20 {
+            watches.push(api.raw("GET", &path, &[("accept", accept)], Bytes::new()).await.into_body());
+        }
+        // The first frame of a Table tells its columns, and is each watch's own.
+        let label = |i: usize| json!({"metadata": {"labels": {"changed": format!("{what}-{i}")}}}).to_string();
+        let patch = [("content-type", "application/merge-patch+json")];
+        api.send("PATCH", &patched, &patch, label(0).into()).await;
+        for watch in &mut watches {
+            watch.frame().await.expect("more").expect("frame");
+        }
+        let before = api.made(what).await;
+        api.send("PATCH", &patched, &patch, label(1).into()).await;
+        for watch in &mut watches {
+            let frame = watch.frame().await.expect("more").expect("frame").into_data().expect("data");
+            assert!(frame.windows(2).any(|w| w == b"p0"), "{accept}: {frame:?}");
+        }
+        let made = api.made(what).await - before;
+        // A Table tells ages, so another second takes another one.
+        let most = if what == "frame-table" { 2 } else { 1 };
+        assert!((1..=most).contains(&made), "20 watches of {accept} took {made} encodings");
+    }
+}
+
 #[tokio::test]
 async fn subresources_and_reviews_speak_it_too() {
     let api = Api::over(&[]).await;

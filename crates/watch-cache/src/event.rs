@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use store::Revision;
 
 use crate::object::{Decoder, Object};
@@ -46,6 +47,14 @@ pub struct Event {
     /// `previous` with this event's revision, for watches whose selector it no longer matches.
     left: OnceLock<Arc<Object>>,
     frames: OnceLock<Box<Frames>>,
+    timed: Mutex<Vec<Timed>>,
+}
+
+/// An encoding of an event that is true in one second: see [`Event::frame_of_second`].
+struct Timed {
+    kind: EventType,
+    second: i64,
+    frame: Bytes,
 }
 
 type Frames = [[OnceLock<Bytes>; FRAME_FORMATS_MAX]; 3];
@@ -64,14 +73,25 @@ impl Event {
         decoder: Arc<dyn Decoder>,
     ) -> Self {
         let kind = if previous.is_some() { EventType::Modified } else { EventType::Added };
-        Self { revision, kind, object, previous, decoder, left: OnceLock::new(), frames: OnceLock::new() }
+        Self::new(revision, kind, object, previous, decoder, OnceLock::new())
     }
 
     pub(crate) fn delete(revision: Revision, previous: Arc<Object>, decoder: Arc<dyn Decoder>) -> Self {
         let object = restamped(&*decoder, &previous, revision);
         let left = OnceLock::from(object.clone());
         let kind = EventType::Deleted;
-        Self { revision, kind, object, previous: Some(previous), decoder, left, frames: OnceLock::new() }
+        Self::new(revision, kind, object, Some(previous), decoder, left)
+    }
+
+    fn new(
+        revision: Revision,
+        kind: EventType,
+        object: Arc<Object>,
+        previous: Option<Arc<Object>>,
+        decoder: Arc<dyn Decoder>,
+        left: OnceLock<Arc<Object>>,
+    ) -> Self {
+        Self { revision, kind, object, previous, decoder, left, frames: OnceLock::new(), timed: Mutex::default() }
     }
 
     /// What a watch with a selector sees: the type of the event and its object, or nothing.
@@ -100,6 +120,29 @@ impl Event {
             Some(slot) => Some(slot.get_or_init(|| encode(kind, object)).clone()),
             None => Some(encode(kind, object)),
         }
+    }
+
+    /// An encoded event that tells the time, such as an object's age: shared by all who ask within the same second.
+    /// There is one such format. `None` as for [`Event::frame`].
+    ///
+    /// # Errors
+    /// Those of `encode`.
+    pub fn frame_of_second<E>(
+        &self,
+        kind: EventType,
+        second: i64,
+        encode: impl FnOnce(&Object) -> Result<Bytes, E>,
+    ) -> Result<Option<Bytes>, E> {
+        let object = if kind == EventType::Deleted { self.left() } else { Some(&self.object) };
+        let Some(object) = object else { return Ok(None) };
+        let mut timed = self.timed.lock();
+        if let Some(known) = timed.iter().find(|t| t.kind == kind && t.second == second) {
+            return Ok(Some(known.frame.clone()));
+        }
+        let frame = encode(object)?;
+        timed.retain(|t| t.kind != kind);
+        timed.push(Timed { kind, second, frame: frame.clone() });
+        Ok(Some(frame))
     }
 
     fn left(&self) -> Option<&Arc<Object>> {

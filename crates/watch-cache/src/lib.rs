@@ -15,7 +15,7 @@ mod watch;
 
 pub use cache::{Cache, CacheError, Limits, Stats};
 pub use event::{Event, EventType, FRAME_FORMATS_MAX};
-pub use object::{BoxError, Decoder, Object, Pairs, Undecodable};
+pub use object::{BoxError, Decoder, Object, Other, Pairs, Room, Undecodable};
 pub use ring::Interest;
 pub use snapshot::{Objects, Snapshot};
 pub use watch::Watch;

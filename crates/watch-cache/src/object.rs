@@ -1,6 +1,8 @@
 //! A cached object, and how the owner makes it from a stored value.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use store::{KeyValue, Revision};
@@ -25,6 +27,8 @@ pub struct Object {
     pub labels: Pairs,
     /// Fields that can be selected by, beside its name and namespace; those without a value can be left out.
     pub fields: Box<[(Cow<'static, str>, String)]>,
+    /// Another encoding of it.
+    pub other: Other,
 }
 
 impl Object {
@@ -42,6 +46,79 @@ impl Object {
         }
     }
 }
+
+/// Memory that other encodings may take, those of all objects together.
+#[derive(Debug)]
+pub struct Room {
+    left_bytes: AtomicUsize,
+}
+
+impl Room {
+    /// So many bytes.
+    pub fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self { left_bytes: AtomicUsize::new(bytes) })
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.left_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+/// Another encoding of an object: made when somebody asks for it, and kept for as long as the object if there is room.
+/// A copy of the object begins without it, since it may be given other bytes.
+#[derive(Debug, Default)]
+pub struct Other(OnceLock<Box<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    bytes: Bytes,
+    room: Arc<Room>,
+}
+
+impl Other {
+    /// The encoding, if it is there.
+    pub fn get(&self) -> Option<&Bytes> {
+        self.0.get().map(|kept| &kept.bytes)
+    }
+
+    /// The encoding; `make` makes it if it is not there.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn get_or_make<E>(&self, room: &Arc<Room>, make: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
+        if let Some(bytes) = self.get() {
+            return Ok(bytes.clone());
+        }
+        let bytes = make()?;
+        if room.take(bytes.len()) {
+            // Whoever came first has made the same; what is not kept gives its room back.
+            drop(self.0.set(Box::new(Kept { bytes: bytes.clone(), room: room.clone() })));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.room.left_bytes.fetch_add(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+impl Clone for Other {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Other {
+    /// It follows from the object.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Other {}
 
 /// The field of an object's name.
 const NAME_FIELD: &str = "metadata.name";
@@ -76,4 +153,35 @@ pub struct Undecodable {
     pub revision: Revision,
     /// Why.
     pub error: BoxError,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn make(object: &Object, room: &Arc<Room>, made: &mut usize) -> Bytes {
+        let encode = || {
+            *made += 1;
+            Ok::<_, Infallible>(Bytes::from_static(b"12345"))
+        };
+        object.other.get_or_make(room, encode).unwrap_or_else(|never| match never {})
+    }
+
+    #[test]
+    fn another_encoding_is_made_once_while_there_is_room_and_gives_it_back() {
+        let (room, mut made) = (Room::new(9), 0);
+        let [first, second] = [Object::default(), Object::default()];
+        for _ in 0..3 {
+            assert_eq!(make(&first, &room, &mut made), "12345");
+        }
+        assert_eq!(made, 1);
+        make(&second, &room, &mut made);
+        make(&second, &room, &mut made);
+        assert_eq!((made, second.other.get()), (3, None), "there is no room for two");
+        assert_eq!(first.clone().other.get(), None);
+        drop(first);
+        make(&second, &room, &mut made);
+        assert_eq!(second.other.get().map(Bytes::len), Some(5));
+    }
 }

@@ -12,7 +12,7 @@ mod wire;
 pub use messages::{Messages, Wire};
 
 use crate::schema::{Schema, StructId};
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use serde_json::Value;
 use wire::{Cursor, Kind, put_bytes, put_varint, size_of_bytes, varint_len};
 
@@ -131,11 +131,28 @@ pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Bytes {
 }
 
 /// The start of a length-delimited field: of a list's item, say.
-pub fn field_start(number: u32, length: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(8);
-    put_varint(&mut out, u64::from(number) << 3 | Kind::Bytes as u64);
-    put_varint(&mut out, length as u64);
-    out
+pub fn put_field_start(out: &mut BytesMut, number: u32, length: usize) {
+    for mut value in [u64::from(number) << 3 | Kind::Bytes as u64, length as u64] {
+        while value >= 0x80 {
+            out.put_u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.put_u8(value as u8);
+    }
+}
+
+/// Bytes that [`put_field_start`] writes.
+pub fn field_start_bytes(number: u32, length: usize) -> usize {
+    varint_len(u64::from(number) << 3) + varint_len(length as u64)
+}
+
+/// The message in an envelope that [`envelope`] has made.
+///
+/// # Errors
+/// If it is none.
+pub fn message_of(envelope: &Bytes) -> Result<Bytes, Error> {
+    let rest = envelope.strip_prefix(MAGIC).ok_or(Error::Truncated)?;
+    Ok(envelope.slice_ref(Envelope::open(rest)?.raw))
 }
 
 /// A frame of a watch: four bytes of length, then an event that holds the object in its envelope.

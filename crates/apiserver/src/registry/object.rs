@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 /// The served bytes of a stored value.
 pub(crate) fn with_revision(stored: &[u8], revision: i64) -> Result<Bytes, serde_json::Error> {
@@ -27,16 +28,28 @@ pub(crate) fn with_revision(stored: &[u8], revision: i64) -> Result<Bytes, serde
 
 /// The same object with another revision.
 pub(crate) fn restamp(served: &[u8], revision: i64) -> Result<Bytes, serde_json::Error> {
-    const FIELD: &[u8] = b"\"resourceVersion\":\"";
-    let spliced = after_metadata(served).and_then(|at| skip(served, at, FIELD));
-    let end = spliced.and_then(|from| Some(from + served.get(from..)?.iter().take(24).position(|b| *b == b'"')?));
-    let (Some(from), Some(end)) = (spliced, end) else {
+    let Some(Range { start, end }) = spliced_revision(served) else {
         let mut value: Value = serde_json::from_slice(served)?;
         set_revision(&mut value, revision);
         return Ok(encode(&value));
     };
     let revision = revision.to_string();
-    Ok([&served[..from], revision.as_bytes(), &served[end..]].concat().into())
+    Ok([&served[..start], revision.as_bytes(), &served[end..]].concat().into())
+}
+
+/// Where the revision is that [`with_revision`] has put in.
+fn spliced_revision(served: &[u8]) -> Option<Range<usize>> {
+    let start = after_metadata(served).and_then(|at| skip(served, at, b"\"resourceVersion\":\""))?;
+    let length = served.get(start..)?.iter().take(24).position(|b| *b == b'"')?;
+    Some(start..start + length)
+}
+
+/// `metadata.resourceVersion` of served bytes; empty if there is none.
+pub(crate) fn revision_of(served: &[u8]) -> String {
+    let spliced = spliced_revision(served).and_then(|range| std::str::from_utf8(&served[range]).ok());
+    spliced.map(ToOwned::to_owned).unwrap_or_else(|| {
+        serde_json::from_slice::<Value>(served).map(|v| v.resource_version().to_owned()).unwrap_or_default()
+    })
 }
 
 /// Offset just after `"metadata":{`, if `kind` and `apiVersion` are all that comes before it.
@@ -217,6 +230,8 @@ mod tests {
         let brief = decode_brief(br#"{"metadata":{"name":"a","managedFields":[{}]},"managedFields":1,"spec":{}}"#);
         let expected = serde_json::json!({"metadata": {"name": "a"}, "managedFields": 1, "spec": {}});
         assert_eq!(brief.expect("json"), expected);
+        assert_eq!(revision_of(&served), "7");
+        assert_eq!(revision_of(br#"{"metadata":{"name":"a","resourceVersion":"8"}}"#), "8");
         let later = restamp(&served, 10).expect("json");
         assert_eq!(later, with_revision(stored, 10).expect("json"));
         let odd = with_revision(br#"{"spec":{},"metadata":{"name":"a"},"kind":"X"}"#, 7).expect("json");

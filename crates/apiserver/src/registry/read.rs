@@ -8,9 +8,10 @@ use super::options::{ListOptions, parse_revision};
 use crate::body::Body;
 use crate::long::{Document, Items};
 use crate::negotiate::{Media, View, takes_gzip};
-use crate::protobuf::List;
+use crate::protobuf::{self, List};
 use crate::render::{self, Include};
 use api_core::ApiError;
+use api_schema::protobuf::message_of;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -103,31 +104,36 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
     };
     let document = Document::json(head, items, tail, brace);
     if call.form.media == Media::Yaml {
-        return render::bytes(Media::Yaml, StatusCode::OK, document.whole().await?.into());
+        return render::bytes(Media::Yaml, StatusCode::OK, document.whole(&call.server.makers).await?.into());
     }
     let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
-    Ok(call.finish(document.answer(gzip)))
+    Ok(call.finish(document.answer(&call.server.makers, gzip)))
 }
 
 async fn answer_protobuf(call: &Call, page: Page, metadata: &Value) -> Result<Response<Body>, ApiError> {
-    let (row, served, objects) = (call.row(), call.served.clone(), page.items);
-    let api_version = row.gvr.api_version();
+    let (row, served, objects, makers) = (call.row(), call.served.clone(), page.items, &call.server.makers);
     let document = match call.form.view {
         View::Metadata(version) => {
             let api_version = format!("meta.k8s.io/{version}");
-            let (kind, item_kind) = ("PartialObjectMetadataList", "PartialObjectMetadata");
-            let (api_version, item_api_version) = (api_version.as_str(), "meta.k8s.io/v1");
-            let list = List { api_version, kind, metadata, objects, item_api_version, item_kind };
-            list.document(move |o| Ok(object::metadata_only(&served.row, &o.bytes, version)?.into())).await?
+            let list = List { makers, api_version: &api_version, kind: "PartialObjectMetadataList", metadata, objects };
+            let make = move |o: &Object| {
+                protobuf::message_of_json(object::metadata_only(&served.row, &o.bytes, "v1")?.as_bytes())
+            };
+            list.document(make).await?
         }
         View::Object | View::Table(_) => {
-            let (api_version, kind, item_kind) = (api_version.as_str(), row.list_kind.as_str(), row.kind.kind.as_str());
-            let list = List { api_version, kind, metadata, objects, item_api_version: api_version, item_kind };
-            list.document(move |o| object::to_version(&served.row, &o.bytes)).await?
+            let api_version = row.gvr.api_version();
+            let list = List { makers, api_version: &api_version, kind: &row.list_kind, metadata, objects };
+            let server = call.server.clone();
+            let make = move |o: &Object| {
+                let envelope = server.encodings.enveloped(&served.row, o)?;
+                message_of(&envelope).map_err(ApiError::internal)
+            };
+            list.document(make).await?
         }
     };
     let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
-    Ok(call.finish(document.answer(gzip)))
+    Ok(call.finish(document.answer(makers, gzip)))
 }
 
 fn list_head(kind: &str, api_version: &str, metadata: &str) -> String {

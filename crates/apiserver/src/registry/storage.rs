@@ -63,6 +63,7 @@ impl Decoder for RowDecoder {
                 .filter(|(_, v)| !v.is_empty())
                 .map(|(name, value)| (name.into(), value))
                 .collect(),
+            other: watch_cache::Other::default(),
         })
     }
 

@@ -12,11 +12,11 @@ use crate::render::{self, Include};
 use crate::server::Inner;
 use crate::stream;
 use api_core::ApiError;
-use api_core::meta::Meta;
+use api_schema::protobuf::watch_frame;
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +38,8 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
     if call.form.media == Media::Yaml {
         return Err(no_stream());
     }
-    let mut shown =
-        Shown { form: call.form, include: Include::of(&call.query)?, served: call.served.clone(), headers_sent: false };
-    let (watch, pending) = start(&call, &options, &selectors, &mut shown).await?;
+    let shown = Shown::new(&call)?;
+    let (watch, pending, first) = start(&call, &options, &selectors, &shown).await?;
     let deadline = Instant::now() + lifetime(&call, &options);
     let events = Events {
         server: call.server.clone(),
@@ -48,6 +47,7 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         selectors,
         shown,
         pending,
+        first,
         cache: call.served.cache()?.clone(),
         deadline,
         next_bookmark: options.bookmarks.then(|| next_bookmark(Instant::now(), deadline)),
@@ -63,13 +63,22 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
     Ok(body::answer(StatusCode::OK, stream::content_type(media), body::stream(lines)))
 }
 
-/// The watch, and the lines that come before its events. A revision that is too old is told in the stream, as upstream does.
+/// What there is when a watch begins: its objects are made into lines as they are sent.
+#[derive(Default)]
+struct First {
+    objects: std::vec::IntoIter<Arc<Object>>,
+    /// The line that ends them.
+    end: Option<Bytes>,
+}
+
+/// The watch, the lines that come before its events, and the objects that come after those lines. A revision that is too old is
+/// told in the stream, as upstream does.
 async fn start(
     call: &Call,
     options: &ListOptions,
     selectors: &Selectors,
-    shown: &mut Shown,
-) -> Result<(Option<Watch>, VecDeque<Bytes>), ApiError> {
+    shown: &Shown,
+) -> Result<(Option<Watch>, VecDeque<Bytes>, First), ApiError> {
     let cache = call.served.cache()?;
     let prefix = list::prefix(&call.served, &call.info.namespace);
     let interest = Interest { prefix: prefix.clone().into(), field: selectors.single_field() };
@@ -83,26 +92,23 @@ async fn start(
         }
         let (snapshot, watch) = cache.snapshot_and_watch(interest).map_err(|e| list::cache_failed(&e, 0))?;
         let all = snapshot.prefix(prefix.as_bytes()).filter(|o| selectors.matches(o)).cloned().collect();
-        for object in convert::present(&call.server, &call.served, all).await? {
-            pending.push_back(shown.added(&object)?);
-        }
-        if options.send_initial_events == Some(true) && options.bookmarks {
-            pending.push_back(shown.bookmark(snapshot.revision(), true)?);
-        }
-        return Ok((Some(watch), pending));
+        let objects = convert::present(&call.server, &call.served, all).await?.into_iter();
+        let ends = options.send_initial_events == Some(true) && options.bookmarks;
+        let end = if ends { Some(shown.bookmark(snapshot.revision(), true)?) } else { None };
+        return Ok((Some(watch), pending, First { objects, end }));
     }
     if options.revision.is_none_or(|r| r == 0) {
         list::fresh(call).await?;
         let (_, watch) = cache.snapshot_and_watch(interest).map_err(|e| list::cache_failed(&e, 0))?;
-        return Ok((Some(watch), pending));
+        return Ok((Some(watch), pending, First::default()));
     }
     let revision = options.revision.unwrap_or(0);
     match cache.watch(revision, interest) {
-        Ok(watch) => Ok((Some(watch), pending)),
+        Ok(watch) => Ok((Some(watch), pending, First::default())),
         Err(e) => {
             let error = list::cache_failed(&e, revision);
             pending.push_back(stream::error(call.form.media, &error));
-            Ok((None, pending))
+            Ok((None, pending, First::default()))
         }
     }
 }
@@ -135,6 +141,7 @@ struct Events {
     selectors: Selectors,
     shown: Shown,
     pending: VecDeque<Bytes>,
+    first: First,
     deadline: Instant,
     /// `None` if the client takes none.
     next_bookmark: Option<Instant>,
@@ -159,6 +166,9 @@ impl Events {
             if self.over {
                 return None;
             }
+            if self.fill_first() {
+                continue;
+            }
             match self.step().await {
                 Step::Events(events) => {
                     for event in &events {
@@ -172,6 +182,30 @@ impl Events {
                 Step::Over => self.over = true,
             }
         }
+    }
+
+    /// Makes a piece of what there was at the start; whether there was anything left of it.
+    fn fill_first(&mut self) -> bool {
+        let mut bytes = 0;
+        while bytes < PIECE_BYTES {
+            let Some(object) = self.first.objects.next() else {
+                let end = self.first.end.take();
+                let any = bytes > 0 || end.is_some();
+                self.pending.extend(end);
+                return any;
+            };
+            match self.shown.added(&object) {
+                Ok(line) => {
+                    bytes += line.len();
+                    self.pending.push_back(line);
+                }
+                Err(error) => {
+                    self.fail(&error);
+                    return true;
+                }
+            }
+        }
+        true
     }
 
     async fn step(&mut self) -> Step {
@@ -260,27 +294,97 @@ impl Events {
 struct Shown {
     form: Form,
     include: Include,
+    server: Arc<Inner>,
     served: Arc<Served>,
     headers_sent: bool,
+    /// Whether objects are served as they are stored, so that what is made of one is the same for all who watch.
+    shares: bool,
+}
+
+/// Where an event keeps the frames that all watches in the same form share.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Json,
+    Protobuf,
+    MetadataJson,
+    MetadataProtobuf,
 }
 
 impl Shown {
+    fn new(call: &Call) -> Result<Self, ApiError> {
+        let (form, include, served) = (call.form, Include::of(&call.query)?, call.served.clone());
+        let shares = object::is_as_stored(&served.row);
+        Ok(Self { form, include, server: call.server.clone(), served, headers_sent: false, shares })
+    }
+
     fn added(&mut self, object: &Object) -> Result<Bytes, ApiError> {
+        if self.form.view == View::Object && self.form.media == Media::Protobuf {
+            let envelope = self.server.encodings.enveloped(&self.served.row, object)?;
+            return Ok(watch_frame("ADDED", &envelope));
+        }
         let bytes = object::to_version(&self.served.row, &object.bytes)?;
         let shown = self.show(&bytes)?;
         stream::frame(self.form.media, "ADDED", &shown)
     }
 
+    /// The frame of a change, made by the first watch that wants it in this form.
     fn change(&mut self, event: &Event, kind: EventType, object: &Object) -> Result<Bytes, ApiError> {
-        let media = self.form.media;
-        if self.form.view == View::Object && object::is_as_stored(&self.served.row) {
-            let frame = |kind: EventType, object: &Object| stream::frame_or_error(media, kind.as_str(), &object.bytes);
-            let shared = event.frame(kind, stream::shared_format(media), frame);
-            return shared.ok_or_else(|| ApiError::internal("a deletion of what was not there"));
+        let shared = match (self.form.view, self.form.media) {
+            _ if !self.shares => None,
+            (View::Object, Media::Protobuf) => Some(Format::Protobuf),
+            (View::Object, _) => Some(Format::Json),
+            (View::Metadata("v1"), Media::Protobuf) => Some(Format::MetadataProtobuf),
+            (View::Metadata("v1"), _) => Some(Format::MetadataJson),
+            (View::Table("v1"), Media::Json) if self.headers_sent && self.include == Include::Metadata => {
+                let now = now_unix_s();
+                let made = event.frame_of_second(kind, now, |object| self.row(kind, &object.bytes, now))?;
+                return made.ok_or_else(not_there);
+            }
+            _ => None,
+        };
+        if let Some(format) = shared {
+            let make = |kind: EventType, object: &Object| self.shared_frame(format, kind, object);
+            return event.frame(kind, format as usize, make).ok_or_else(not_there);
         }
         let bytes = object::to_version(&self.served.row, &object.bytes)?;
         let shown = self.show(&bytes)?;
-        stream::frame(media, kind.as_str(), &shown)
+        stream::frame(self.form.media, kind.as_str(), &shown)
+    }
+
+    /// A frame for all watches; an object that cannot be shown makes an error of it.
+    fn shared_frame(&self, format: Format, kind: EventType, object: &Object) -> Bytes {
+        let (encodings, media, kind) = (&self.server.encodings, self.form.media, kind.as_str());
+        let metadata = || object::metadata_only(&self.served.row, &object.bytes, "v1");
+        let made = match format {
+            Format::Json => {
+                encodings.json.inc();
+                stream::frame(media, kind, &object.bytes)
+            }
+            Format::Protobuf => {
+                encodings.protobuf.inc();
+                encodings.enveloped_once(object).map(|envelope| watch_frame(kind, &envelope))
+            }
+            Format::MetadataJson | Format::MetadataProtobuf => {
+                encodings.metadata.inc();
+                metadata().and_then(|shown| stream::frame(media, kind, shown.as_bytes()))
+            }
+        };
+        made.unwrap_or_else(|cause| {
+            tracing::error!(%cause, "an object cannot be shown to its watches");
+            stream::error(media, &cause)
+        })
+    }
+
+    /// The frame of a row whose columns are known already.
+    fn row(&self, kind: EventType, bytes: &Bytes, now_unix_s: i64) -> Result<Bytes, ApiError> {
+        self.server.encodings.table.inc();
+        stream::frame(self.form.media, kind.as_str(), &self.table("v1", bytes, now_unix_s, false)?)
+    }
+
+    fn table(&self, version: &str, bytes: &Bytes, now_unix_s: i64, headers: bool) -> Result<Bytes, ApiError> {
+        let rows = [render::row(&self.served, bytes, self.include, version, now_unix_s)?];
+        let metadata = json!({"resourceVersion": object::revision_of(bytes)}).to_string();
+        Ok(render::table(&self.served, version, &metadata, headers, &rows).into())
     }
 
     fn show(&mut self, bytes: &Bytes) -> Result<Bytes, ApiError> {
@@ -288,15 +392,13 @@ impl Shown {
             View::Object => Ok(bytes.clone()),
             View::Metadata(version) => Ok(object::metadata_only(&self.served.row, bytes, version)?.into()),
             View::Table(version) => {
-                let rows = [render::row(&self.served, bytes, self.include, version, now_unix_s())?];
                 let headers = !std::mem::replace(&mut self.headers_sent, true);
-                let metadata = json!({"resourceVersion": revision_of(bytes)}).to_string();
-                Ok(render::table(&self.served, version, &metadata, headers, &rows).into())
+                self.table(version, bytes, now_unix_s(), headers)
             }
         }
     }
 
-    fn bookmark(&mut self, revision: i64, initial_end: bool) -> Result<Bytes, ApiError> {
+    fn bookmark(&self, revision: i64, initial_end: bool) -> Result<Bytes, ApiError> {
         let row = &self.served.row;
         let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial_end {
@@ -320,11 +422,11 @@ impl Shown {
     }
 }
 
+fn not_there() -> ApiError {
+    ApiError::internal("a deletion of what was not there")
+}
+
 /// A watch lasts; ages in its rows are those of the moment.
 fn now_unix_s() -> i64 {
     jiff::Timestamp::now().as_second()
-}
-
-fn revision_of(bytes: &[u8]) -> String {
-    serde_json::from_slice::<Value>(bytes).map(|v| v.resource_version().to_owned()).unwrap_or_default()
 }

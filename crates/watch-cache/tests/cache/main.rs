@@ -3,6 +3,7 @@
 mod kit;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -137,6 +138,29 @@ async fn an_event_is_encoded_once() {
     assert!(one[0].frame(EventType::Added, 1, encode).is_some());
     assert_eq!(encoded.load(Ordering::Relaxed), 2, "another format");
     assert_eq!(one[0].frame(EventType::Deleted, 0, encode), None, "it was not there before");
+}
+
+#[tokio::test]
+async fn what_tells_the_time_is_encoded_once_a_second() {
+    let kit = Kit::new(Limits::default()).await;
+    let mut watch = kit.all();
+    kit.put("/pods/1", "x=1").await;
+    let event = &take(&mut watch, 1).await[0];
+    let encoded = AtomicUsize::new(0);
+    let of = |kind: EventType, second: i64| {
+        let encode = |object: &Object| {
+            encoded.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(format!("{} at {second}", text(&object.bytes)).into())
+        };
+        event.frame_of_second(kind, second, encode).unwrap_or_else(|never| match never {})
+    };
+    let frame = of(EventType::Added, 7).expect("a frame");
+    assert_eq!((text(&frame).as_str(), encoded.load(Ordering::Relaxed)), ("x=1@2 at 7", 1));
+    assert_eq!((of(EventType::Added, 7), encoded.load(Ordering::Relaxed)), (Some(frame), 1));
+    assert_eq!(of(EventType::Modified, 7).as_deref(), Some(&b"x=1@2 at 7"[..]));
+    assert_eq!(of(EventType::Added, 8).as_deref(), Some(&b"x=1@2 at 8"[..]));
+    assert_eq!(of(EventType::Deleted, 8), None, "it was not there before");
+    assert_eq!(encoded.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
