@@ -17,6 +17,11 @@ pub trait View: Send + Sync + Debug {
     /// An object; `namespace` is empty for cluster-scoped resources.
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value>;
 
+    /// The same, decoded once for all who ask: for what nearly every request looks up.
+    fn shared(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.get(group, resource, namespace, name).map(Arc::new)
+    }
+
     /// An object as the store has it now; for what may be too new for the cache.
     fn live<'a>(
         &'a self,
@@ -42,6 +47,11 @@ pub trait View: Send + Sync + Debug {
 
     /// All objects of a namespace, or of all namespaces if it is empty.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Value>;
+
+    /// The same, decoded once for all who ask.
+    fn shared_list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>> {
+        self.list(group, resource, namespace).into_iter().map(Arc::new).collect()
+    }
 
     /// Number and newest revision of a resource's objects, which tell whether anything has changed; `None` if unknown.
     fn state(&self, _group: &str, _resource: &str) -> Option<(usize, i64)> {

@@ -4,6 +4,7 @@ use super::{Attributes, Context, Operation};
 use api_core::status::{Cause, Details};
 use api_core::{ApiError, GroupResource};
 use serde_json::Value;
+use std::sync::Arc;
 
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
@@ -13,10 +14,10 @@ pub async fn check(context: &Context, a: &Attributes<'_>, object: &Value) -> Res
     if a.namespace.is_empty() || of_namespaces || !matches!(a.operation, Operation::Create | Operation::Update) {
         return Ok(());
     }
-    let namespace = match context.view.get("", "namespaces", "", a.namespace) {
+    let namespace = match context.view.shared("", "namespaces", "", a.namespace) {
         Some(found) => Some(found),
         // It may have been made a moment ago.
-        None => context.view.live("", "namespaces", "", a.namespace).await,
+        None => context.view.live("", "namespaces", "", a.namespace).await.map(Arc::new),
     };
     let Some(namespace) = namespace else {
         return Err(ApiError::not_found(

@@ -26,11 +26,13 @@ pub fn priority(context: &Context, a: &Attributes<'_>, pod: &mut Value) -> Resul
     }
     let name = pod["spec"]["priorityClassName"].as_str().unwrap_or("");
     let (named, classes) = if name.is_empty() {
-        (None, context.view.list(SCHEDULING, "priorityclasses", ""))
+        let classes = context.view.shared_list(SCHEDULING, "priorityclasses", "");
+        let defaults = classes.iter().filter(|class| class["globalDefault"] == true);
+        (None, defaults.map(|class| (**class).clone()).collect())
     } else {
-        (context.view.get(SCHEDULING, "priorityclasses", "", name), Vec::new())
+        (context.view.shared(SCHEDULING, "priorityclasses", "", name), Vec::new())
     };
-    pods::priority(pod, named.as_ref(), &classes).map_err(|why| a.forbidden(Some(pod), &why))
+    pods::priority(pod, named.as_deref(), &classes).map_err(|why| a.forbidden(Some(pod), &why))
 }
 
 /// There is at most one default priority class.

@@ -48,8 +48,8 @@ pub fn validate(
 }
 
 fn policy(context: &Context, a: &Attributes<'_>) -> Policy {
-    let namespace = context.view.get("", "namespaces", "", a.namespace).unwrap_or(Value::Null);
-    Policy::of_namespace(&namespace).0
+    let namespace = context.view.shared("", "namespaces", "", a.namespace);
+    Policy::of_namespace(namespace.as_deref().unwrap_or(&Value::Null)).0
 }
 
 fn warn(level: LevelVersion, pod: &Value, warnings: &mut Vec<String>) {

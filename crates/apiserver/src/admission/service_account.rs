@@ -5,6 +5,7 @@ use api_core::ApiError;
 use api_kinds::admission::service_account;
 use api_kinds::names;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a pod waits for its namespace's account `default`, which a controller is about to make.
@@ -16,12 +17,12 @@ pub async fn mutate(context: &Context, a: &Attributes<'_>, pod: &mut Value) -> R
         return Ok(());
     }
     let name = service_account::name_account(pod);
-    let account = match context.view.get("", "serviceaccounts", a.namespace, &name) {
+    let account = match context.view.shared("", "serviceaccounts", a.namespace, &name) {
         Some(account) => Some(account),
         None if name == "default" => {
-            context.view.wait("", "serviceaccounts", a.namespace, &name, DEFAULT_ACCOUNT_WAIT).await
+            context.view.wait("", "serviceaccounts", a.namespace, &name, DEFAULT_ACCOUNT_WAIT).await.map(Arc::new)
         }
-        None => context.view.live("", "serviceaccounts", a.namespace, &name).await,
+        None => context.view.live("", "serviceaccounts", a.namespace, &name).await.map(Arc::new),
     };
     let Some(account) = account else {
         let namespace = a.namespace;

@@ -6,10 +6,12 @@ mod create;
 pub(crate) mod custom;
 mod delete;
 mod eviction;
+mod feeder;
 mod list;
 pub(crate) mod measured;
 pub(crate) mod object;
 pub(crate) mod options;
+mod parsed;
 mod patched;
 mod patching;
 mod pools;
@@ -40,7 +42,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::Store;
-use tokio_util::task::TaskTracker;
 use txn::Current;
 use watch_cache::Cache;
 
@@ -57,10 +58,12 @@ pub struct Registry {
     turns: charge::Turns,
     event_ttl_s: i64,
     lease: Mutex<Option<(i64, Instant)>>,
-    /// The caches at work.
-    caches: TaskTracker,
+    /// Keeps the caches up.
+    feeder: feeder::Feeder,
     /// Objects of custom resources that were converted of late.
     pub(crate) conversions: custom::convert::Kept,
+    /// Objects that requests are decided by.
+    parsed: parsed::Parsed,
 }
 
 impl std::fmt::Debug for Registry {
@@ -148,8 +151,10 @@ impl Registry {
             turns: charge::Turns::new(),
             event_ttl_s: config.limits.event_ttl_s,
             lease: Mutex::new(None),
-            caches: TaskTracker::new(),
+            feeder: feeder::Feeder::start()
+                .map_err(|e| BuildError::Registry(format!("no thread for the caches: {e}")))?,
             conversions: custom::convert::Kept::default(),
+            parsed: parsed::Parsed::default(),
         });
         registry.insert(api_kinds::rows()).await?;
         registry.record_held().await.map_err(|e| BuildError::Registry(e.message))?;
@@ -201,7 +206,7 @@ impl Registry {
                     let stored = rows.iter().find(same).unwrap_or(row).clone();
                     let cache = storage::cache(stored, self.store.clone());
                     let running = cache.clone();
-                    self.caches.spawn(async move { running.run().await });
+                    self.feeder.spawn(async move { running.run().await });
                     caches.insert(row.storage_prefix.clone(), cache.clone());
                     started.push((row, cache.clone()));
                     Some(cache)
@@ -311,8 +316,7 @@ impl Registry {
                 cache.close();
             }
         }
-        self.caches.close();
-        self.caches.wait().await;
+        self.feeder.wait().await;
     }
 }
 
@@ -341,6 +345,6 @@ impl Table {
     }
 }
 
-fn readable(value: Result<Value, ApiError>) -> Option<Value> {
+fn readable<T>(value: Result<T, ApiError>) -> Option<T> {
     value.inspect_err(|error| tracing::error!(%error, "a cached object is unreadable")).ok()
 }

@@ -9,13 +9,19 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use watch_cache::Interest;
+use watch_cache::{Interest, Object};
 
 impl View for Registry {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let served = self.any_version(group, resource)?;
         let object = served.cache.as_ref()?.get(served.key(namespace, name).as_bytes())?;
         readable(storage::value(&object))
+    }
+
+    fn shared(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let served = self.any_version(group, resource)?;
+        let object = served.cache.as_ref()?.get(served.key(namespace, name).as_bytes())?;
+        self.value_of(&served, &object)
     }
 
     fn live<'a>(
@@ -60,6 +66,13 @@ impl View for Registry {
         cache.snapshot().prefix(prefix.as_bytes()).filter_map(|o| readable(storage::value(o))).collect()
     }
 
+    fn shared_list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>> {
+        let Some(served) = self.any_version(group, resource) else { return Vec::new() };
+        let Some(cache) = &served.cache else { return Vec::new() };
+        let prefix = list::prefix(&served, namespace);
+        cache.snapshot().prefix(prefix.as_bytes()).filter_map(|o| self.value_of(&served, o)).collect()
+    }
+
     fn state(&self, group: &str, resource: &str) -> Option<(usize, i64)> {
         let cache = self.cache_of(group, resource)?;
         let snapshot = cache.snapshot();
@@ -84,6 +97,16 @@ impl View for Registry {
         let same = table.rows.iter().filter(|s| s.row.storage_prefix == row.storage_prefix);
         let has_sub = |row: &Row| subresource.is_empty() || row.subresource(subresource).is_some();
         same.filter(|s| has_sub(&s.row)).map(|s| s.row.gvr.clone()).collect()
+    }
+}
+
+impl Registry {
+    /// Decodes an object. A custom resource's bytes may change with its schema, so it is decoded each time.
+    fn value_of(&self, served: &Served, object: &Object) -> Option<Arc<Value>> {
+        if served.row.custom.is_some() {
+            return readable(storage::value(object)).map(Arc::new);
+        }
+        readable(self.parsed.value(object))
     }
 }
 

@@ -152,14 +152,14 @@ impl Claims {
         if now < self.issued {
             return Err("service account token is not valid yet");
         }
-        let account = view.get("", "serviceaccounts", &self.namespace, &self.account.name);
+        let account = view.shared("", "serviceaccounts", &self.namespace, &self.account.name);
         let account = account.ok_or("service account token has been invalidated")?;
         if gone(&account, now) || account.uid() != self.account.uid {
             return Err("service account token has been invalidated");
         }
         if let Some(secret) = &self.secret {
             let legacy = self.issuer == LEGACY_ISSUER;
-            let found = view.get("", names::SECRETS, &self.namespace, &secret.name);
+            let found = view.shared("", names::SECRETS, &self.namespace, &secret.name);
             // A token that is kept in a secret ends when the secret is marked to go.
             let found = found.filter(|s| if legacy { !s.is_deleting() } else { !gone(s, now) });
             let found = found.ok_or("service account token has been invalidated")?;
@@ -175,14 +175,14 @@ impl Claims {
             }
         }
         if let Some(pod) = &self.pod {
-            let found = view.get("", names::PODS, &self.namespace, &pod.name);
+            let found = view.shared("", names::PODS, &self.namespace, &pod.name);
             if !found.is_some_and(|p| !gone(&p, now) && p.uid() == pod.uid) {
                 return Err("service account token has been invalidated");
             }
         }
         // A token bound to a pod names its node for information only.
         if let (Some(node), None) = (&self.node, &self.pod) {
-            let found = view.get("", names::NODES, "", &node.name);
+            let found = view.shared("", names::NODES, "", &node.name);
             if !found.is_some_and(|n| !gone(&n, now) && n.uid() == node.uid) {
                 return Err("service account token has been invalidated");
             }
@@ -201,7 +201,7 @@ impl Claims {
             remarks.annotations.push(("authentication.k8s.io/stale-token", words));
         }
         if let Some(secret) = self.secret.as_ref().filter(|_| self.issuer == LEGACY_ISSUER) {
-            let account = view.get("", "serviceaccounts", &self.namespace, &self.account.name);
+            let account = view.shared("", "serviceaccounts", &self.namespace, &self.account.name);
             let list = account.as_ref().and_then(|a| a[names::SECRETS].as_array()).into_iter().flatten();
             let automatic = list.into_iter().any(|one| one["name"] == secret.name.as_str());
             let key = if automatic {

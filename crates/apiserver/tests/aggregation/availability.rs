@@ -1,7 +1,7 @@
 //! What API services say of the servers behind them.
 
 use crate::support::cluster::admin;
-use crate::world::{API_SERVICES, Lines, NAME, World, in_time};
+use crate::world::{API_SERVICES, Lines, NAME, World, eventually, in_time};
 use apiserver::Config;
 use serde_json::{Value, json};
 
@@ -42,7 +42,8 @@ async fn each_obstacle_has_its_reason_and_goes_when_it_is_gone() {
     cluster.endpoints("later", None).await;
     world.becomes("MissingEndpoints").await;
     let lost = format!("aggregator_unavailable_apiservice_total{{name=\"{NAME}\",reason=\"MissingEndpoints\"}} 1");
-    assert!(world.metrics().await.contains(&lost));
+    // It is counted once the condition is written, so the condition may be seen first.
+    eventually(async || world.metrics().await.contains(&lost).then_some(())).await;
 
     // What is served here is available.
     let local = json!({"spec": {"service": null, "caBundle": null}});

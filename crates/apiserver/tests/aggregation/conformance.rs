@@ -97,5 +97,6 @@ async fn it_is_replaced_found_by_its_label_and_deleted(world: &World) {
     })
     .await;
     assert_eq!(gone, "404 page not found\n");
-    assert!(!world.cluster.get("/apis").await.to_string().contains("wardle.example.com"));
+    let listed = async || world.cluster.get("/apis").await.to_string().contains("wardle.example.com");
+    eventually(async || (!listed().await).then_some(())).await;
 }
