@@ -218,13 +218,20 @@ pub fn run(cli: Cli) -> Result<()> {
     }
 }
 
+/// After so many polls of tasks a busy thread looks for what has arrived; a poll of one that writes takes as long as many others.
+const POLLS_PER_LOOK: u32 = 8;
+
 fn server(flags: &Server) -> Result<()> {
     let config = ServerConfig::from_flags(flags)?;
     let format = if config.log_json { Format::Json } else { Format::Text };
     telemetry::logs::init(&config.log, format)?;
+    // One thread more than there are processors, so that one is there for what has just arrived while long answers are made
+    // and written on as many as there are.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("mainstay")
+        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from) + 1)
+        .event_interval(POLLS_PER_LOOK)
         .build()
         .context("cannot start the async runtime")?;
     let result = runtime.block_on(serve::run(config));

@@ -45,19 +45,21 @@ pub async fn run(plan: &Plan) -> Result<Vec<Map<String, Value>>> {
     let stop = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicUsize::new(0));
     let refused = Arc::new(AtomicUsize::new(0));
+    let runtime = crowd_runtime()?;
     let mut crowd = tokio::task::JoinSet::new();
     for _ in 0..plan.greedy {
         let client = plan.target.client()?;
         let user = format!("system:serviceaccount:{}:greedy", plan.namespace);
         let path = format!("/api/v1/namespaces/{}/pods?resourceVersion=0", plan.namespace);
         let (stop, answered, refused) = (stop.clone(), answered.clone(), refused.clone());
-        crowd.spawn(async move {
+        let greedy = async move {
             while !stop.load(Ordering::Relaxed) {
                 let counter = if get(&client, &path, &user).await? { &answered } else { &refused };
                 counter.fetch_add(1, Ordering::Relaxed);
             }
             anyhow::Ok(())
-        });
+        };
+        crowd.spawn_on(greedy, runtime.handle());
     }
     tokio::time::sleep(WARM_UP).await;
     let (before, started) = (answered.load(Ordering::Relaxed), Instant::now());
@@ -68,6 +70,7 @@ pub async fn run(plan: &Plan) -> Result<Vec<Map<String, Value>>> {
     while let Some(ended) = crowd.join_next().await {
         ended.context("a greedy client panicked")??;
     }
+    runtime.shutdown_background();
     let mut loaded = loaded?;
     let ratio = loaded["p99_ms"].as_f64().unwrap_or(0.0) / quiet["p99_ms"].as_f64().unwrap_or(0.0).max(0.01);
     loaded.insert("p99_ratio".into(), json!((ratio * 100.0).round() / 100.0));
@@ -75,6 +78,19 @@ pub async fn run(plan: &Plan) -> Result<Vec<Map<String, Value>>> {
     loaded.insert("greedy_per_second".into(), json!((greedy as f64 / seconds).round()));
     loaded.insert("greedy_refused".into(), refused.load(Ordering::Relaxed).into());
     Ok(vec![quiet, loaded])
+}
+
+/// Threads of the lowest priority for the greedy clients: where they share the server's processors, what they do with the
+/// answers must not stand in the way of who is measured. What they ask of the server remains.
+fn crowd_runtime() -> Result<tokio::runtime::Runtime> {
+    const LOWEST: i32 = 19;
+    let yields = || {
+        if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
+            tracing::warn!(%error, "the greedy clients run with the priority of the others");
+        }
+    };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().on_thread_start(yields).build().context("no async runtime for the greedy clients")
 }
 
 /// The system's client at work, on a thread of its own, so that the greedy ones do not delay it in this process.

@@ -1,5 +1,6 @@
 //! Sockets of the API server: accept, TLS, HTTP/1.1 and HTTP/2 with upgrades, and a drain that lets requests finish.
 
+use super::pace::Turns;
 use anyhow::{Context as _, Result, anyhow, bail};
 use apiserver::{Body, PeerCertificates, RemoteAddr, Service};
 use http::header;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
@@ -86,6 +88,8 @@ pub fn tls(serving: &pki::Pair, client_cas: &[&str]) -> Result<TlsAcceptor> {
 pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Service, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // One processor is left for what is short.
+    let turns = Turns::new(std::thread::available_parallelism().map_or(1, usize::from) - 1);
     loop {
         let slot = tokio::select! {
             () = stop.cancelled() => break,
@@ -104,9 +108,12 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Service, st
                 }
             },
         };
-        let (tls, service, stop) = (tls.clone(), service.clone(), stop.clone());
+        let (tls, service, stop, turns) = (tls.clone(), service.clone(), stop.clone(), turns.clone());
         connections.spawn(async move {
-            connection(stream, peer, tls, service, stop).await;
+            match handshake(stream, peer, tls).await {
+                Ok(stream) => connection(stream, peer, &turns, service, stop).await,
+                Err(error) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+            }
             drop(slot);
         });
     }
@@ -117,15 +124,20 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Service, st
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, service: Service, stop: CancellationToken) {
+async fn handshake(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, %peer, "cannot set TCP_NODELAY");
     }
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, %peer, "TLS handshake failed"),
-        Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
-    };
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await?
+}
+
+async fn connection(
+    stream: TlsStream<TcpStream>,
+    peer: SocketAddr,
+    turns: &Arc<Turns>,
+    service: Service,
+    stop: CancellationToken,
+) {
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificates = PeerCertificates(Arc::new(chain.iter().map(|c| c.to_vec()).collect()));
     // Cancelled when this connection shall end although the server goes on.
@@ -154,15 +166,19 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor, servi
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(HTTP2_KEEP_ALIVE);
+    let (stream, place) = turns.join(stream);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = async { tokio::select! { () = stop.cancelled() => {}, () = last.cancelled() => {} } } => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let until_end = async {
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = async { tokio::select! { () = stop.cancelled() => {}, () = last.cancelled() => {} } } => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
         }
     };
+    let ended = place.drive(until_end).await;
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "connection ended");
     }

@@ -11,6 +11,7 @@ mod listener;
 mod machine;
 mod notify;
 mod observe;
+mod pace;
 
 use crate::config::{KubeletCa, Role, ServerConfig};
 use anyhow::{Context as _, Result, anyhow, bail};
