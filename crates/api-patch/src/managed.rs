@@ -13,7 +13,7 @@ pub use apply::{apply, apply_between};
 pub use update::{update, update_between};
 pub use versions::{Types, Versioned, Versions};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Fields that a write does not own although they differ, since the server resets them: paths of field names.
 pub type ResetFields = &'static [&'static [&'static str]];
@@ -53,17 +53,7 @@ pub fn default_manager(user_agent: &str) -> String {
 /// Puts the old timestamps back if nothing but timestamps of managed fields differs, so that a write without effect is
 /// none. `true` if so.
 pub fn keep_times_if_unchanged(old: &Value, new: &mut Value) -> bool {
-    let strip = |object: &Value| {
-        let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
-        let without_time = entries.into_iter().map(|mut entry| {
-            if let Value::Object(map) = &mut entry {
-                map.remove("time");
-            }
-            entry
-        });
-        without_time.collect::<Vec<_>>()
-    };
-    if strip(old) != strip(new) {
+    if !are_same_but_for_time(entries_of(old), entries_of(new)) {
         return false;
     }
     let Some(Value::Object(new_meta)) = new.get_mut("metadata") else { return false };
@@ -79,6 +69,21 @@ pub fn keep_times_if_unchanged(old: &Value, new: &mut Value) -> bool {
         new_meta.insert("managedFields".to_owned(), kept);
     }
     false
+}
+
+fn entries_of(object: &Value) -> &[Value] {
+    object.pointer("/metadata/managedFields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn are_same_but_for_time(old: &[Value], new: &[Value]) -> bool {
+    let untimed = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key("time"));
+    let same = |(old, new): (&Value, &Value)| match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            untimed(old) == untimed(new) && old.iter().all(|(key, value)| key == "time" || new.get(key) == Some(value))
+        }
+        _ => old == new,
+    };
+    old.len() == new.len() && old.iter().zip(new).all(same)
 }
 
 #[cfg(test)]
@@ -102,5 +107,17 @@ mod tests {
         let mut other = json!({"metadata": {"managedFields": [{"manager": "a", "time": "2"}]}, "x": 2});
         assert!(!keep_times_if_unchanged(&old, &mut other));
         assert_eq!(other["metadata"]["managedFields"][0]["time"], "2");
+        for entries in [
+            json!([]),
+            json!([{"manager": "b", "time": "1"}]),
+            json!([{"manager": "a", "operation": "Apply"}]),
+            json!([{}]),
+        ] {
+            let mut other = json!({"metadata": {"managedFields": entries}, "x": 1});
+            assert!(!keep_times_if_unchanged(&old, &mut other), "{other}");
+        }
+        let mut untimed = json!({"metadata": {"managedFields": [{"manager": "a"}]}, "x": 1});
+        assert!(keep_times_if_unchanged(&old, &mut untimed));
+        assert_eq!(untimed, old);
     }
 }

@@ -19,12 +19,12 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList";
 const SET_ORDER: &str = "$setElementOrder";
 
 /// `original` with `patch` merged into it. Custom resources have no such patch; the caller answers 415 for them.
-pub fn strategic_merge(schema: &Schema, root: StructId, original: &Value, patch: &Value) -> Result<Value, ApiError> {
+pub fn strategic_merge(schema: &Schema, root: StructId, original: Value, patch: &Value) -> Result<Value, ApiError> {
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
         return Err(ApiError::bad_request("invalid JSON document"));
     };
     let shape = Shape::Struct(root);
-    let merged = Merger { schema }.map(original.clone(), patch.clone(), Some(&shape));
+    let merged = Merger { schema }.map(original, patch.clone(), Some(&shape));
     merged.map(Value::Object).map_err(PatchError::into_api)
 }
 

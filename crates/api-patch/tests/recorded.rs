@@ -118,9 +118,9 @@ impl Server {
                 return Ok((target.object_path.clone(), object));
             }
             "application/json-patch+json" => api_patch::json_patch(self.live(target)?, body.as_bytes())?,
-            "application/merge-patch+json" => api_patch::merge_patch(self.live(target)?, body.as_bytes())?,
+            "application/merge-patch+json" => api_patch::merge_patch(self.live(target)?.clone(), body.as_bytes())?,
             "application/strategic-merge-patch+json" => {
-                api_patch::strategic_merge(&row.schema, row.root, self.live(target)?, &patch)?
+                api_patch::strategic_merge(&row.schema, row.root, self.live(target)?.clone(), &patch)?
             }
             _ => return Err(ApiError::new(415, api_core::Reason::UnsupportedMediaType, "")),
         };

@@ -73,14 +73,14 @@ pub fn merge_patch(data: &[u8]) {
     let [doc, patch] = parts(data);
     let (doc, value) = (json(doc), json(patch));
     let patch = if serde_json::from_slice::<Value>(patch).is_ok() { patch.to_vec() } else { encode(&value).to_vec() };
-    let Ok(once) = apply_merge_patch(&doc, &patch) else {
+    let Ok(once) = apply_merge_patch(doc.clone(), &patch) else {
         assert!(!value.is_object() && !value.is_array(), "{value} is a patch");
         return;
     };
-    let twice = apply_merge_patch(&once, &patch).map_err(|e| e.message);
+    let twice = apply_merge_patch(once.clone(), &patch).map_err(|e| e.message);
     assert_eq!(twice.as_ref(), Ok(&once), "twice is once");
     if doc.is_object() {
-        assert_eq!(apply_merge_patch(&doc, b"{}").map_err(|e| e.message), Ok(doc));
+        assert_eq!(apply_merge_patch(doc.clone(), b"{}").map_err(|e| e.message), Ok(doc));
     }
 }
 
@@ -91,15 +91,15 @@ pub fn strategic_patch(data: &[u8]) {
     let (row, object) = object(first);
     let Ok(decoded) = decode_value(row, object, FieldValidation::Ignore) else { return };
     let patch = serde_json::from_slice::<Value>(second).unwrap_or_else(|_| directed(row, second));
-    let unchanged = strategic_merge(&row.schema, row.root, &decoded.value, &json!({})).map_err(|e| e.message);
+    let unchanged = strategic_merge(&row.schema, row.root, decoded.value.clone(), &json!({})).map_err(|e| e.message);
     assert_eq!(unchanged.as_ref(), Ok(&decoded.value), "an empty patch changes nothing");
-    let Ok(once) = strategic_merge(&row.schema, row.root, &decoded.value, &patch) else { return };
+    let Ok(once) = strategic_merge(&row.schema, row.root, decoded.value.clone(), &patch) else { return };
     let text = patch.to_string();
     if text.contains('$') || text.contains("null") {
         return;
     }
     // An item without its key is added to a list that was not there, and cannot be merged with one that is.
-    if let Ok(twice) = strategic_merge(&row.schema, row.root, &once, &patch) {
+    if let Ok(twice) = strategic_merge(&row.schema, row.root, once.clone(), &patch) {
         assert_eq!(twice, once, "twice is once: {patch}");
     }
 }

@@ -38,7 +38,7 @@ fn schema() -> Schema {
 }
 
 fn merged(original: Value, patch: Value) -> Result<Value, (u16, String)> {
-    strategic_merge(&schema(), 0, &original, &patch).map_err(|e| (e.code, e.message))
+    strategic_merge(&schema(), 0, original, &patch).map_err(|e| (e.code, e.message))
 }
 
 #[test]

@@ -70,8 +70,8 @@ fn edit<'a>(
     let parsed = parse(kind, bytes)?;
     Ok(Box::new(move |call, current, _| {
         let current = current.ok_or_else(|| call.not_found())?;
-        let shown = shown(call.row(), current);
-        let apply = || patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, &shown);
+        let apply =
+            || patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, shown(call.row(), current));
         let mut value = Patched { kind, bytes, parsed: &parsed, apply: &apply }.read(call, options.validation)?;
         update::check_name(call, &value)?;
         call.complete(&mut value);
@@ -86,10 +86,10 @@ pub(crate) fn patch_value(
     kind: PatchType,
     bytes: &[u8],
     parsed: &Value,
-    shown: &Value,
+    shown: Value,
 ) -> Result<Value, ApiError> {
     match kind {
-        PatchType::Json => api_patch::json_patch(shown, bytes),
+        PatchType::Json => api_patch::json_patch(&shown, bytes),
         PatchType::Merge => api_patch::merge_patch(shown, bytes),
         PatchType::Strategic | PatchType::Apply => api_patch::strategic_merge(schema, root, shown, parsed),
     }

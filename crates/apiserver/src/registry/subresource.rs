@@ -112,8 +112,8 @@ async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError>
     let root = api_kinds::type_of(&gvk).ok_or_else(ApiError::no_such_resource)?;
     let served = call.served.clone();
     let make = |call: &Call, shown: &Value| {
-        let (schema, shown) = (api_kinds::schema(), scale_of(&served.row, shown));
-        let apply = || patching::patch_value(schema, root, kind, &bytes, &parsed, &shown);
+        let schema = api_kinds::schema();
+        let apply = || patching::patch_value(schema, root, kind, &bytes, &parsed, scale_of(&served.row, shown));
         let patched = Patched { kind, bytes: &bytes, parsed: &parsed, apply: &apply };
         patched.read_by(call, options.validation, |made, _| {
             let text = made.to_string();

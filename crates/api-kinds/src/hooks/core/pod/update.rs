@@ -70,8 +70,11 @@ fn object(new: &Value, old: &Value, e: &mut Errors) {
     }
     only_added_tolerations(&new.at("tolerations"), &old.at("tolerations"), e);
     only_removed_gates(&new.at("schedulingGates"), &old.at("schedulingGates"), e);
-    let mut same = new.value.clone();
     let gated = !old.at("schedulingGates").is_empty();
+    if !gated && new.value == old.value {
+        return;
+    }
+    let mut same = new.value.clone();
     allow_what_may_change(&mut same, old.value);
     if gated {
         gated_pod(&new, &old, &mut same, e);
