@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use controller_kit::{Context, Controller, Error, Key, Next, Row, Runner};
+use controller_kit::{Context, Controller, Error, Key, Next, Queue, Row, Runner};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -35,7 +35,8 @@ pub(crate) async fn start(context: Context) {
     let listed = shared.clone();
     let runner = Runner::new(&context).after(async move { listed.wait_listed().await });
     let watching = watches::run(context.clone(), shared.clone(), runner.queue());
-    let collecting = runner.run(Driver { context, shared });
+    let queue = runner.queue();
+    let collecting = runner.run(Driver { context, shared, queue });
     futures::future::join(watching, collecting).await;
 }
 
@@ -80,6 +81,7 @@ impl Shared {
 struct Driver {
     context: Context,
     shared: Arc<Shared>,
+    queue: Arc<Queue>,
 }
 
 type Attempt = Result<Next, kube::Error>;
@@ -270,8 +272,9 @@ impl Driver {
     }
 
     fn forget(&self, uid: &str) {
-        // Whoever depends on it is looked at when its deletion is seen, or was already.
-        self.shared.graph.lock().remove(uid);
+        // When its deletion is seen the graph no longer knows whom it held back, so they are looked at now.
+        let look = self.shared.graph.lock().remove(uid);
+        watches::look_at(&self.queue, look);
     }
 
     async fn release(

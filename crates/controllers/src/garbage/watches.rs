@@ -201,7 +201,7 @@ fn replace(shared: &Shared, queue: &Queue, at: usize, all: &[ObjectMeta]) {
     all.iter().for_each(|meta| set(shared, queue, at, meta));
 }
 
-fn look_at(queue: &Queue, uids: Vec<String>) {
+pub(super) fn look_at(queue: &Queue, uids: Vec<String>) {
     uids.iter().for_each(|uid| queue.add(Key::cluster(uid)));
 }
 
