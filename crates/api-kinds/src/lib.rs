@@ -18,5 +18,5 @@ pub mod select;
 pub mod stored;
 mod table;
 
-pub use deprecation::deprecation;
+pub use deprecation::{deprecation, removed_release};
 pub use rows::{message_type_of, resource, rows, schema, type_of};

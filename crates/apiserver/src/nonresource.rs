@@ -59,6 +59,11 @@ fn route(server: &Inner, path: &str, request: &ApiRequest) -> Result<Response<Bo
     Ok(not_found_page())
 }
 
+/// Whether the path is that of all health checks of an endpoint.
+pub(crate) fn is_checked(path: &str) -> bool {
+    matches!(path, "/healthz" | "/livez" | "/readyz")
+}
+
 /// 405 for another method than GET.
 pub(crate) fn get_only(request: &ApiRequest) -> Result<(), ApiError> {
     if request.parts.method == Method::GET { Ok(()) } else { Err(ApiError::method_not_allowed()) }
@@ -94,20 +99,20 @@ pub(crate) fn tagged(request: &ApiRequest, hash: &str, answer: impl FnOnce() -> 
 /// What `/version` says, in upstream's order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Version {
-    major: &'static str,
-    minor: &'static str,
-    git_version: &'static str,
-    git_commit: &'static str,
-    git_tree_state: &'static str,
-    build_date: &'static str,
-    go_version: &'static str,
-    compiler: &'static str,
-    platform: &'static str,
+pub(crate) struct Version {
+    pub(crate) major: &'static str,
+    pub(crate) minor: &'static str,
+    pub(crate) git_version: &'static str,
+    pub(crate) git_commit: &'static str,
+    pub(crate) git_tree_state: &'static str,
+    pub(crate) build_date: &'static str,
+    pub(crate) go_version: &'static str,
+    pub(crate) compiler: &'static str,
+    pub(crate) platform: &'static str,
 }
 
 /// The version whose behaviour the server has. It is not built with Go, and says nothing of when it was built.
-const VERSION: Version = Version {
+pub(crate) const VERSION: Version = Version {
     major: "1",
     minor: "30",
     git_version: crate::KUBERNETES_VERSION,

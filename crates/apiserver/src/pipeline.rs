@@ -10,6 +10,8 @@ use crate::fairness::{Asked, Within};
 use crate::negotiate::Media;
 use crate::query::Query;
 use crate::request_info::RequestInfo;
+use crate::request_labels::Summary;
+use crate::request_metrics::Terminated;
 use crate::server::{ApiRequest, Inner};
 use crate::{aggregation, closing, deadline, nonresource, pretty, proxy, registry, render, reviews, tokens};
 use api_core::status::Details;
@@ -34,7 +36,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let media = Media::of_failure(&parts.headers);
     let query = Query::parse(parts.uri.query());
     let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
-    let summary = (info.clone(), query.clone());
+    let summary = Summary::new(&info, &query, &parts.headers);
     let long_running = info.is_long_running(&query);
     let limit_max = server.config.limits.request_timeout;
     let deadline = if long_running { Ok(None) } else { deadline::of(&query, limit_max).map(Some) };
@@ -49,7 +51,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
         Ok(None) => stages(server.clone(), request, None, &mut record, &mut anonymous).await,
         Ok(Some(limit)) => {
             let stages = stages(server.clone(), request, Some(limit), &mut record, &mut anonymous);
-            tokio::time::timeout(limit, stages).await.unwrap_or_else(|_| Err(timed_out()))
+            tokio::time::timeout(limit, stages).await.unwrap_or_else(|_| Ok(timed_out(media)))
         }
         Err(e) => Err(e),
     };
@@ -60,14 +62,13 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     record.annotate(&annotations);
     let taken = server.audit.end(record, audit_id.to_str().unwrap_or(""), response.status().as_u16(), long_running);
     server.metrics.stages.audited(taken);
-    let bytes = http_body::Body::size_hint(response.body()).exact();
     let headers = response.headers_mut();
     headers.insert("audit-id", audit_id);
     if shared && anonymous {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    server.metrics.request(&summary.0, &summary.1, response.status().as_u16(), started.elapsed(), bytes);
+    server.metrics.requests.answered(&server, &summary, &response, started.elapsed());
     response
 }
 
@@ -85,15 +86,20 @@ async fn stages(
     let (user, remarks) = known.ok_or_else(ApiError::unauthorized)?;
     *anonymous = user.name == ANONYMOUS;
     record.user(&user, &user);
+    let impersonating = Instant::now();
     request.user = match Wish::read(&request.parts.headers) {
         Ok(wish) => authn::impersonate(&server, &user, wish)?,
         Err(why) => return Ok(nonsense(&request.parts.uri, &why)),
     };
     record.user(&user, &request.user);
+    server.metrics.stages.filter("impersonation", impersonating);
     let media = Media::of_failure(&request.parts.headers);
     let within = request.parts.extensions.get::<Within>().is_some();
     let asked = Asked { user: &request.user, info: &request.info, query: &request.query, limit, within };
-    let mut passage = match server.fairness.enter(&server, asked).await {
+    let waiting = Instant::now();
+    let entered = server.fairness.enter(&server, asked).await;
+    server.metrics.stages.filter("priorityandfairness", waiting);
+    let mut passage = match entered {
         Ok(passage) => passage,
         Err(busy) => return Ok(*busy),
     };
@@ -135,6 +141,11 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
         return if is_ours { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) };
     };
     registry::routing::check(&served, info, &request.parts.method)?;
+    if let Some(release) = api_kinds::removed_release(&served.row.gvr) {
+        let said = [("k8s.io/deprecated", "true"), ("k8s.io/removed-release", release)];
+        let said = said.into_iter().filter(|(_, what)| !what.is_empty());
+        Annotations::of(&request.parts.extensions).add(said.map(|(key, what)| (key.to_owned(), what.to_owned())));
+    }
     request.served = Some(served.clone());
     match request.info.subresource.as_str() {
         "" if served.row.storage_prefix.is_empty() => {
@@ -171,9 +182,11 @@ pub(crate) fn failure(error: &ApiError, media: Media) -> Response<Body> {
     response
 }
 
-fn timed_out() -> ApiError {
-    ApiError::new(504, Reason::Timeout, "Timeout: request did not complete within the allotted timeout")
-        .with_details(Details::default())
+fn timed_out(media: Media) -> Response<Body> {
+    let why = "Timeout: request did not complete within the allotted timeout";
+    let mut response = failure(&ApiError::new(504, Reason::Timeout, why).with_details(Details::default()), media);
+    response.extensions_mut().insert(Terminated);
+    response
 }
 
 /// The answer to `Impersonate-*` headers that make no sense.

@@ -18,6 +18,7 @@ use crate::query::Query;
 use crate::registry::measured::Measured;
 use crate::registry::{Registry, Served, custom};
 use crate::request_info::RequestInfo;
+use crate::request_labels::Summary;
 use crate::stage_metrics::AdmissionMetrics;
 use crate::webhook::transport::Transport;
 use crate::{bootstrap, closing, pipeline, webhook};
@@ -283,6 +284,9 @@ impl Inner {
             .map_err(ApiError::internal)?;
         request.extensions_mut().insert(user.clone());
         request.extensions_mut().insert(fairness::Within);
+        let query = Query::parse(request.uri().query());
+        let info = RequestInfo::new(request.method(), request.uri().path(), &query);
+        self.metrics.requests.own_request(&Summary::new(&info, &query, request.headers()));
         let response = pipeline::handle(self.clone(), request).await;
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.map_err(ApiError::internal)?.to_bytes();

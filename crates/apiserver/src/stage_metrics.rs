@@ -12,6 +12,8 @@ use telemetry::metrics::{self, Error, Histogram, HistogramVec, IntCounterVec, Re
 
 /// Upper bounds of what admission takes, in seconds.
 const ADMISSION_S: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
+/// Upper bounds of what a stage takes, in seconds.
+const FILTERS_S: &[f64] = &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, 10.0, 15.0, 30.0];
 /// Operations as the labels name them, in the order of [`operation`].
 const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 /// The two steps of admission.
@@ -25,6 +27,7 @@ pub(crate) struct StageMetrics {
     users: IntCounterVec,
     decisions: IntCounterVec,
     authorization: HistogramVec,
+    filters: HistogramVec,
     audited: IntCounterVec,
     unaudited: IntCounterVec,
 }
@@ -41,6 +44,13 @@ impl StageMetrics {
             users: counter("authenticated_user_requests", "Authenticated requests by kind of user.", &["username"])?,
             decisions: counter("authorization_attempts_total", "Authorizations by what was decided.", &["result"])?,
             authorization: histogram("authorization_duration_seconds", "Time of an authorization.")?,
+            filters: metrics::histogram(
+                registry,
+                "apiserver_request_filter_duration_seconds",
+                "Time that a request spent in a stage before it was served.",
+                &["filter"],
+                FILTERS_S,
+            )?,
             audited: counter("apiserver_audit_event_total", "Events handed to the audit log.", &[])?,
             unaudited: counter("apiserver_audit_error_total", "Events that the audit log lost.", &["plugin"])?,
         };
@@ -66,6 +76,7 @@ impl StageMetrics {
         };
         self.attempts.with_label_values(&[result]).inc();
         self.authentication.with_label_values(&[result]).observe(started.elapsed().as_secs_f64());
+        self.filter("authentication", started);
         answer
     }
 
@@ -80,7 +91,13 @@ impl StageMetrics {
         };
         self.decisions.with_label_values(&[result]).inc();
         self.authorization.with_label_values(&[result]).observe(started.elapsed().as_secs_f64());
+        self.filter("authorization", started);
         decision
+    }
+
+    /// A request has passed a stage that it came to at `started`.
+    pub(crate) fn filter(&self, stage: &str, started: Instant) {
+        self.filters.with_label_values(&[stage]).observe(started.elapsed().as_secs_f64());
     }
 
     /// Counts the record of a request; `None` if there is no audit log, else whether it was taken.

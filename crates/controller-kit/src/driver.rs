@@ -44,15 +44,30 @@ pub enum Outcome {
     Failed,
 }
 
+/// What is told of a reconciliation that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
+    /// How long its key had waited before, after it was due.
+    pub waited: Duration,
+    /// Keys that wait.
+    pub depth: usize,
+    /// Keys that were ever added to the queue.
+    pub added: u64,
+}
+
 /// Is told of each reconciliation, for metrics.
 pub trait Observer: Send + Sync {
-    /// A reconciliation of `controller` ended after `took`, with `depth` keys waiting.
-    fn reconciled(&self, controller: &'static str, outcome: Outcome, took: Duration, depth: usize);
+    /// A reconciliation of `controller` ended.
+    fn reconciled(&self, controller: &'static str, report: Report);
 }
 
 /// An observer that does not look.
 impl Observer for () {
-    fn reconciled(&self, _: &'static str, _: Outcome, _: Duration, _: usize) {}
+    fn reconciled(&self, _: &'static str, _: Report) {}
 }
 
 type Feed = BoxFuture<'static, ()>;
@@ -168,8 +183,8 @@ impl Runner {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = running.join_next() => report_panic(context.row.name, ended),
-                key = queue.next(), if !full => {
-                    let step = step(context.clone(), queue.clone(), controller.clone(), key);
+                (key, waited) = queue.next_timed(), if !full => {
+                    let step = step(context.clone(), queue.clone(), controller.clone(), key, waited);
                     running.spawn(step);
                 }
             }
@@ -181,12 +196,12 @@ impl Runner {
     }
 }
 
-async fn step<C: Controller>(context: Context, queue: Arc<Queue>, controller: Arc<C>, key: Key) {
+async fn step<C: Controller>(context: Context, queue: Arc<Queue>, controller: Arc<C>, key: Key, waited: Duration) {
     // Given back even if the reconciliation panics, so that one bad object does not lose its key for ever.
     let held = Held { queue: &queue, key: &key };
     let start = Instant::now();
-    let result = controller.reconcile(&key).await;
     let name = context.row.name;
+    let result = controller.reconcile(&key).await;
     let outcome = match result {
         Ok(Next::Done) => {
             queue.forget(&key);
@@ -210,7 +225,8 @@ async fn step<C: Controller>(context: Context, queue: Arc<Queue>, controller: Ar
         }
     };
     drop(held);
-    context.observer.reconciled(name, outcome, start.elapsed(), queue.depth());
+    let (depth, added) = (queue.depth(), queue.added());
+    context.observer.reconciled(name, Report { outcome, took: start.elapsed(), waited, depth, added });
 }
 
 struct Held<'a> {

@@ -21,7 +21,7 @@ mod writer;
 pub use client::Key;
 pub use client::informer::{Cached, Handle, Informers, Nudge, Store};
 pub use context::{Clock, Context, Row, graph};
-pub use driver::{Controller, Next, Observer, Outcome, Runner};
+pub use driver::{Controller, Next, Observer, Outcome, Report, Runner};
 pub use error::Error;
 pub use events::Recorder;
 pub use expectations::{EXPECTATION_TIMEOUT, Expectations};

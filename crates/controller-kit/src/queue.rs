@@ -32,6 +32,10 @@ struct State {
     due: BTreeSet<(Instant, Key)>,
     due_of: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
+    /// Since when keys that wait, or that come again after the work on them, do so.
+    since: HashMap<Key, Instant>,
+    /// Keys that were ever added.
+    added: u64,
 }
 
 impl Queue {
@@ -83,9 +87,14 @@ impl Queue {
 
     /// Waits for the next key. It is held back from others until [`Queue::done`].
     pub async fn next(&self) -> Key {
+        self.next_timed().await.0
+    }
+
+    /// The same, with how long the key has waited since it was added or due.
+    pub async fn next_timed(&self) -> (Key, Duration) {
         loop {
             let until = match self.state.lock().take(Instant::now()) {
-                Ok(key) => return key,
+                Ok(found) => return found,
                 Err(until) => until,
             };
             match until {
@@ -108,6 +117,11 @@ impl Queue {
         }
     }
 
+    /// Keys that were ever added, each time that it did not wait already.
+    pub fn added(&self) -> u64 {
+        self.state.lock().added
+    }
+
     /// Keys ready to be worked on.
     pub fn depth(&self) -> usize {
         self.state.lock().ready.len()
@@ -116,7 +130,12 @@ impl Queue {
 
 impl State {
     fn add(&mut self, key: Key) -> bool {
-        if !self.dirty.insert(key.clone()) || self.processing.contains(&key) {
+        if !self.dirty.insert(key.clone()) {
+            return false;
+        }
+        self.added += 1;
+        self.since.insert(key.clone(), Instant::now());
+        if self.processing.contains(&key) {
             return false;
         }
         self.ready.push_back(key);
@@ -137,7 +156,7 @@ impl State {
     }
 
     /// The next key, or when the earliest delayed one is due.
-    fn take(&mut self, now: Instant) -> Result<Key, Option<Instant>> {
+    fn take(&mut self, now: Instant) -> Result<(Key, Duration), Option<Instant>> {
         while self.due.first().is_some_and(|(at, _)| *at <= now) {
             if let Some((_, key)) = self.due.pop_first() {
                 self.due_of.remove(&key);
@@ -149,7 +168,8 @@ impl State {
         };
         self.dirty.remove(&key);
         self.processing.insert(key.clone());
-        Ok(key)
+        let waited = self.since.remove(&key).map(|since| now.saturating_duration_since(since)).unwrap_or_default();
+        Ok((key, waited))
     }
 }
 
@@ -173,7 +193,10 @@ mod tests {
         let nothing = tokio::time::timeout(Duration::from_millis(10), queue.next()).await;
         assert!(nothing.is_err(), "a key in work is not handed out");
         queue.done(&a);
-        assert_eq!(queue.next().await, key("a"));
+        let (again, waited) = queue.next_timed().await;
+        assert_eq!(again, key("a"));
+        assert!(waited >= Duration::from_millis(10), "it waits since it was added, not since it could be worked on");
+        assert_eq!(queue.added(), 3, "what waits already is not added");
     }
 
     #[tokio::test]

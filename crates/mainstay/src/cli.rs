@@ -184,12 +184,12 @@ pub struct Server {
     /// Whether flow schemas and priority levels are in effect; on by default.
     #[arg(long, value_name = "BOOL")]
     pub enable_priority_and_fairness: Option<bool>,
-    /// Seconds that a request may take; 60 by default.
-    #[arg(long, value_name = "SECONDS")]
-    pub request_timeout: Option<u64>,
-    /// Seconds that the server goes on serving after it has said that it is not ready any more; 0 by default.
-    #[arg(long, value_name = "SECONDS")]
-    pub shutdown_delay_duration: Option<u64>,
+    /// How long a request may take, such as `1m30s`, or in seconds; 1m by default.
+    #[arg(long, value_name = "DURATION")]
+    pub request_timeout: Option<String>,
+    /// How long the server goes on serving after it has said that it is not ready any more; 0s by default.
+    #[arg(long, value_name = "DURATION")]
+    pub shutdown_delay_duration: Option<String>,
     /// While the server ends, tell new requests to come again (429) until all that is under way is done, instead of taking no
     /// new connections.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]

@@ -125,13 +125,21 @@ struct File {
     max_requests_inflight: Option<usize>,
     max_mutating_requests_inflight: Option<usize>,
     enable_priority_and_fairness: Option<bool>,
-    request_timeout: Option<u64>,
-    shutdown_delay_duration: Option<u64>,
+    request_timeout: Option<Span>,
+    shutdown_delay_duration: Option<Span>,
     shutdown_send_retry_after: Option<bool>,
     event_ttl: Option<String>,
     eviction_hard: Option<String>,
     log: Option<String>,
     log_format: Option<String>,
+}
+
+/// A duration: a number of seconds, or as Go writes one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Span {
+    Seconds(u64),
+    Text(String),
 }
 
 impl ServerConfig {
@@ -193,10 +201,13 @@ impl ServerConfig {
                 .enable_priority_and_fairness
                 .or(file.enable_priority_and_fairness)
                 .unwrap_or(true),
-            request_timeout: Duration::from_secs(flags.request_timeout.or(file.request_timeout).unwrap_or(60)),
-            shutdown_delay: Duration::from_secs(
-                flags.shutdown_delay_duration.or(file.shutdown_delay_duration).unwrap_or(0),
-            ),
+            request_timeout: span("request-timeout", &flags.request_timeout, file.request_timeout, 60)?,
+            shutdown_delay: span(
+                "shutdown-delay-duration",
+                &flags.shutdown_delay_duration,
+                file.shutdown_delay_duration,
+                0,
+            )?,
             shutdown_send_retry_after: flags
                 .shutdown_send_retry_after
                 .or(file.shutdown_send_retry_after)
@@ -328,9 +339,31 @@ fn store_config(flags: &Server, file: &File) -> Result<StoreConfig> {
     }
 }
 
-/// Seconds of a duration as Go writes it: `1h30m`, `90s`.
+fn span(flag: &str, given: &Option<String>, file: Option<Span>, default_s: u64) -> Result<Duration> {
+    let seconds = match given.clone().map(Span::Text).or(file) {
+        None => default_s,
+        Some(Span::Seconds(seconds)) => seconds,
+        Some(Span::Text(text)) => match text.parse() {
+            Ok(seconds) => seconds,
+            Err(_) => u64::try_from(go_seconds(flag, &text)?)?,
+        },
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Seconds of a duration that is not nothing.
 fn duration_s(flag: &str, text: &str) -> Result<i64> {
-    let bad = || anyhow::anyhow!("--{flag} is {text:?}, but a duration such as 1h30m is needed");
+    let seconds = go_seconds(flag, text)?;
+    if seconds > 0 { Ok(seconds) } else { Err(no_duration(flag, text)) }
+}
+
+fn no_duration(flag: &str, text: &str) -> anyhow::Error {
+    anyhow!("--{flag} is {text:?}, but a duration such as 1h30m is needed")
+}
+
+/// Seconds of a duration as Go writes it: `1h30m`, `90s`.
+fn go_seconds(flag: &str, text: &str) -> Result<i64> {
+    let bad = || no_duration(flag, text);
     let (mut seconds, mut rest) = (0i64, text);
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -344,7 +377,7 @@ fn duration_s(flag: &str, text: &str) -> Result<i64> {
         seconds = number.checked_mul(unit).and_then(|s| s.checked_add(seconds)).ok_or_else(bad)?;
         rest = &rest[digits + 1..];
     }
-    if seconds > 0 { Ok(seconds) } else { Err(bad()) }
+    if text.is_empty() { Err(bad()) } else { Ok(seconds) }
 }
 
 fn parse_cidr(name: &str, text: &str) -> Result<ipnet::Ipv4Net> {
@@ -392,8 +425,21 @@ mod tests {
     }
 
     #[test]
+    fn durations_are_given_as_upstream_takes_them_or_in_seconds() {
+        for (given, seconds) in [("1m30s", 90), ("90", 90), ("0s", 0)] {
+            let flags = Server { shutdown_delay_duration: text(given), ..Server::default() };
+            assert_eq!(ServerConfig::from_flags(&flags).expect("valid").shutdown_delay.as_secs(), seconds, "{given}");
+        }
+        let file: File = serde_saphyr::from_str("requestTimeout: 30\nshutdownDelayDuration: 1m\n").expect("a file");
+        assert_eq!(span("x", &None, file.request_timeout, 1).expect("valid").as_secs(), 30);
+        assert_eq!(span("x", &None, file.shutdown_delay_duration, 1).expect("valid").as_secs(), 60);
+    }
+
+    #[test]
     fn each_mistake_is_one_sentence_that_names_it() {
         let cases = [
+            (Server { request_timeout: text("soon"), ..Server::default() }, "--request-timeout is \"soon\""),
+            (Server { request_timeout: text("0"), ..Server::default() }, "--request-timeout is 0"),
             (Server { roles: Some(vec!["apis".into()]), ..Server::default() }, "there is no role \"apis\""),
             (Server { store: text("redis"), ..Server::default() }, "there is no store \"redis\""),
             (Server { store: text("etcd"), ..Server::default() }, "--store etcd needs --etcd-servers"),

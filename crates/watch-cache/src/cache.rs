@@ -77,6 +77,12 @@ pub struct Stats {
     pub objects: usize,
     /// Events in the ring.
     pub ring_events: usize,
+    /// Most events that the ring holds.
+    pub ring_events_max: usize,
+    /// Events since the cache was made.
+    pub events: u64,
+    /// How often it was loaded.
+    pub loads: u64,
     /// Watches.
     pub watches: usize,
 }
@@ -246,7 +252,15 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let snapshot = self.snapshot.load();
         let ring = self.ring.lock();
-        Stats { revision: snapshot.revision, objects: snapshot.len(), ring_events: ring.len(), watches: ring.watches() }
+        Stats {
+            revision: snapshot.revision,
+            objects: snapshot.len(),
+            ring_events: ring.len(),
+            ring_events_max: self.limits.ring_events_max,
+            events: ring.events(),
+            loads: ring.loads,
+            watches: ring.watches(),
+        }
     }
 
     pub(crate) fn ring(&self) -> &Mutex<Ring> {

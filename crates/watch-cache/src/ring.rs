@@ -59,6 +59,8 @@ pub(crate) struct Ring {
     /// Field → value → watches.
     by_field: HashMap<String, HashMap<String, BTreeSet<u64>>>,
     next_id: u64,
+    /// How often it was started over.
+    pub(crate) loads: u64,
 }
 
 #[derive(Debug)]
@@ -82,6 +84,7 @@ pub(crate) enum Pull {
 impl Ring {
     /// Starts over at a revision: what was before is gone, and so are the watches.
     pub(crate) fn reset(&mut self, revision: Revision) {
+        self.loads += 1;
         self.first += self.events.len() as u64;
         self.events.clear();
         self.bytes = 0;
@@ -211,6 +214,11 @@ impl Ring {
 
     pub(crate) fn len(&self) -> usize {
         self.events.len()
+    }
+
+    /// All events that there have been.
+    pub(crate) fn events(&self) -> u64 {
+        self.first + self.events.len() as u64
     }
 
     pub(crate) fn watches(&self) -> usize {

@@ -7,6 +7,7 @@ use crate::authn::{UserInfo, request_header};
 use crate::body::{self, Body};
 use crate::proxy::pass::{answer, is_upgrade, prepare};
 use crate::request_info::RequestInfo;
+use crate::request_labels::Summary;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
 use futures::StreamExt;
@@ -40,7 +41,8 @@ pub(crate) async fn serve(
         }
     };
     let long = request.info.is_long_running(&request.query);
-    let held = long.then(|| server.metrics.long_running(&request.info, &request.query));
+    let summary = Summary::new(&request.info, &request.query, &request.parts.headers);
+    let held = long.then(|| server.metrics.requests.long_running(&summary, true));
     let limit = is_discovery(&request.info).then_some(DISCOVERY_TIMEOUT);
     let user = request.user.clone();
     let authority = authority(&place);

@@ -6,6 +6,7 @@
 mod bootstrap_token;
 mod certificates;
 pub mod impersonate;
+mod metrics;
 pub mod request_header;
 mod service_account;
 pub mod user;
@@ -26,10 +27,12 @@ use base64::Engine;
 use certificates::Authority;
 use http::HeaderMap;
 use http::request::Parts;
+use metrics::TokenMetrics;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Tokens whose verdict is remembered; past it all are forgotten.
 const TOKENS_MAX: usize = 4096;
@@ -48,6 +51,7 @@ pub struct Authenticator {
     /// Checks service-account tokens.
     pub verifier: Verifier,
     view: Arc<dyn View>,
+    metrics: TokenMetrics,
     /// By hash of the token: when it was taken, and the verdict.
     tokens: Mutex<HashMap<[u8; 32], (i64, Taken)>>,
     /// Uses of tokens that secrets keep.
@@ -72,6 +76,7 @@ impl Authenticator {
             front_proxy_names: config.front_proxy_names.clone(),
             verifier: Verifier { keys: keys.map_err(|e| e.to_string())?, issuers: vec![issuer], audiences: own },
             view,
+            metrics: TokenMetrics::new(&config.metrics).map_err(|e| e.to_string())?,
             tokens: Mutex::default(),
             uses: Uses::default(),
         })
@@ -113,14 +118,18 @@ impl Authenticator {
         if !audiences.is_empty() {
             return self.find_token(token, audiences, now);
         }
+        let started = Instant::now();
         let hash: [u8; 32] = Sha256::digest(token).into();
         if let Some((since, taken)) = self.tokens.lock().get(&hash)
             && now - since < TOKEN_S
             && taken.expires.is_none_or(|end| now < end)
         {
+            self.metrics.verdict(started, None);
             return Ok(Some(taken.clone()));
         }
-        let found = self.find_token(token, audiences, now)?;
+        let found = self.find_token(token, audiences, now);
+        self.metrics.verdict(started, Some(matches!(found, Ok(Some(_)))));
+        let found = found?;
         if let Some(taken) = &found {
             let mut tokens = self.tokens.lock();
             if tokens.len() >= TOKENS_MAX {
@@ -136,6 +145,7 @@ impl Authenticator {
             if let Some(kept_in) = &taken.remarks.kept_in {
                 self.uses.note(kept_in.clone());
             }
+            self.metrics.taken(&taken);
             return Ok(Some(taken));
         }
         let user = bootstrap_token::user(token, &*self.view, now);

@@ -19,6 +19,7 @@ use crate::authn::user::MASTERS;
 use crate::body::{self, Body};
 use crate::query::Query;
 use crate::request_info::RequestInfo;
+use crate::request_metrics::Terminated;
 use crate::server::Inner;
 use arc_swap::ArcSwap;
 use config::Schema;
@@ -406,5 +407,6 @@ impl Drop for Shown<'_> {
 fn too_many(retry_after_s: u64) -> Response<Body> {
     let mut busy = body::error(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.");
     busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
+    busy.extensions_mut().insert(Terminated);
     busy
 }

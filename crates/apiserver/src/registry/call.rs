@@ -47,6 +47,13 @@ impl Call {
         self.row().gvr.group_resource()
     }
 
+    /// All of the request's body.
+    pub(crate) async fn read_body(&self, body: Body) -> Result<Bytes, ApiError> {
+        let bytes = read_body(body, self.server.config.limits.request_body_bytes_max).await?;
+        self.server.metrics.traffic.body(&self.row().gvr.resource, &self.info.verb, bytes.len());
+        Ok(bytes)
+    }
+
     pub(crate) fn not_found(&self) -> ApiError {
         ApiError::not_found(&self.group_resource(), &self.info.name)
     }

@@ -1,6 +1,6 @@
 //! POST: a new object.
 
-use super::call::{Call, read_body};
+use super::call::Call;
 use super::charge::Put;
 use super::options::WriteOptions;
 use super::patching;
@@ -29,7 +29,7 @@ pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, Api
         let why = "create not allowed while custom resource definition is terminating";
         return Err(ApiError::new(405, Reason::MethodNotAllowed, why));
     }
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     let value = call.decode(&bytes, options.validation)?;
     let served = create_value(&call, value, &options).await?;
     call.answer(StatusCode::CREATED, &served).await

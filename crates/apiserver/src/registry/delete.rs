@@ -1,6 +1,6 @@
 //! DELETE: at once, after a grace period, or when the finalizers are gone; and collections.
 
-use super::call::{Call, body_media, read_body};
+use super::call::{Call, body_media};
 use super::options::{DeleteOptions, ListOptions};
 use super::ranges::Claims;
 use super::read;
@@ -57,7 +57,7 @@ async fn read_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError
 }
 
 async fn parse_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiError> {
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     if bytes.is_empty() {
         return DeleteOptions::read(&call.query, None);
     }

@@ -1,6 +1,6 @@
 //! POST to `eviction`: a deletion that asks the disruption budgets first.
 
-use super::call::{Call, read_body};
+use super::call::Call;
 use super::options::{DeleteOptions, Validation, WriteOptions};
 use super::subresource::decode_as;
 use super::{delete, list, object, readable};
@@ -19,7 +19,7 @@ const ATTEMPTS_MAX: usize = 20;
 /// Serves it.
 pub(crate) async fn evict(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let write = WriteOptions::read(&call.query, "CreateOptions", false)?;
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
     let eviction = decode_as(&call, &kind.group, &kind.kind, &bytes, Validation::Warn)?;
     if eviction.name() != call.info.name {

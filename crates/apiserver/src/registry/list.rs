@@ -143,8 +143,11 @@ pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, A
         None => snapshot.prefix(prefix.as_bytes()),
     };
     let limit = if options.limit == 0 { usize::MAX } else { options.limit };
+    let below = objects.len();
     let mut items = Vec::with_capacity(objects.len().min(limit));
     items.extend(objects.by_ref().filter(|o| selectors.matches(o)).take(limit).cloned());
+    let looked_at = below - objects.len();
+    call.server.metrics.traffic.list(&call.row().storage_prefix, looked_at, items.len());
     let revision = snapshot.revision();
     let (continue_token, remaining) = rest(&selectors, &items, objects, limit, revision, &prefix);
     Ok(Page { items, revision, continue_token, remaining })

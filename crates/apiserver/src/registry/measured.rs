@@ -28,12 +28,18 @@ pub(crate) struct Measured {
     durations: HistogramVec,
     requests: IntCounterVec,
     errors: IntCounterVec,
+    lists: IntCounterVec,
+    /// Objects that lists have read, have looked at and have given: here they are the same.
+    listed: [IntCounterVec; 3],
 }
 
 impl Measured {
     /// Registers the metrics; fails if the registry has metrics of these names already.
     pub(crate) fn new(inner: Arc<dyn Store>, registry: &Registry) -> Result<Self, Error> {
         let labels = &["operation", "type"];
+        let listed = |what: &str, help: &str| {
+            metrics::counter(registry, &format!("apiserver_storage_list_{what}"), help, &["resource"])
+        };
         let types = api_kinds::rows().iter().filter_map(|row| {
             let key = row.storage_prefix.strip_prefix(ROOT)?.trim_end_matches('/').to_owned();
             (!key.is_empty()).then(|| (key, row.gvr.group_resource().to_string()))
@@ -50,6 +56,12 @@ impl Measured {
             )?,
             requests: metrics::counter(registry, "etcd_requests_total", "Requests to the store.", labels)?,
             errors: metrics::counter(registry, "etcd_request_errors_total", "Requests that failed.", labels)?,
+            lists: listed("total", "Lists from the store.")?,
+            listed: [
+                listed("fetched_objects_total", "Objects that lists from the store read.")?,
+                listed("evaluated_objects_total", "Objects that lists from the store looked at.")?,
+                listed("returned_objects_total", "Objects that lists from the store gave.")?,
+            ],
         })
     }
 
@@ -101,9 +113,19 @@ fn operation_of(txn: &Txn) -> (&'static str, &[u8]) {
 
 impl Store for Measured {
     fn range(&self, range: Range) -> BoxFuture<'_, Result<RangeResult, StoreError>> {
-        let operation = if range.end.is_some() { "list" } else { "get" };
         let kind = self.type_of(&range.start);
-        self.measured(operation, kind, self.inner.range(range))
+        if range.end.is_none() {
+            return self.measured("get", kind, self.inner.range(range));
+        }
+        let work = self.inner.range(range);
+        let of = kind.clone();
+        let counted = async move {
+            let found = work.await?;
+            self.lists.with_label_values(&[&of]).inc();
+            self.listed.iter().for_each(|c| c.with_label_values(&[&of]).inc_by(found.kvs.len() as u64));
+            Ok(found)
+        };
+        self.measured("list", kind, Box::pin(counted))
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<TxnResult, StoreError>> {

@@ -14,7 +14,7 @@ pub(crate) mod options;
 mod parsed;
 mod patched;
 mod patching;
-mod pools;
+pub(crate) mod pools;
 pub(crate) mod ranges;
 mod read;
 pub(crate) mod routing;

@@ -1,6 +1,6 @@
 //! PATCH in its four types, and managed fields: the one place that calls `api-patch`.
 
-use super::call::{Call, read_body};
+use super::call::Call;
 use super::object;
 use super::options::WriteOptions;
 use super::patched::Patched;
@@ -50,7 +50,7 @@ impl PatchType {
 pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let kind = PatchType::of(&call)?;
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == PatchType::Apply)?;
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     let edit = edit(&call, kind, &bytes, &options)?;
     let create = kind == PatchType::Apply && call.info.subresource.is_empty();
     let updated = update::update(&call, &options, &*edit, create).await?;

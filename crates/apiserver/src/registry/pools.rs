@@ -129,6 +129,25 @@ impl Pools {
         }
     }
 
+    /// How many addresses of the services' range, and then node ports, are taken and are free. `None` if others take some too.
+    pub(crate) fn usage(&self) -> Option<[(i64, i64); 2]> {
+        if self.ranges.is_some() {
+            return None;
+        }
+        let all = self.taken.lock();
+        let addresses_taken = all.iter().filter(|a| matches!(a, Allocation::Ip(_))).count();
+        let ports_taken = all.len() - addresses_taken;
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let of = |taken: usize, all: i64| (number(taken), all.saturating_sub(number(taken)));
+        let addresses = i64::try_from(ranges::addresses(self.range)).unwrap_or(i64::MAX);
+        Some([of(addresses_taken, addresses), of(ports_taken, number(self.ports.len()))])
+    }
+
+    /// The services' range.
+    pub(crate) fn range(&self) -> IpNet {
+        self.range
+    }
+
     /// Gives back what an update has dropped.
     pub(crate) fn release_dropped(&self, row: &Row, new: &Value, old: &Value) {
         let Some(allocated) = self.kept_here(row) else { return };

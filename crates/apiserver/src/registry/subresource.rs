@@ -1,6 +1,6 @@
 //! Subresources that are not the object itself in part: scale, binding, eviction.
 
-use super::call::{Call, body_media, fields, read_body};
+use super::call::{Call, body_media, fields};
 use super::custom::convert;
 use super::options::{Validation, WriteOptions};
 use super::patched::Patched;
@@ -96,7 +96,7 @@ pub(crate) fn with_replicas(row: &Row, object: &Value, scale: &Value) -> Value {
 
 async fn put_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let options = WriteOptions::read(&call.query, "UpdateOptions", false)?;
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     let scale = decode_as(&call, "autoscaling", "Scale", &bytes, options.validation)?;
     update::check_name(&call, &scale)?;
     write_scale(call, &options, &move |_, _| Ok(scale.clone())).await
@@ -105,7 +105,7 @@ async fn put_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
 async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let kind = patching::PatchType::of(&call)?;
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == patching::PatchType::Apply)?;
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     let parsed =
         if kind == patching::PatchType::Apply { crate::yaml::parse(&bytes)? } else { patching::parse(kind, &bytes)? };
     let gvk = Gvk::new("autoscaling", "v1", "Scale");
@@ -170,7 +170,7 @@ pub(crate) fn decode_as(
 async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let post = call.row().hooks.post_subresource.ok_or_else(ApiError::method_not_allowed)?;
     let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
     let posted = decode_as(&call, &kind.group, &kind.kind, &bytes, options.validation)?;
     if call.info.name.is_empty() {

@@ -1,6 +1,6 @@
 //! PUT, and what every change of an object has in common: read, edit, admit, validate, write if unchanged, else again.
 
-use super::call::{Call, read_body};
+use super::call::Call;
 use super::charge::Put;
 use super::create::{self, check_namespace};
 use super::options::WriteOptions;
@@ -38,7 +38,7 @@ pub(crate) struct Updated {
 /// Serves a PUT to an object, or to a subresource that has the object's own kind.
 pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let options = WriteOptions::read(&call.query, "UpdateOptions", false)?;
-    let bytes = read_body(body, call.server.config.limits.request_body_bytes_max).await?;
+    let bytes = call.read_body(body).await?;
     let mut value = call.decode(&bytes, options.validation)?;
     check_name(&call, &value)?;
     check_namespace(&call, &mut value)?;

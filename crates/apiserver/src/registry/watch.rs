@@ -9,8 +9,10 @@ use super::options::ListOptions;
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::{Form, Media, View, no_stream};
 use crate::render::{self, Include};
+use crate::request_labels::Summary;
 use crate::server::Inner;
 use crate::stream;
+use crate::traffic::Sent;
 use api_core::ApiError;
 use api_schema::protobuf::watch_frame;
 use bytes::{Bytes, BytesMut};
@@ -53,8 +55,10 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         next_bookmark: options.bookmarks.then(|| next_bookmark(Instant::now(), deadline)),
         end: call.server.drain.clone(),
         over: false,
+        sent: call.server.metrics.traffic.watch(&call.row().kind),
     };
-    let tracked = (call.server.tasks.token(), call.server.metrics.long_running(&call.info, &call.query));
+    let summary = Summary::new(&call.info, &call.query, &call.headers);
+    let tracked = (call.server.tasks.token(), call.server.metrics.requests.long_running(&summary, true));
     let media = call.form.media;
     let lines = futures::stream::unfold((events, tracked), |(mut events, tracked)| async move {
         let next = events.next().await?;
@@ -147,6 +151,7 @@ struct Events {
     next_bookmark: Option<Instant>,
     end: CancellationToken,
     over: bool,
+    sent: Sent,
 }
 
 enum Step {
@@ -228,10 +233,13 @@ impl Events {
 
     fn drain(&mut self) -> Bytes {
         if self.pending.len() == 1 {
-            return self.pending.pop_front().unwrap_or_default();
+            let line = self.pending.pop_front().unwrap_or_default();
+            self.sent.event(line.len());
+            return line;
         }
         let mut out = BytesMut::new();
         while let Some(line) = self.pending.pop_front() {
+            self.sent.event(line.len());
             out.extend_from_slice(&line);
             if out.len() > PIECE_BYTES {
                 break;

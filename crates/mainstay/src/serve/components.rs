@@ -1,5 +1,6 @@
 //! The components beside the API server: each an API client with an identity of its own, each a supervised task.
 
+use super::requests::Counted;
 use super::{addons, machine};
 use crate::config::{Role, ServerConfig};
 use crate::local::cgroup_root;
@@ -19,7 +20,7 @@ pub enum Clients {
     /// The API server is in this process.
     InProcess {
         /// Its service.
-        service: apiserver::Service,
+        service: Counted<apiserver::Service>,
         /// The cluster's keys.
         pki: Box<pki::Cluster>,
         /// What the API server is told of the components beside it.
@@ -34,7 +35,11 @@ pub type Tasks = JoinSet<(&'static str, Result<()>)>;
 
 impl Clients {
     /// Clients of the API server in this process.
-    pub fn in_process(service: apiserver::Service, pki: pki::Cluster, components: apiserver::InProcess) -> Self {
+    pub fn in_process(
+        service: Counted<apiserver::Service>,
+        pki: pki::Cluster,
+        components: apiserver::InProcess,
+    ) -> Self {
         Self::InProcess { service, pki: Box::new(pki), components }
     }
 
@@ -90,7 +95,7 @@ impl Clients {
 }
 
 /// A client of the server in this process, which vouches for `user` and `groups`.
-fn acting_as(service: &apiserver::Service, user: &str, groups: &[&str], agent: &'static str) -> kube::Client {
+fn acting_as(service: &Counted<apiserver::Service>, user: &str, groups: &[&str], agent: &'static str) -> kube::Client {
     let mut groups = groups.to_vec();
     groups.push("system:authenticated");
     let user = UserInfo::new(user, &groups);

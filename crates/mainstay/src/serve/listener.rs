@@ -16,6 +16,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use telemetry::metrics::{self, IntCounter, Registry};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -84,8 +85,23 @@ pub fn tls(serving: &pki::Pair, client_cas: &[&str]) -> Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// Counts clients that do not get as far as HTTP, under upstream's name.
+///
+/// # Errors
+/// If the registry has a metric of this name.
+pub fn handshake_errors(registry: &Registry) -> Result<IntCounter> {
+    let name = "apiserver_tls_handshake_errors_total";
+    Ok(metrics::counter(registry, name, "TLS handshakes that failed.", &[])?.with_label_values::<&str>(&[]))
+}
+
 /// Serves until `stop` is cancelled, then lets open requests finish, for [`DRAIN_TIMEOUT`] at most.
-pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Service, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    service: Service,
+    failed: IntCounter,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // One processor is left for what is short.
@@ -109,10 +125,14 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, service: Service, st
             },
         };
         let (tls, service, stop, turns) = (tls.clone(), service.clone(), stop.clone(), turns.clone());
+        let failed = failed.clone();
         connections.spawn(async move {
             match handshake(stream, peer, tls).await {
                 Ok(stream) => connection(stream, peer, &turns, service, stop).await,
-                Err(error) => tracing::debug!(%error, %peer, "TLS handshake failed"),
+                Err(error) => {
+                    failed.inc();
+                    tracing::debug!(%error, %peer, "TLS handshake failed");
+                }
             }
             drop(slot);
         });

@@ -12,6 +12,7 @@ mod machine;
 mod notify;
 mod observe;
 mod pace;
+mod requests;
 
 use crate::config::{KubeletCa, Role, ServerConfig};
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -148,10 +149,12 @@ async fn start_api(config: &ServerConfig, advertise: IpAddr, metrics: &Registry)
     let in_process = api_config.components.clone();
     let server = apiserver::Server::build(api_config, store).await.context("cannot start the API server")?;
     let stop_listening = CancellationToken::new();
-    let listening = tokio::spawn(listener::serve(socket, tls, server.service(), stop_listening.clone()));
+    let failed = listener::handshake_errors(metrics)?;
+    let listening = tokio::spawn(listener::serve(socket, tls, server.service(), failed, stop_listening.clone()));
     server.ready().await;
     tracing::info!(address = %local, "the API is ready");
-    let clients = components::Clients::in_process(server.service(), pki, in_process);
+    let service = requests::Requests::new(metrics)?.of(server.service());
+    let clients = components::Clients::in_process(service, pki, in_process);
     Ok((Api { server, stop_listening, listening }, clients))
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_end_is_in_order() {
-    with_server(&["--shutdown-delay-duration", "2"], |mut server, client| async move {
+    with_server(&["--shutdown-delay-duration", "2s"], |mut server, client| async move {
         let (sender, slow) = slow_body();
         let under_way = tokio::spawn({
             let client = client.clone();

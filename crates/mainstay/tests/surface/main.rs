@@ -59,6 +59,13 @@ impl Client {
         Self::new(config(server).await, &[])
     }
 
+    /// Somebody without credentials.
+    async fn stranger(server: &ApiServer, protocols: &[&[u8]]) -> Self {
+        let mut config = config(server).await;
+        config.auth_info = kube::config::AuthInfo::default();
+        Self::new(config, protocols)
+    }
+
     fn new(config: kube::Config, protocols: &[&[u8]]) -> Self {
         let address = config.cluster_url.authority().expect("an address").to_string();
         let mut tls = config.rustls_client_config().expect("credentials");

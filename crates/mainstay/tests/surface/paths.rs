@@ -147,11 +147,11 @@ fn what_checks_said_is_counted() {
 fn strangers_get_a_connection_for_one_request() {
     with_server(&[], |server, _| async move {
         for (stranger, wanted) in [(false, vec![200, 200, 200]), (true, vec![200])] {
-            let mut config = config(&server).await;
-            if stranger {
-                config.auth_info = kube::config::AuthInfo::default();
-            }
-            let client = Client::new(config, &[b"h2"]);
+            let client = if stranger {
+                Client::stranger(&server, &[b"h2"]).await
+            } else {
+                Client::new(config(&server).await, &[b"h2"])
+            };
             let io = TokioIo::new(client.connect().await);
             let executor = hyper_util::rt::TokioExecutor::new();
             let (mut sender, connection) =
