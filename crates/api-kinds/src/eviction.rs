@@ -19,6 +19,9 @@ pub fn budgets() -> Gvr {
 pub enum Verdict {
     /// The pod goes; no budget is concerned.
     Free,
+    /// The pod goes if it is still as it was: it counts for nothing because it is not ready, which may change. The budget that
+    /// lets it go, if one does.
+    Unchanged(Option<String>),
     /// The pod goes once this budget, with one disruption less left, is written.
     Spend(Box<Value>),
 }
@@ -28,24 +31,57 @@ pub enum Verdict {
 /// # Errors
 /// 429 if a budget forbids it, 500 if more than one budget selects the pod.
 pub fn decide(pod: &Value, budgets: &[Value], now: &str) -> Result<Verdict, ApiError> {
-    if is_ending(pod) {
+    if is_over(pod) {
         return Ok(Verdict::Free);
+    }
+    if phase(pod) == "Pending" {
+        return Ok(Verdict::Unchanged(None));
     }
     let mut concerned = budgets.iter().filter(|b| selects(b, pod));
     let Some(budget) = concerned.next() else { return Ok(Verdict::Free) };
     if concerned.next().is_some() {
         let why = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        return Err(ApiError::internal(why));
+        return Err(ApiError::new(500, Reason::Unknown, why));
     }
     if !is_ready(pod) && spares_unready(budget) {
-        return Ok(Verdict::Free);
+        return Ok(Verdict::Unchanged(Some(budget.name().to_owned())));
     }
     spend(pod, budget, now).map(|budget| Verdict::Spend(budget.into()))
 }
 
-fn is_ending(pod: &Value) -> bool {
-    let phase = pod["status"]["phase"].as_str().unwrap_or("");
-    matches!(phase, "Succeeded" | "Failed" | "Pending") || pod.is_deleting()
+/// The refusal of an eviction whose pod changed while a budget was looked at.
+pub fn changed_meanwhile(budget: &str) -> ApiError {
+    refuse(format!("The disruption budget {budget} is still being processed by the server."), 10)
+}
+
+/// Says in the pod's status that it is evicted.
+pub fn note(pod: &mut Value, now: &str) {
+    let evicted = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting"});
+    set_condition(&mut pod["status"], evicted, now);
+}
+
+/// Puts a condition in the place of the one of its type; its time stays while its status does.
+fn set_condition(status: &mut Value, mut condition: Value, now: &str) {
+    if !status["conditions"].is_array() {
+        status["conditions"] = json!([]);
+    }
+    let Some(all) = status["conditions"].as_array_mut() else { return };
+    let old = all.iter_mut().find(|one| one["type"] == condition["type"]);
+    let since = old.as_ref().filter(|old| old["status"] == condition["status"]);
+    condition["lastTransitionTime"] = since.map_or_else(|| json!(now), |old| old["lastTransitionTime"].clone());
+    match old {
+        Some(old) => *old = condition,
+        None => all.push(condition),
+    }
+}
+
+fn phase(pod: &Value) -> &str {
+    pod["status"]["phase"].as_str().unwrap_or("")
+}
+
+fn is_over(pod: &Value) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed") || pod.is_deleting()
 }
 
 fn selects(budget: &Value, pod: &Value) -> bool {
@@ -71,8 +107,7 @@ fn spend(pod: &Value, budget: &Value, now: &str) -> Result<Value, ApiError> {
     let number = |field: &str| status[field].as_i64().unwrap_or(0);
     let generation = budget["metadata"]["generation"].as_i64().unwrap_or(0);
     if number("observedGeneration") < generation {
-        let why = format!("The disruption budget {} is still being processed by the server.", budget.name());
-        return Err(refuse(why, 10));
+        return Err(changed_meanwhile(budget.name()));
     }
     let forbidden = |why: &str| {
         let gr = GroupResource { group: "policy".into(), resource: "poddisruptionbudget".into() };
@@ -96,6 +131,14 @@ fn spend(pod: &Value, budget: &Value, now: &str) -> Result<Value, ApiError> {
     let mut disrupted = disrupted;
     disrupted.insert(pod.name().into(), json!(now));
     spent["status"]["disruptedPods"] = disrupted.into();
+    if allowed == 1 {
+        let mut none_left =
+            json!({"type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": ""});
+        if let Some(generation) = status["observedGeneration"].as_i64() {
+            none_left["observedGeneration"] = generation.into();
+        }
+        set_condition(&mut spent["status"], none_left, now);
+    }
     Ok(spent)
 }
 
@@ -124,16 +167,34 @@ mod tests {
     fn a_budget_is_spent_until_nothing_is_left() {
         let decide = |pod: &Value, budgets: &[Value]| decide(pod, budgets, "2026-01-01T00:00:00Z");
         assert_eq!(decide(&pod("Running"), &[]), Ok(Verdict::Free));
-        assert_eq!(decide(&pod("Pending"), &[budget(0)]), Ok(Verdict::Free));
+        assert_eq!(decide(&pod("Pending"), &[budget(0)]), Ok(Verdict::Unchanged(None)));
+        assert_eq!(decide(&pod("Failed"), &[budget(0)]), Ok(Verdict::Free));
+        let mut unready = pod("Running");
+        unready["status"]["conditions"] = json!([]);
+        assert_eq!(decide(&unready, &[budget(0)]), Ok(Verdict::Unchanged(Some("b".into()))));
         let Ok(Verdict::Spend(spent)) = decide(&pod("Running"), &[budget(1)]) else { panic!("allowed") };
         assert_eq!(spent["status"]["disruptionsAllowed"], 0);
         assert_eq!(spent["status"]["disruptedPods"]["p"], "2026-01-01T00:00:00Z");
+        let told = &spent["status"]["conditions"][0];
+        assert_eq!((&told["type"], &told["status"]), (&json!("DisruptionAllowed"), &json!("False")));
         let refused = decide(&pod("Running"), &[budget(0)]).expect_err("refused");
         assert_eq!(refused.code, 429);
         assert_eq!(
             refused.details.expect("details").causes[0].message,
             "The disruption budget b needs 2 healthy pods and has 2 currently"
         );
-        assert_eq!(decide(&pod("Running"), &[budget(1), budget(1)]).expect_err("two").code, 500);
+        let two = decide(&pod("Running"), &[budget(1), budget(1)]).expect_err("two");
+        assert_eq!((two.code, two.message.starts_with("This pod has more than one PodDisruptionBudget")), (500, true));
+    }
+
+    #[test]
+    fn an_evicted_pod_says_why_it_goes_once() {
+        let mut evicted = pod("Running");
+        note(&mut evicted, "2026-01-01T00:00:00Z");
+        note(&mut evicted, "2026-01-02T00:00:00Z");
+        let conditions = evicted["status"]["conditions"].as_array().expect("conditions");
+        assert_eq!(conditions.len(), 2);
+        assert_eq!(conditions[1]["reason"], "EvictionByEvictionAPI");
+        assert_eq!(conditions[1]["lastTransitionTime"], "2026-01-01T00:00:00Z");
     }
 }

@@ -23,6 +23,8 @@ pub const EVENT: &str = "Event";
 pub const LEASES: &str = "leases";
 /// Kind of pods.
 pub const POD: &str = "Pod";
+/// Kind of nodes.
+pub const NODE: &str = "Node";
 /// Kind of secrets.
 pub const SECRET: &str = "Secret";
 /// Kind of service accounts.

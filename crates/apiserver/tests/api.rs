@@ -342,6 +342,12 @@ async fn a_pod_is_bound_evicted_and_ends_gracefully() {
     let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
     check(api.merge(&format!("{PODS}/p/status"), status).await, 200, json!({}));
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let two = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "c"},
+        "spec": {"minAvailable": 1, "selector": {}}});
+    check(api.post(budgets, two).await, 201, json!({}));
+    let many = check(api.post(&format!("{PODS}/p/eviction"), eviction.clone()).await, 500, json!({}));
+    assert_eq!((&many["reason"], &many["details"]), (&Value::Null, &Value::Null), "{many}");
+    check(api.delete(&format!("{budgets}/c"), None).await, 200, json!({}));
     let allowed = |allowed: i64| {
         json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed,
         "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}})
@@ -349,11 +355,23 @@ async fn a_pod_is_bound_evicted_and_ends_gracefully() {
     check(api.merge(&format!("{budgets}/b/status"), allowed(0)).await, 200, json!({}));
     check(api.post(&format!("{PODS}/p/eviction"), eviction.clone()).await, 429, json!({"reason": "TooManyRequests"}));
     check(api.merge(&format!("{budgets}/b/status"), allowed(1)).await, 200, json!({}));
-    check(api.post(&format!("{PODS}/p/eviction"), eviction).await, 201, json!({"status": "Success"}));
-    check(api.get(&format!("{budgets}/b")).await, 200, json!({"status": {"disruptionsAllowed": 0}}));
+    // Clients of old name a version that is served no more.
+    let of_old = json!({"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let dry = format!("{PODS}/p/eviction?dryRun=All");
+    check(api.post(&dry, of_old.clone()).await, 201, json!({"status": "Success"}));
+    check(api.get(&format!("{budgets}/b")).await, 200, json!({"status": {"disruptionsAllowed": 1}}));
+    let stale = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"},
+        "deleteOptions": {"preconditions": {"uid": "another"}}});
+    check(api.post(&dry, stale).await, 409, json!({"reason": "Conflict"}));
+    check(api.post(&format!("{PODS}/p/eviction"), of_old).await, 201, json!({"status": "Success"}));
+    let spent = check(api.get(&format!("{budgets}/b")).await, 200, json!({"status": {"disruptionsAllowed": 0}}));
+    assert_eq!(spent["status"]["conditions"][0]["type"], "DisruptionAllowed");
+    assert_eq!(spent["status"]["conditions"][0]["status"], "False");
     let ending =
         check(api.get(&format!("{PODS}/p")).await, 200, json!({"metadata": {"deletionGracePeriodSeconds": 30}}));
     assert!(ending["metadata"]["deletionTimestamp"].is_string());
+    let told = &ending["status"]["conditions"][1];
+    assert_eq!((&told["type"], &told["reason"]), (&json!("DisruptionTarget"), &json!("EvictionByEvictionAPI")));
     check(api.delete(&format!("{PODS}/p?gracePeriodSeconds=0"), None).await, 200, json!({"kind": "Pod"}));
     check(api.get(&format!("{PODS}/p")).await, 404, json!({}));
 }

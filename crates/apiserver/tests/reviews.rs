@@ -186,6 +186,38 @@ async fn who_am_i_and_what_may_i() {
 }
 
 #[tokio::test]
+async fn a_token_request_is_about_its_account() {
+    let cluster = cluster().await;
+    let path = "/api/v1/namespaces/a/serviceaccounts/default/token";
+    let invalid = "FieldValueInvalid";
+    refused(&cluster.post(path, json!({"metadata": {"name": "x"}})).await, 422, &[("metadata.name", invalid)]);
+    refused(
+        &cluster.post(path, json!({"metadata": {"namespace": "x"}})).await,
+        422,
+        &[("metadata.namespace", invalid)],
+    );
+    let short = cluster.post(path, json!({"metadata": {"name": "default"}, "spec": {"expirationSeconds": 5}})).await;
+    refused(&short, 422, &[("spec.expirationSeconds", invalid)]);
+    assert!(short.message().starts_with("TokenRequest.authentication.k8s.io \"\" is invalid"), "{}", short.message());
+    for (kind, version, why) in [
+        (
+            "Node",
+            "v1",
+            "cannot bind token to a Node object as the \"ServiceAccountTokenNodeBinding\" feature-gate is disabled",
+        ),
+        ("ConfigMap", "v1", "cannot bind token to object of type /v1, Kind=ConfigMap"),
+    ] {
+        let bound = json!({"spec": {"boundObjectRef": {"kind": kind, "apiVersion": version, "name": "x"}}});
+        let answer = cluster.post(path, bound).await;
+        assert_eq!((answer.code, answer.message()), (400, why));
+    }
+    let bound = json!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "x"}}});
+    assert_eq!(cluster.post(path, bound).await.code, 404);
+    let answer = cluster.post("/api/v1/namespaces/a/serviceaccounts/nobody/token", json!({})).await;
+    assert_eq!((answer.code, answer.message()), (404, "serviceaccounts \"nobody\" not found"));
+}
+
+#[tokio::test]
 async fn a_token_review_knows_its_tokens() {
     let cluster = cluster().await;
     let path = format!("{AUTHENTICATION}/tokenreviews");

@@ -180,7 +180,12 @@ fn success(call: &Call, name: &str, uid: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }
 
-fn check_preconditions(row: &Row, name: &str, current: &Current, options: &DeleteOptions) -> Result<(), ApiError> {
+pub(super) fn check_preconditions(
+    row: &Row,
+    name: &str,
+    current: &Current,
+    options: &DeleteOptions,
+) -> Result<(), ApiError> {
     // Upstream names the kind here, not the resource.
     let gk = row.kind.group_kind();
     let about = GroupResource { group: gk.group, resource: gk.kind };

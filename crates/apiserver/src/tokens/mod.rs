@@ -45,12 +45,13 @@ pub(crate) async fn create(server: &Inner, request: ApiRequest) -> Result<Respon
     };
     let mut warnings = Vec::new();
     server.admission.mutate(&attributes, &mut posted.value, &mut warnings).await?;
+    request::check_names(&posted.value, &info.namespace, &info.name)?;
     let account = find(server, "serviceaccounts", &info.namespace, &info.name).await?;
     let verifier = &server.authenticator.verifier;
     request::complete(&mut posted.value, &verifier.audiences);
     request::validate(&posted.value)?;
     server.admission.validate(&attributes, Some(&posted.value), &mut warnings).await?;
-    let bound = match request::bound(&posted.value, &info.name)? {
+    let bound = match request::bound(&posted.value)? {
         Some(reference) => Some(find_bound(server, &info.namespace, &info.name, reference).await?),
         None => None,
     };
@@ -59,6 +60,8 @@ pub(crate) async fn create(server: &Inner, request: ApiRequest) -> Result<Respon
     posted.value.set_meta("name", &info.name);
     posted.value.set_meta("namespace", &info.namespace);
     posted.value.set_meta("creationTimestamp", &api_core::time::format_unix_s(now));
+    let said = ("authentication.kubernetes.io/issued-credential-id".to_owned(), format!("JTI={}", issued.claims.id));
+    Annotations::of(&parts.extensions).add(std::iter::once(said));
     let token = if posted.dry_run {
         String::new()
     } else {

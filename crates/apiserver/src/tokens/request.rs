@@ -91,6 +91,25 @@ fn seconds(request: &Value) -> i64 {
     request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_S)
 }
 
+/// Checks that a request that names an account names the one that it is posted to.
+pub fn check_names(request: &Value, namespace: &str, account: &str) -> Result<(), ApiError> {
+    let path = Path::new("metadata");
+    for (field, given, wanted, what) in
+        [("name", request.name(), account, "name"), ("namespace", request.namespace(), namespace, "namespace")]
+    {
+        if !given.is_empty() && given != wanted {
+            let mut errors = Errors::new();
+            errors.invalid(&path.child(field), given, &format!("must match the service account {what} if specified"));
+            return Err(invalid(account, &errors));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(name: &str, errors: &Errors) -> ApiError {
+    ApiError::invalid(&Gvk::new("authentication.k8s.io", "v1", "TokenRequest").group_kind(), name, errors)
+}
+
 /// Checks a completed request.
 pub fn validate(request: &Value) -> Result<(), ApiError> {
     let mut errors = Errors::new();
@@ -103,29 +122,28 @@ pub fn validate(request: &Value) -> Result<(), ApiError> {
     if asked > MAX_S {
         errors.invalid(&path, asked, "may not specify a duration larger than 2^32 seconds");
     }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let kind = Gvk::new("authentication.k8s.io", "v1", "TokenRequest").group_kind();
-    Err(ApiError::invalid(&kind, request.name(), &errors))
+    if errors.is_empty() { Ok(()) } else { Err(invalid("", &errors)) }
 }
 
 /// What the token shall be bound to, if to anything.
-pub fn bound(request: &Value, account: &str) -> Result<Option<BoundRef>, ApiError> {
+pub fn bound(request: &Value) -> Result<Option<BoundRef>, ApiError> {
     let reference = &request["spec"]["boundObjectRef"];
     if reference.is_null() {
         return Ok(None);
     }
     let text = |field: &str| reference[field].as_str().unwrap_or("");
-    let kind = match (text("apiVersion"), text("kind")) {
-        ("v1", names::POD) => BoundKind::Pod,
-        ("v1", names::SECRET) => BoundKind::Secret,
-        (version, kind) => {
-            let (group, version) = version.split_once('/').unwrap_or(("", version));
-            let what = format!("{group}/{version}, Kind={kind}");
-            return Err(ApiError::bad_request(format!(
-                "cannot bind token for serviceaccount {account:?} to object type {what:?}"
-            )));
+    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+    let kind = match (group, text("kind")) {
+        ("", names::POD) => BoundKind::Pod,
+        ("", names::SECRET) => BoundKind::Secret,
+        ("", names::NODE) => {
+            let why =
+                "cannot bind token to a Node object as the \"ServiceAccountTokenNodeBinding\" feature-gate is disabled";
+            return Err(ApiError::bad_request(why));
+        }
+        (_, kind) => {
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            return Err(ApiError::bad_request(why));
         }
     };
     Ok(Some(BoundRef { kind, name: text("name").to_owned(), uid: text("uid").to_owned() }))
@@ -208,7 +226,26 @@ mod tests {
         );
         assert!(validate(&completed(json!({"expirationSeconds": (1i64 << 32) + 1}))).is_err());
         let foreign = json!({"boundObjectRef": {"apiVersion": "apps/v1", "kind": "X", "name": "x"}});
-        assert_eq!(bound(&completed(foreign), "bot").expect_err("not bindable").code, 400);
+        let refused = bound(&completed(foreign)).expect_err("not bindable");
+        let why = "cannot bind token to object of type apps/v1, Kind=X";
+        assert_eq!((refused.code, refused.message.as_str()), (400, why));
+        let node = json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Node", "name": "x"}});
+        assert!(bound(&completed(node)).expect_err("not in this release").message.contains("feature-gate is disabled"));
+    }
+
+    #[test]
+    fn a_request_is_about_the_account_that_it_is_posted_to() {
+        let check = |metadata: Value| check_names(&json!({"metadata": metadata}), "ns", "bot");
+        assert_eq!(check(json!({})), Ok(()));
+        assert_eq!(check(json!({"name": "bot", "namespace": "ns"})), Ok(()));
+        for (metadata, field) in [(json!({"name": "x"}), "name"), (json!({"namespace": "x"}), "namespace")] {
+            let refused = check(metadata).expect_err("another one");
+            let why = format!(
+                "TokenRequest.authentication.k8s.io \"bot\" is invalid: metadata.{field}: Invalid value: \"x\": must match the \
+                 service account {field} if specified"
+            );
+            assert_eq!((refused.code, refused.message), (422, why));
+        }
     }
 
     #[test]
