@@ -126,7 +126,8 @@ struct File {
     max_mutating_requests_inflight: Option<usize>,
     enable_priority_and_fairness: Option<bool>,
     request_timeout: Option<Span>,
-    shutdown_delay_duration: Option<Span>,
+    #[serde(rename = "shutdownDelayDuration")]
+    shutdown_delay: Option<Span>,
     shutdown_send_retry_after: Option<bool>,
     event_ttl: Option<String>,
     eviction_hard: Option<String>,
@@ -202,12 +203,7 @@ impl ServerConfig {
                 .or(file.enable_priority_and_fairness)
                 .unwrap_or(true),
             request_timeout: span("request-timeout", &flags.request_timeout, file.request_timeout, 60)?,
-            shutdown_delay: span(
-                "shutdown-delay-duration",
-                &flags.shutdown_delay_duration,
-                file.shutdown_delay_duration,
-                0,
-            )?,
+            shutdown_delay: span("shutdown-delay-duration", &flags.shutdown_delay_duration, file.shutdown_delay, 0)?,
             shutdown_send_retry_after: flags
                 .shutdown_send_retry_after
                 .or(file.shutdown_send_retry_after)
@@ -432,7 +428,7 @@ mod tests {
         }
         let file: File = serde_saphyr::from_str("requestTimeout: 30\nshutdownDelayDuration: 1m\n").expect("a file");
         assert_eq!(span("x", &None, file.request_timeout, 1).expect("valid").as_secs(), 30);
-        assert_eq!(span("x", &None, file.shutdown_delay_duration, 1).expect("valid").as_secs(), 60);
+        assert_eq!(span("x", &None, file.shutdown_delay, 1).expect("valid").as_secs(), 60);
     }
 
     #[test]
