@@ -54,7 +54,12 @@ pub fn parse_micro(text: &str) -> Result<Timestamp, TimeError> {
 
 /// Seconds since the epoch of a `Time`; `None` if it cannot be read.
 pub fn parse_unix_s(text: &str) -> Option<i64> {
-    parse(text).ok().map(Timestamp::as_second)
+    parse(text).ok().map(unix_s)
+}
+
+/// Whole seconds since the epoch, the same that [`format()`] writes: parts of a second are cut off before the epoch too.
+pub fn unix_s(time: Timestamp) -> i64 {
+    time.as_second() - i64::from(time.subsec_nanosecond() < 0)
 }
 
 struct Reader<'a> {
@@ -199,6 +204,7 @@ mod tests {
         );
         assert_eq!(format_unix_s(0), "1970-01-01T00:00:00Z");
         assert_eq!(parse_unix_s("1970-01-01T00:01:00Z"), Some(60));
+        assert_eq!(parse_unix_s("1969-12-31T23:59:58.5Z"), Some(-2));
         assert_eq!(format_unix_s(i64::MIN), "0000-01-01T00:00:00Z", "the first that can be read again");
         assert_eq!(format_unix_us(i64::MIN), "0000-01-01T00:00:00.000000Z");
     }

@@ -2,8 +2,8 @@
 
 use crate::objects::{self, object, row_of};
 use crate::source::parts;
-use api_core::Gvk;
 use api_core::gvk::split_api_version;
+use api_core::{ApiError, Gvk};
 use api_kinds::message_type_of;
 use api_schema::codec::{FieldValidation, Media, decode, decode_value, encode};
 use api_schema::normalize::{has_empty_list, normalize};
@@ -44,7 +44,8 @@ fn check_body(row: &Row, body: &[u8], object: &Value) {
 /// What was decoded is in the form that it is stored in.
 fn check_decoded(row: &Row, value: &Value) {
     let again = decode(row, &encode(value), Media::Json, FieldValidation::Strict);
-    assert_eq!(again.as_ref().map(|d| &d.value), Ok(value), "what was decoded decodes to itself");
+    // As it is written: a double without a fraction has none there, and is an integer to whoever reads it.
+    assert_eq!(again.as_ref().map(|d| encode(&d.value)), Ok(encode(value)), "what was decoded decodes to itself");
     let mut normal = value.clone();
     normalize(&row.schema, row.root, &mut normal);
     // An empty list is somebody's until the object is stored.
@@ -70,9 +71,10 @@ pub fn yaml_object(data: &[u8]) {
     let Ok(decoded) = decode_value(row, object, FieldValidation::Ignore) else { return };
     let json = encode(&decoded.value);
     let yaml = decode(row, &json, Media::Yaml, FieldValidation::Strict).map(|d| d.value);
-    // YAML may be less deep.
-    let is_too_deep = yaml.as_ref().is_err_and(|e| e.message.contains("epth"));
-    assert!(is_too_deep || yaml.as_ref() == Ok(&decoded.value), "JSON is YAML: {yaml:?}");
+    // YAML may be less deep, and has fewer characters.
+    let less = |e: &ApiError| e.message.contains("epth") || e.message.contains("unexpected character");
+    let same = yaml.as_ref().is_ok_and(|yaml| encode(yaml) == json);
+    assert!(same || yaml.as_ref().is_err_and(less), "JSON is YAML: {yaml:?}");
 }
 
 /// An object that is written as a message and read again is the same, whichever way it is written.

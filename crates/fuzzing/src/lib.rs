@@ -74,7 +74,7 @@ pub const TARGETS: &[Target] = &[
     target("kubelet_url", node::fuzz::kubelet_url, 2000),
     target("log_line", node::fuzz::log_line, 2000),
     target("pull_secret", node::fuzz::pull_secret, 2000),
-    target("static_pod", node::fuzz::static_pod, 300),
+    target("static_pod", node::fuzz::static_pod, 60),
     target("machine_files", node::fuzz::machine_files, 2000),
     target("dns_request", net::fuzz::dns_request, 2000),
     target("resolv_conf", net::fuzz::resolv_conf, 1000),

@@ -84,6 +84,8 @@ fn replay(target: Target) -> Vec<String> {
     assert!(!inputs.is_empty(), "{} has no corpus", target.name);
     let mut failures: Vec<String> =
         inputs.iter().filter_map(|(file, data)| run(target, &file.display().to_string(), data)).collect();
+    // The fuzzer's first input.
+    failures.extend(run(target, "nothing", b""));
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for change in 0..target.changes {
         failures.extend(run(target, &format!("change {change}"), &dice.change(&inputs)));

@@ -73,8 +73,7 @@ fn scaled(text: &str, scale: i128) -> Option<i64> {
     let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
     let div = div.checked_mul(10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?)?;
     let up = mantissa.checked_mul(mul)?.checked_mul(scale)?;
-    let result = (up + div - 1) / div;
-    let result = i64::try_from(result).unwrap_or(i64::MAX);
+    let result = i64::try_from(up / div + i128::from(up % div > 0)).unwrap_or(i64::MAX);
     Some(if negative { -result } else { result })
 }
 
@@ -94,6 +93,7 @@ mod tests {
             ("1e3", 1_000_000, 1000),
             ("-2", -2000, -2),
             ("10E", i64::MAX, i64::MAX),
+            (".00100000000000000000000000000000009503", 2, 1),
         ] {
             let q = Quantity(text.into());
             assert_eq!((milli(&q), value(&q)), (Some(m), Some(v)), "{text}");

@@ -18,6 +18,8 @@ use crate::watchfile::FileWatch;
 
 /// A larger manifest is refused.
 const MANIFEST_BYTES_MAX: u64 = 1024 * 1024;
+/// Nodes that all aliases of a manifest may stand for together; more is refused.
+const ALIASED_NODES_MAX: usize = 100_000;
 
 /// A manifest that is no pod.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +86,9 @@ fn read(dir: &Path, node: &str) -> (HashMap<String, Arc<Pod>>, Vec<ManifestError
 
 /// A pod from a manifest in YAML or JSON: named after the node, with a UID that follows from its content.
 fn parse(text: &str, node: &str) -> Result<Pod, String> {
-    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+    let mut options = serde_saphyr::Options::default();
+    options.alias_limits.max_total_replayed_events = ALIASED_NODES_MAX;
+    let value: serde_json::Value = serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;
     if value["kind"] != "Pod" || value["apiVersion"] != "v1" {
         return Err("not a Pod of v1".into());
     }

@@ -183,7 +183,8 @@ pub fn encode(schema: &Schema, root: StructId, json: &[u8]) -> Result<Vec<u8>, E
 /// # Errors
 /// [`Error::Object`].
 pub fn encode_value(schema: &Schema, root: StructId, value: &Value) -> Result<Vec<u8>, Error> {
-    encode::message(schema, root, value).map_err(|e| Error::Object(e.to_string()))
+    // By its text, so that numbers in raw JSON are written as they are there.
+    encode(schema, root, &crate::codec::encode(value))
 }
 
 /// The object that a message of type `root` is, without `kind` and `apiVersion`.

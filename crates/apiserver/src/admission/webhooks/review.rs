@@ -163,8 +163,9 @@ pub fn denied(webhook: &str, status: &Value) -> ApiError {
     } else {
         format!("admission webhook {webhook:?} denied the request: {said}")
     };
-    let code = status.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400);
-    let code = code.unwrap_or(400);
+    // HTTP has three digits for it; what is below 400 would be no refusal.
+    let code = status.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok());
+    let code = code.filter(|c| (400..1000).contains(c)).unwrap_or(400);
     let reason = Reason::parse(text("reason"));
     status.insert("kind".into(), "Status".into());
     status.insert("apiVersion".into(), "v1".into());
@@ -243,6 +244,9 @@ mod tests {
             say(json!({"code": 403, "message": "m", "reason": "Forbidden"})),
             "403 Forbidden admission webhook \"w\" denied the request: m"
         );
+        for (given, code) in [(836, 836), (999, 999), (1000, 400), (70_000, 400), (-1, 400)] {
+            assert!(say(json!({"code": given})).starts_with(&format!("{code} ")), "{given}");
+        }
         assert_eq!(say(json!({"code": 200})), "400  admission webhook \"w\" denied the request without explanation");
     }
 }
