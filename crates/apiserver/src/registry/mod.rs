@@ -91,7 +91,7 @@ pub(crate) struct Served {
     pub(crate) api_version: String,
     /// `None` for a resource that is never stored.
     pub(crate) cache: Option<Arc<Cache>>,
-    /// The status of an object that was given none.
+    /// The status of an object that was given none, in the version that is stored.
     pub(crate) empty_status: Option<Value>,
     /// Whether it is a built-in kind; items of its lists have no `kind`, as upstream's.
     pub(crate) builtin: bool,
@@ -105,7 +105,9 @@ impl Served {
     fn new(row: Arc<Row>, cache: Option<Arc<Cache>>) -> Self {
         let bare = json!({"kind": row.kind.kind, "apiVersion": row.kind.api_version()});
         let empty = codec::decode_value(&row, bare, codec::FieldValidation::Ignore).ok().map(|d| d.value);
-        let empty_status = empty.as_ref().and_then(|v| v.get("status")).cloned();
+        let mut stored = empty.clone().unwrap_or_default();
+        object::convert(&row, &mut stored, &row.storage_version);
+        let empty_status = stored.get("status").cloned();
         let fields = row.hooks.selectable_fields.map(|fields| fields(&empty.unwrap_or(Value::Null)));
         let selectable = fields.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
         let builtin = api_kinds::resource(&row.gvr).is_some();

@@ -279,4 +279,6 @@ async fn what_is_written_in_any_version_is_stored_in_upstreams() {
         assert_eq!(stored["apiVersion"], version, "{stored}");
         assert!(stored.pointer(field).is_some(), "{stored}");
     }
+    let stored = world.api.stored_json("/registry/horizontalpodautoscalers/default/h").await;
+    assert_eq!(stored["status"], json!({"currentMetrics": null, "desiredReplicas": 0}));
 }

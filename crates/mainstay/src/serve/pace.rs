@@ -150,10 +150,14 @@ impl Place {
     fn leave(&self, turn: Turn) {
         let was = std::mem::replace(&mut *self.turn.lock(), turn);
         let mut state = self.turns.state.lock();
+        let mut woken = Vec::new();
         match was {
             Turn::Has(_) => state.free += 1,
             Turn::Waits => {
-                state.waiting.retain(|(id, _)| *id != self.id);
+                if let Some(at) = state.waiting.iter().position(|(id, _)| *id == self.id) {
+                    // Whoever has the stream by now need not wait any more.
+                    woken.extend(state.waiting.remove(at).map(|(_, waker)| waker));
+                }
                 if let Some(at) = state.granted.iter().position(|id| *id == self.id) {
                     state.granted.swap_remove(at);
                     state.free += 1;
@@ -161,7 +165,7 @@ impl Place {
             }
             Turn::None | Turn::Left => return,
         }
-        let woken = state.serve();
+        woken.extend(state.serve());
         drop(state);
         wake(woken);
     }
