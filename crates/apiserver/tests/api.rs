@@ -510,6 +510,35 @@ async fn a_patch_that_makes_nonsense_is_refused_as_such() {
 }
 
 #[tokio::test]
+async fn what_is_no_patch_is_refused_by_its_type() {
+    let api = Api::start().await;
+    api.post(MAPS, json!({"metadata": {"name": "m"}})).await;
+    let path = &format!("{MAPS}/m");
+    for (kind, body, why) in [
+        ("merge", "{", "error decoding patch: unexpected end of JSON input"),
+        (
+            "merge",
+            "[]",
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        ("strategic-merge", "{,}", "invalid character ',' looking for beginning of object key string"),
+        ("strategic-merge", "1", "json: cannot unmarshal number into Go value of type map[string]interface {}"),
+        (
+            "json",
+            "{}",
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+    ] {
+        let media = format!("application/{kind}-patch+json");
+        let answer = api.text("PATCH", path, &[("content-type", &media)], body).await;
+        assert_eq!(answer.status(), 400, "{kind} {body}");
+        let status = answer.into_body().collect().await.expect("body").to_bytes();
+        let status: Value = serde_json::from_slice(&status).expect("a status");
+        assert_eq!(status["message"], why, "{kind} {body}");
+    }
+}
+
+#[tokio::test]
 async fn people_are_answered_in_lines() {
     let api = Api::start().await;
     let (_, made) = api.post(MAPS, json!({"metadata": {"name": "m"}, "data": {"k": "v"}})).await;

@@ -12,6 +12,7 @@ mod refused;
 mod typed;
 mod yaml;
 
+pub use go_json::wording as json_wording;
 pub use options::{Decoded, FieldValidation, Media, Wording};
 pub use refused::Refused;
 pub use yaml::read_yaml;

@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::object;
-use super::options::WriteOptions;
+use super::options::{Validation, WriteOptions};
 use super::patched::Patched;
 use super::txn::Current;
 use super::update::{self, Edit};
@@ -12,6 +12,7 @@ use crate::negotiate::{content_type, unsupported, unsupported_patch};
 use api_core::ApiError;
 use api_core::meta::Meta;
 use api_patch::managed::{self, Manager};
+use api_schema::codec;
 use api_schema::row::Row;
 use api_schema::schema::{Schema, StructId};
 use bytes::Bytes;
@@ -67,7 +68,7 @@ fn edit<'a>(
     if kind == PatchType::Apply {
         return apply_edit(call, bytes, options);
     }
-    let parsed = parse(kind, bytes)?;
+    let parsed = parse(kind, bytes, options.validation)?;
     Ok(Box::new(move |call, current, _| {
         let current = current.ok_or_else(|| call.not_found())?;
         let apply =
@@ -95,12 +96,30 @@ pub(crate) fn patch_value(
     }
 }
 
-/// Reads a patch; a JSON patch is read by who applies it.
-pub(crate) fn parse(kind: PatchType, bytes: &[u8]) -> Result<Value, ApiError> {
-    if kind == PatchType::Json {
+/// Reads a patch; a JSON patch is read by who applies it. Where fields are looked at, upstream reads it once more, and says
+/// what it is.
+pub(crate) fn parse(kind: PatchType, bytes: &[u8], validation: Validation) -> Result<Value, ApiError> {
+    if kind == PatchType::Json && validation == Validation::Ignore {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))
+    let refuse = |why: String| match kind {
+        PatchType::Strategic => ApiError::bad_request(why),
+        _ => ApiError::bad_request(format!("error decoding patch: {why}")),
+    };
+    let parsed: Value = serde_json::from_slice(bytes).map_err(|e| refuse(codec::json_wording(bytes, &e)))?;
+    let wanted = if kind == PatchType::Json { "[]handlers.jsonPatchOp" } else { "map[string]interface {}" };
+    let found = match &parsed {
+        Value::Array(_) if kind == PatchType::Json => return Ok(Value::Null),
+        Value::Array(_) if kind == PatchType::Merge && validation == Validation::Ignore => return Ok(parsed),
+        Value::Object(_) if kind != PatchType::Json => return Ok(parsed),
+        Value::Null => return Ok(Value::Null),
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    Err(refuse(format!("json: cannot unmarshal {found} into Go value of type {wanted}")))
 }
 
 /// The object in the version of the row, with its resource version.

@@ -106,8 +106,10 @@ async fn patch_scale(call: Call, body: Body) -> Result<Response<Body>, ApiError>
     let kind = patching::PatchType::of(&call)?;
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == patching::PatchType::Apply)?;
     let bytes = call.read_body(body).await?;
-    let parsed =
-        if kind == patching::PatchType::Apply { crate::yaml::parse(&bytes)? } else { patching::parse(kind, &bytes)? };
+    let parsed = match kind {
+        patching::PatchType::Apply => crate::yaml::parse(&bytes)?,
+        _ => patching::parse(kind, &bytes, options.validation)?,
+    };
     let gvk = Gvk::new("autoscaling", "v1", "Scale");
     let root = api_kinds::type_of(&gvk).ok_or_else(ApiError::no_such_resource)?;
     let served = call.served.clone();
