@@ -4,6 +4,7 @@
 //! Decides nothing. That each name is upstream's is a test of the running server.
 
 use crate::admission::Operation;
+use crate::admission::pod_security::Evaluations;
 use crate::authn::UserInfo;
 use crate::authz::Decision;
 use std::future::Future;
@@ -125,6 +126,8 @@ fn kind_of_user(name: &str) -> &'static str {
 pub(crate) struct AdmissionMetrics {
     plugins: Vec<Timed>,
     step: Timed,
+    /// What is counted of pod security.
+    pub(crate) pod_security: Evaluations,
 }
 
 /// One histogram; what usually happens is looked up beforehand.
@@ -180,7 +183,11 @@ impl AdmissionMetrics {
         };
         let step = histogram("step", "Time of all plugins.", &["operation", "rejected", "type"])?;
         let each = histogram("controller", "Time of one plugin.", &["name", "operation", "rejected", "type"])?;
-        Ok(Self { plugins: plugins.map(|name| Timed::new(&each, Some(name))).collect(), step: Timed::new(&step, None) })
+        Ok(Self {
+            plugins: plugins.map(|name| Timed::new(&each, Some(name))).collect(),
+            step: Timed::new(&step, None),
+            pod_security: Evaluations::new(registry)?,
+        })
     }
 
     /// Takes down what a plugin took since `started`: 0 for the step that changes, 1 for the one that checks.

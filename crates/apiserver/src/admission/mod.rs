@@ -12,7 +12,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_scheduling;
-mod pod_security;
+pub mod pod_security;
 mod policy;
 mod service_account;
 mod storage;
@@ -147,6 +147,8 @@ pub struct Context {
     pub conditions: Option<ConditionMetrics>,
     /// Converts custom resources whose definition names a webhook for it.
     pub converter: Option<Arc<webhook::Client>>,
+    /// What is counted of pod security.
+    pub pod_security: Option<pod_security::Evaluations>,
 }
 
 impl Context {
@@ -210,7 +212,7 @@ impl Admission {
     pub fn new(view: Arc<dyn View>, authorizer: Arc<Authorizer>) -> Self {
         let policies = policy::Policies::default();
         Self {
-            context: Context { view, authorizer, policies, conditions: None, converter: None },
+            context: Context { view, authorizer, policies, conditions: None, converter: None, pod_security: None },
             webhooks: None,
             metrics: None,
         }
@@ -228,6 +230,7 @@ impl Admission {
     /// The same, and counts what it takes.
     #[must_use]
     pub(crate) fn with_metrics(mut self, metrics: AdmissionMetrics) -> Self {
+        self.context.pod_security = Some(metrics.pod_security.clone());
         self.metrics = Some(metrics);
         self
     }

@@ -9,10 +9,39 @@ use api_kinds::admission::pod_security::{
 use api_kinds::names;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use telemetry::metrics::{self, Error, IntCounterVec, Registry};
 
 const WRITES: [Operation; 2] = [Operation::Create, Operation::Update];
 /// Pods of a namespace that are looked at when it begins to enforce.
 const PODS_MAX: usize = 3000;
+
+/// Evaluations of pods, counted under upstream's name.
+#[derive(Debug, Clone)]
+pub struct Evaluations(IntCounterVec);
+
+impl Evaluations {
+    /// Registers the metric.
+    ///
+    /// # Errors
+    /// If the registry has a metric of this name.
+    pub fn new(registry: &Registry) -> Result<Self, Error> {
+        let labels =
+            ["decision", "mode", "policy_level", "policy_version", "request_operation", "resource", "subresource"];
+        let help = "Pods that were held against a level, by mode and outcome.";
+        metrics::counter(registry, "pod_security_evaluations_total", help, &labels).map(Self)
+    }
+}
+
+/// Counts an evaluation of a pod, or of what makes pods.
+fn note(context: &Context, a: &Attributes<'_>, mode: &str, level: LevelVersion, allowed: bool) {
+    let Some(Evaluations(counter)) = &context.pod_security else { return };
+    let level = level.to_string();
+    let (level, version) = level.split_once(':').unwrap_or((&level, ""));
+    let decision = if allowed { "allow" } else { "deny" };
+    let operation = if a.operation == Operation::Create { "create" } else { "update" };
+    let resource = if a.resource.resource == names::PODS { "pod" } else { "controller" };
+    counter.with_label_values(&[decision, mode, level, version, operation, resource, a.subresource]).inc();
+}
 
 /// Checks pods, templates of pods, and the labels of namespaces.
 pub fn validate(
@@ -27,20 +56,25 @@ pub fn validate(
         ("", "namespaces", "") => namespace(context, a, object, warnings),
         ("", names::PODS, "" | "ephemeralcontainers") => {
             let policy = policy(context, a);
-            if policy.is_privileged() || a.old.is_some_and(|old| !is_significant_update(object, old)) {
+            if policy.is_privileged() {
+                note(context, a, "enforce", policy.enforce, true);
+                return Ok(());
+            }
+            if a.old.is_some_and(|old| !is_significant_update(object, old)) {
                 return Ok(());
             }
             let found = evaluate(policy.enforce, object);
+            note(context, a, "enforce", policy.enforce, found.is_empty());
             if !found.is_empty() {
                 let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, describe(&found));
                 return Err(a.forbidden(Some(object), &why));
             }
-            warn(policy.warn, object, warnings);
+            warn(context, a, policy.warn, object, warnings);
             Ok(())
         }
         (_, _, "") => {
             let Some(template) = template(group, resource, object) else { return Ok(()) };
-            warn(policy(context, a).warn, template, warnings);
+            warn(context, a, policy(context, a).warn, template, warnings);
             Ok(())
         }
         _ => Ok(()),
@@ -52,9 +86,10 @@ fn policy(context: &Context, a: &Attributes<'_>) -> Policy {
     Policy::of_namespace(namespace.as_deref().unwrap_or(&Value::Null)).0
 }
 
-fn warn(level: LevelVersion, pod: &Value, warnings: &mut Vec<String>) {
+fn warn(context: &Context, a: &Attributes<'_>, level: LevelVersion, pod: &Value, warnings: &mut Vec<String>) {
     let found = evaluate(level, pod);
     if !found.is_empty() {
+        note(context, a, "warn", level, false);
         warnings.push(format!("would violate PodSecurity \"{level}\": {}", describe(&found)));
     }
 }

@@ -12,17 +12,28 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use telemetry::metrics::Histogram;
 
 /// Verdicts that are remembered; past it all are forgotten and found out anew.
 const REMEMBERED_MAX: usize = 1024;
 /// Seconds that a verdict is remembered, so that a certificate ends when it says so.
 const REMEMBERED_S: i64 = 60;
 
+/// What was found out of a certificate.
+#[derive(Debug, Clone)]
+struct Verdict {
+    since: i64,
+    user: UserInfo,
+    ends: i64,
+}
+
 /// Verifies chains against one authority.
 pub struct Authority {
     verifier: Arc<dyn ClientCertVerifier>,
-    /// By hash of the leaf: when it was verified, and the user.
-    known: Mutex<HashMap<[u8; 32], (i64, UserInfo)>>,
+    /// By hash of the leaf.
+    known: Mutex<HashMap<[u8; 32], Verdict>>,
+    /// Told for how long each certificate goes on to hold, in seconds.
+    lifetimes: Option<Histogram>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -46,28 +57,42 @@ impl Authority {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map_err(|e| format!("client CA: {e}"))?;
-        Ok(Some(Self { verifier, known: Mutex::default() }))
+        Ok(Some(Self { verifier, known: Mutex::default(), lifetimes: None }))
+    }
+
+    /// The same, and tells for how long certificates that were shown go on to hold.
+    pub(super) fn with_lifetimes(mut self, lifetimes: Histogram) -> Self {
+        self.lifetimes = Some(lifetimes);
+        self
     }
 
     /// The user of a chain (DER, leaf first) that this authority stands behind.
     pub fn user(&self, chain: &[Vec<u8>], now: i64) -> Option<UserInfo> {
+        let Verdict { user, ends, .. } = self.verdict(chain, now)?;
+        if let Some(lifetimes) = &self.lifetimes {
+            lifetimes.observe(ends.saturating_sub(now) as f64);
+        }
+        Some(user)
+    }
+
+    fn verdict(&self, chain: &[Vec<u8>], now: i64) -> Option<Verdict> {
         let leaf = chain.first()?;
         let hash: [u8; 32] = Sha256::digest(leaf).into();
-        if let Some((since, user)) = self.known.lock().get(&hash)
-            && now - since < REMEMBERED_S
+        if let Some(verdict) = self.known.lock().get(&hash)
+            && now - verdict.since < REMEMBERED_S
         {
-            return Some(user.clone());
+            return Some(verdict.clone());
         }
         let certificates: Vec<CertificateDer<'_>> = chain.iter().map(|c| CertificateDer::from(c.as_slice())).collect();
         let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).ok()?));
         self.verifier.verify_client_cert(&certificates[0], &certificates[1..], time).ok()?;
-        let user = x509::user(chain)?;
+        let verdict = Verdict { since: now, user: x509::user(chain)?, ends: x509::ends(chain)? };
         let mut known = self.known.lock();
         if known.len() >= REMEMBERED_MAX {
             known.clear();
         }
-        known.insert(hash, (now, user.clone()));
-        Some(user)
+        known.insert(hash, verdict.clone());
+        Some(verdict)
     }
 }
 

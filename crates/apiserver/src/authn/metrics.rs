@@ -4,7 +4,7 @@
 
 use super::service_account::Taken;
 use std::time::Instant;
-use telemetry::metrics::{self, Error, HistogramVec, IntCounterVec, Registry};
+use telemetry::metrics::{self, Error, Histogram, HistogramVec, IntCounterVec, Registry};
 
 /// Upper bounds of the time that a verdict takes, in seconds.
 const VERDICT_S: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -73,6 +73,31 @@ impl TokenMetrics {
             count(&self.valid);
         }
     }
+}
+
+/// Upper bounds of the time for which a certificate goes on to hold, in seconds, as upstream's: up to a year.
+const LIFETIMES_S: &[f64] = &[
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21600.0,
+    43200.0,
+    86400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
+
+/// For how long the certificates go on to hold that clients show.
+pub(super) fn lifetimes(registry: &Registry) -> Result<Histogram, Error> {
+    let name = "apiserver_client_certificate_expiration_seconds";
+    let help = "For how long client certificates go on to hold.";
+    Ok(metrics::histogram(registry, name, help, &[], LIFETIMES_S)?.with_label_values::<&str>(&[]))
 }
 
 #[cfg(test)]

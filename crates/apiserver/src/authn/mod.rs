@@ -69,9 +69,10 @@ impl Authenticator {
         let keys = Keys::new(&config.service_account_key_pem, &config.service_account_public_keys_pem);
         let issuer = config.service_account_issuer.clone();
         let own = if config.api_audiences.is_empty() { vec![issuer.clone()] } else { config.api_audiences.clone() };
+        let lifetimes = metrics::lifetimes(&config.metrics).map_err(|e| e.to_string())?;
         Ok(Self {
             anonymous: config.anonymous,
-            clients: Authority::new(&config.client_ca_pem)?,
+            clients: Authority::new(&config.client_ca_pem)?.map(|a| a.with_lifetimes(lifetimes)),
             front_proxies: Authority::new(&config.front_proxy_ca_pem)?,
             front_proxy_names: config.front_proxy_names.clone(),
             verifier: Verifier { keys: keys.map_err(|e| e.to_string())?, issuers: vec![issuer], audiences: own },

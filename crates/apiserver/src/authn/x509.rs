@@ -17,6 +17,12 @@ pub fn user(chain: &[Vec<u8>]) -> Option<UserInfo> {
     Some(UserInfo::authenticated(name, groups))
 }
 
+/// When the first certificate of a chain ends, in seconds since the epoch.
+pub fn ends(chain: &[Vec<u8>]) -> Option<i64> {
+    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+    Some(leaf.validity().not_after.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,9 +43,10 @@ mod tests {
         let leaf = pki::leaf(&ca, &spec, now).expect("leaf");
         let body: String = leaf.cert_pem.lines().filter(|l| !l.starts_with('-')).collect();
         let der = base64::engine::general_purpose::STANDARD.decode(body).expect("base64");
-        let user = user(&[der]).expect("user");
+        let user = user(std::slice::from_ref(&der)).expect("user");
         assert_eq!(user.name, "system:node:a");
         assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
         assert_eq!(super::user(&[vec![1, 2]]), None);
+        assert_eq!(ends(&[der]), Some(now + 86_400));
     }
 }

@@ -47,6 +47,8 @@ fn metrics_have_upstreams_names() {
         assert_eq!(get(&client, &format!("{MAPS}?watch=1&timeoutSeconds=1")).await.code, 200);
         assert_eq!(get(&client, "/apis/flowcontrol.apiserver.k8s.io/v1beta3/flowschemas").await.code, 200);
         assert_eq!(get(&client, "/livez").await.code, 200);
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        assert_eq!(create(&client, "/api/v1/namespaces/default/pods?dryRun=All", &pod).await.code, 201);
         // What is not there makes no labels.
         for nonsense in ["/api/v1/nonsense", "/apis/nonsense.io/v1/things", "/nonsense", "/api/v1/nodes/n/nonsense"] {
             assert_eq!(get(&client, nonsense).await.code, 404);
@@ -76,6 +78,7 @@ fn metrics_have_upstreams_names() {
             "apiserver_cache_list_total{index=\"\",resource_prefix=\"/configmaps\"} 2\n",
             "authentication_token_cache_request_total{status=\"hit\"} 1\n",
             "serviceaccount_valid_tokens_total 1\n",
+            "pod_security_evaluations_total{decision=\"allow\",mode=\"enforce\",policy_level=\"privileged\",policy_version=\"latest\",request_operation=\"create\",resource=\"pod\",subresource=\"\"} 1\n",
             "kube_apiserver_clusterip_allocator_allocated_ips{cidr=\"10.96.0.0/16\"} 1\n",
             "kube_apiserver_clusterip_allocator_available_ips{cidr=\"10.96.0.0/16\"} 65533\n",
             "kube_apiserver_nodeport_allocator_available_ports 2768\n",
