@@ -63,6 +63,14 @@ impl Gvk {
         api_version(&self.group, &self.version)
     }
 
+    /// What upstream calls the package of the kind's inner type, as errors name it: the group up to its first dot.
+    pub fn internal_package(&self) -> &str {
+        match self.group.split('.').next().unwrap_or_default() {
+            "" => "core",
+            first => first,
+        }
+    }
+
     /// Without the version.
     pub fn group_kind(&self) -> GroupKind {
         GroupKind { group: self.group.clone(), kind: self.kind.clone() }
@@ -111,6 +119,9 @@ mod tests {
         assert_eq!(Gvk::new("apps", "v1", "Deployment").group_kind().to_string(), "Deployment.apps");
         assert_eq!(Gvr::new("", "v1", "pods").group_resource().to_string(), "pods");
         assert_eq!(Gvr::new("apps", "v1", "deployments").api_version(), "apps/v1");
+        for (group, package) in [("", "core"), ("rbac.authorization.k8s.io", "rbac")] {
+            assert_eq!(Gvk::new(group, "v1", "X").internal_package(), package);
+        }
         assert_eq!(split_api_version("v1"), ("", "v1"));
         assert_eq!(split_api_version("apps/v1"), ("apps", "v1"));
     }

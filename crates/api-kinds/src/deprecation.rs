@@ -9,14 +9,15 @@ const DEPRECATED: &[(&str, &str, &str, &str, &str)] = &[
         "flowcontrol.apiserver.k8s.io",
         "v1beta3",
         "flowschemas",
-        "flowcontrol.apiserver.k8s.io/v1beta3 FlowSchema is deprecated in v1.29+, unavailable in v1.32+",
+        "flowcontrol.apiserver.k8s.io/v1beta3 FlowSchema is deprecated in v1.29+, unavailable in v1.32+; use flowcontrol.apiserver.k8s.io/v1 FlowSchema",
         "1.32",
     ),
     (
         "flowcontrol.apiserver.k8s.io",
         "v1beta3",
         "prioritylevelconfigurations",
-        "flowcontrol.apiserver.k8s.io/v1beta3 PriorityLevelConfiguration is deprecated in v1.29+, unavailable in v1.32+",
+        "flowcontrol.apiserver.k8s.io/v1beta3 PriorityLevelConfiguration is deprecated in v1.29+, unavailable in v1.32+; \
+         use flowcontrol.apiserver.k8s.io/v1 PriorityLevelConfiguration",
         "1.32",
     ),
 ];

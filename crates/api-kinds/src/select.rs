@@ -16,9 +16,7 @@ pub fn for_kind(group: &str, kind: &str) -> Option<Fields> {
         ("", "Secret") => |o| vec![("type", text(o, &["type"]))],
         ("", "Event") => event,
         ("events.k8s.io", "Event") => event_of_its_group,
-        ("", "ReplicationController") | ("apps", "ReplicaSet") => {
-            |o| vec![("status.replicas", number(o, &["status", "replicas"]))]
-        }
+        ("", "ReplicationController") => |o| vec![("status.replicas", number(o, &["status", "replicas"]))],
         ("batch", "Job") => |o| vec![("status.successful", number(o, &["status", "succeeded"]))],
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             |o| vec![("spec.signerName", text(o, &["spec", "signerName"]))]
@@ -46,7 +44,7 @@ pub fn paths(group: &str, kind: &str) -> &'static [&'static str] {
         ("" | "events.k8s.io", "Event") => {
             &["involvedObject", "reason", "reportingComponent", "source.component", "type"]
         }
-        ("", "ReplicationController") | ("apps", "ReplicaSet") => &["status.replicas"],
+        ("", "ReplicationController") => &["status.replicas"],
         ("batch", "Job") => &["status.succeeded"],
         ("certificates.k8s.io", "CertificateSigningRequest") => &["spec.signerName"],
         _ => &[],

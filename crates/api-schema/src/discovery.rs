@@ -117,7 +117,9 @@ pub fn resource_list<'a>(group: &str, version: &str, rows: impl IntoIterator<Ite
         }
         resources.extend(row.subresources.iter().map(|sub| subresource(row, sub)));
     }
-    resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    // Subresources stay in the order of their row.
+    let plural = |resource: &Value| resource["name"].as_str().and_then(|n| n.split('/').next()).map(str::to_owned);
+    resources.sort_by_cached_key(plural);
     let mut out = json!({
         "kind": "APIResourceList",
         "groupVersion": api_core::gvk::api_version(group, version),

@@ -159,6 +159,11 @@ pub struct Hooks {
     pub has_spec_finalizers: bool,
     /// What the first DELETE adds to an object beside its deletion time: `(object, now)`. It is held back by what this adds.
     pub mark_deleted: Option<fn(&mut Value, &str)>,
+    /// Fields that a write through a subresource (empty: of the object itself) does not own: `(subresource)`. Without it,
+    /// `status` through the object and `spec` through its status.
+    pub reset_fields: Option<fn(&str) -> &'static [&'static [&'static str]]>,
+    /// By what the rows of a Table are ordered before their names; without it, they come as in any list.
+    pub table_order: Option<fn(&Value) -> i64>,
     /// Whether objects expire by the server's TTL (Event).
     pub expires: bool,
     /// Takes addresses and ports from the cluster's pools: `(new, old, pool, errors)`. `old` is `None` on create.
@@ -216,6 +221,8 @@ impl Hooks {
         returns_deleted: false,
         has_spec_finalizers: false,
         mark_deleted: None,
+        reset_fields: None,
+        table_order: None,
         expires: false,
         allocate: None,
         allocated: None,

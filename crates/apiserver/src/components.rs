@@ -4,10 +4,13 @@
 use crate::negotiate::{Form, Offer, View};
 use crate::proxy::{Destination, Trust};
 use crate::registry::call::add_warnings;
+use crate::registry::list::Selectors;
+use crate::registry::options::ListOptions;
 use crate::render::{self, Include};
 use crate::server::{ApiRequest, Inner};
 use crate::{Body, body};
 use api_core::ApiError;
+use api_core::meta::Meta;
 use api_schema::codec;
 use futures::future::join_all;
 use http::{Request, Response, StatusCode};
@@ -61,18 +64,41 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
         render::object(served, form, StatusCode::OK, &codec::encode(&component), &request.query, now)?
     } else {
         let names = PORTS.iter().map(|(name, _)| *name).chain([STORE]);
-        let components: Vec<Value> =
+        let mut components: Vec<Value> =
             join_all(names.map(|name| one(server, name))).await.into_iter().flatten().collect();
+        let options = ListOptions::read(&request.query, false)?;
+        Selectors::new(served, &options)?;
+        components.retain(|c| is_chosen(c, &options));
         let list = match form.view {
             View::Table(version) => render::table(served, version, "{}", true, &rows(&components, version)?),
-            _ => json!({"kind": served.row.list_kind, "apiVersion": "v1", "metadata": {}, "items": components})
-                .to_string(),
+            View::Metadata(_) if form.as_list == Some(false) => return Err(render::list_or_object(&served.row, false)),
+            View::Metadata(version) => {
+                let api_version = format!("meta.k8s.io/{version}");
+                let item = |c: &Value| json!({"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": c["metadata"]});
+                let items: Vec<Value> = components.iter().map(item).collect();
+                let items = if items.is_empty() { Value::Null } else { items.into() };
+                json!({"kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": {}, "items": items})
+                    .to_string()
+            }
+            View::Object => {
+                for component in components.iter_mut().filter_map(Value::as_object_mut) {
+                    component.remove("kind");
+                    component.remove("apiVersion");
+                }
+                json!({"kind": served.row.list_kind, "apiVersion": "v1", "metadata": {}, "items": components})
+                    .to_string()
+            }
         };
         render::bytes(form.media, StatusCode::OK, list.into())?
     };
     let warnings: Vec<String> = api_kinds::deprecation(&served.row.gvr).map(str::to_owned).into_iter().collect();
     add_warnings(response.headers_mut(), &warnings);
     Ok(response)
+}
+
+fn is_chosen(component: &Value, options: &ListOptions) -> bool {
+    let field = |name: &str| Some(if name == "metadata.name" { component.name() } else { "" });
+    options.fields.matches(field) && options.labels.matches(&std::collections::BTreeMap::<String, String>::new())
 }
 
 /// A component with its health; `None` if there is none of that name.

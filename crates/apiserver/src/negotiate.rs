@@ -55,6 +55,8 @@ pub(crate) enum Offer {
 pub(crate) struct Form {
     pub(crate) media: Media,
     pub(crate) view: View,
+    /// Whether the view was asked for by its name as a list (`PartialObjectMetadataList`); `None` if no view was.
+    pub(crate) as_list: Option<bool>,
 }
 
 /// A range of `Accept`, taken apart.
@@ -106,7 +108,7 @@ impl<'a> Range<'a> {
         }
         if !converts {
             let offered = offer != Offer::Custom || media != Media::Protobuf;
-            return offered.then_some(Form { media, view: View::Object });
+            return offered.then_some(Form { media, view: View::Object, as_list: None });
         }
         let version = match (offer, group, version) {
             (Offer::Views | Offer::Custom, "meta.k8s.io", "v1") => "v1",
@@ -118,7 +120,7 @@ impl<'a> Range<'a> {
             "PartialObjectMetadata" | "PartialObjectMetadataList" => View::Metadata(version),
             _ => return None,
         };
-        Some(Form { media, view })
+        Some(Form { media, view, as_list: Some(kind == "PartialObjectMetadataList") })
     }
 }
 
@@ -131,7 +133,7 @@ fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
 }
 
 impl Form {
-    pub(crate) const JSON: Form = Form { media: Media::Json, view: View::Object };
+    pub(crate) const JSON: Form = Form { media: Media::Json, view: View::Object, as_list: None };
 
     /// Reads `Accept`; `is_collection` says whether watches are answered at this path too.
     pub(crate) fn negotiate(headers: &HeaderMap, offer: Offer, is_collection: bool) -> Result<Self, ApiError> {
@@ -172,18 +174,23 @@ pub(crate) fn not_produced(is_collection: bool) -> ApiError {
 /// 406 of an object that cannot be shown in the form that is asked for.
 fn not_accepted(media: &[Media]) -> ApiError {
     let types: Vec<&str> = media.iter().map(|m| m.content_type()).collect();
-    not_acceptable(&format!("only the following media types are accepted: {}", types.join(", ")))
+    unacceptable(&format!("only the following media types are accepted: {}", types.join(", ")))
 }
 
 /// 406 of a watch in a media type that has no streams.
 pub(crate) fn no_stream() -> ApiError {
     let types = [Media::Json, Media::Protobuf].map(|m| format!("{};stream=watch", m.content_type()));
-    not_acceptable(&format!("only the following media types are accepted: {}", types.join(", ")))
+    unacceptable(&format!("only the following media types are accepted: {}", types.join(", ")))
+}
+
+/// 406 of a path, which has details that say nothing.
+fn not_acceptable(message: &str) -> ApiError {
+    unacceptable(message).with_details(Details::default())
 }
 
 /// 406.
-fn not_acceptable(message: &str) -> ApiError {
-    ApiError::new(406, Reason::NotAcceptable, message).with_details(Details::default())
+pub(crate) fn unacceptable(message: &str) -> ApiError {
+    ApiError::new(406, Reason::NotAcceptable, message)
 }
 
 fn quality(range: &str) -> f32 {

@@ -72,9 +72,7 @@ pub(crate) fn get_only(request: &ApiRequest) -> Result<(), ApiError> {
 /// A document in the media type that was asked for.
 pub(crate) fn value(request: &ApiRequest, value: &Value) -> Result<Response<Body>, ApiError> {
     let form = Form::negotiate(&request.parts.headers, Offer::Plain, false)?;
-    let mut response = crate::render::bytes(form.media, StatusCode::OK, value.to_string().into())?;
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
+    crate::render::bytes(form.media, StatusCode::OK, value.to_string().into())
 }
 
 /// An answer with an entity tag; 304 if the client has it.

@@ -1,14 +1,15 @@
 //! Other views of objects: Table, metadata alone, YAML.
 
 use crate::body::{self, Body};
-use crate::negotiate::{Form, Media, View};
+use crate::negotiate::{self, Form, Media, View};
 use crate::protobuf;
 use crate::query::Query;
 use crate::registry::Served;
 use crate::registry::object;
 use crate::yaml;
-use api_core::ApiError;
 use api_core::meta::Meta;
+use api_core::{ApiError, Reason};
+use api_schema::row::Row;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -22,6 +23,9 @@ pub(crate) fn object(
     query: &Query,
     now_unix_s: i64,
 ) -> Result<Response<Body>, ApiError> {
+    if form.as_list == Some(true) {
+        return Err(list_or_object(&served.row, true));
+    }
     let json = match form.view {
         View::Object => bytes.clone(),
         View::Metadata(version) => object::metadata_only(&served.row, bytes, version)?.into(),
@@ -33,6 +37,19 @@ pub(crate) fn object(
         }
     };
     self::bytes(form.media, status, json)
+}
+
+/// What a client is told who asks for the metadata of a list where there is one object (`list`), or the other way round.
+pub(crate) fn list_or_object(row: &Row, list: bool) -> ApiError {
+    let kind = if list { &row.kind.kind } else { &row.list_kind };
+    let (asked, is) =
+        if list { ("PartialObjectMetadataList", "not a list") } else { ("PartialObjectMetadata", "a list") };
+    let of = match &row.custom {
+        Some(_) if list => return ApiError::new(500, Reason::Unknown, "content is not a list"),
+        Some(_) => "unstructured.UnstructuredList".to_owned(),
+        None => format!("{}.{kind}", row.storage_version.internal_package()),
+    };
+    negotiate::unacceptable(&format!("you requested {asked}, but the requested object is {is} (*{of})"))
 }
 
 /// JSON bytes in the media type that was asked for.
@@ -60,7 +77,10 @@ impl Include {
             "" | "Metadata" => Ok(Self::Metadata),
             "None" => Ok(Self::None),
             "Object" => Ok(Self::Object),
-            other => Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+            other => Err(ApiError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+                 'Object', 'None', or empty"
+            ))),
         }
     }
 }

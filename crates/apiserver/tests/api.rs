@@ -227,7 +227,7 @@ async fn finalizers_and_propagation_hold_back_a_deletion() {
     check(api.get(&path).await, 404, json!({}));
     check(api.post(MAPS, map("g")).await, 201, json!({}));
     let foreground = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground"});
-    let marked = check(api.delete(&format!("{MAPS}/g"), Some(foreground)).await, 202, json!({"kind": "ConfigMap"}));
+    let marked = check(api.delete(&format!("{MAPS}/g"), Some(foreground)).await, 200, json!({"kind": "ConfigMap"}));
     assert_eq!(marked["metadata"]["finalizers"], json!(["foregroundDeletion"]));
     let wrong = json!({"preconditions": {"uid": "0b7e7b52-9f0a-4a4c-8d0c-000000000000"}});
     check(api.delete(&format!("{MAPS}/g"), Some(wrong)).await, 409, json!({"reason": "Conflict"}));

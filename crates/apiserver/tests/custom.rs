@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "custom/answers.rs"]
+mod answers;
 #[path = "custom/api.rs"]
 mod api;
 #[path = "custom/conversion.rs"]

@@ -352,7 +352,7 @@ async fn what_is_no_message_is_refused() {
         (whole.slice(..whole.len() - 30), "the object provided is unrecognized (must be of type Pod): unexpected EOF"),
         (
             maps,
-            "ConfigMap in version \"v1\" cannot be handled as a Pod: converting (v1.ConfigMap) to (.Pod): unknown conversion",
+            "ConfigMap in version \"v1\" cannot be handled as a Pod: converting (v1.ConfigMap) to (core.Pod): unknown conversion",
         ),
     ];
     for (sent, message) in cases {

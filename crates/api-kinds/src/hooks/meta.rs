@@ -155,7 +155,7 @@ pub fn dedup_owner_references(object: &mut Value) -> Option<String> {
 }
 
 fn owner_references(list: &Node<'_, '_>, e: &mut Errors) {
-    let mut controllers = 0;
+    let mut controllers: Vec<String> = Vec::new();
     for reference in list.items() {
         // Upstream names the field without its index.
         let at = Node::new(reference.value, list.path);
@@ -172,9 +172,12 @@ fn owner_references(list: &Node<'_, '_>, e: &mut Errors) {
         if api_version == "v1" && at.text("kind") == "Event" {
             list.invalid("/v1, Kind=Event is disallowed from being an owner", e);
         }
-        controllers += usize::from(at.at("controller").is_true());
-        if controllers > 1 && at.at("controller").is_true() {
-            list.invalid("Only one reference can have Controller set to true", e);
+        if at.at("controller").is_true() {
+            controllers.push(format!("{}/{}", at.text("kind"), at.text("name")));
+            if let [.., one, other] = controllers.as_slice() {
+                let found = format!("Found \"true\" in references for {one} and {other}");
+                list.invalid(&format!("Only one reference can have Controller set to true. {found}"), e);
+            }
         }
     }
 }
@@ -225,10 +228,13 @@ fn update(new: &Value, old: &Value, e: &mut Errors) {
 fn no_new_finalizers(meta: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
     let had = old.get("finalizers");
     let list = meta.at("finalizers");
-    let extra = list.items().any(|f| !had.as_array().is_some_and(|h| h.contains(f.value)));
-    if extra {
+    let is_new = |f: &Node<'_, '_>| !had.as_array().is_some_and(|h| h.contains(f.value));
+    let mut extra: Vec<String> = list.items().filter(is_new).map(|f| format!("{:?}", f.str())).collect();
+    extra.sort_unstable();
+    if !extra.is_empty() {
         let path: &Path<'_> = &list.path;
-        e.forbidden(path, "no new finalizers can be added if the object is being deleted");
+        let why = "no new finalizers can be added if the object is being deleted";
+        e.forbidden(path, &format!("{why}, found new finalizers []string{{{}}}", extra.join(", ")));
     }
 }
 

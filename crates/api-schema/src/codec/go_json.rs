@@ -19,6 +19,18 @@ pub fn wording(body: &[u8], error: &serde_json::Error) -> String {
     Scanner { body, at: 0 }.document().err().unwrap_or_else(|| error.to_string())
 }
 
+/// What Go's decoder calls a value of this type.
+pub fn kind_of(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "bool",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::Object(_) => "object",
+    }
+}
+
 /// Walks a document only to find where Go's scanner would stop.
 struct Scanner<'a> {
     body: &'a [u8],
@@ -192,7 +204,12 @@ fn quoted(c: u8) -> String {
     match c {
         b'\'' => "'\\''".into(),
         b'"' => "'\"'".into(),
-        _ => format!("'{}'", char::from(c).escape_default()),
+        b' '..=b'~' | 0xa1.. if c != 0xad => format!("'{}'", char::from(c)),
+        b'\n' => r"'\n'".into(),
+        b'\r' => r"'\r'".into(),
+        b'\t' => r"'\t'".into(),
+        0x7f.. => format!("'\\u00{c:02x}'"),
+        _ => format!("'\\x{c:02x}'"),
     }
 }
 

@@ -12,7 +12,7 @@ mod refused;
 mod typed;
 mod yaml;
 
-pub use go_json::wording as json_wording;
+pub use go_json::{kind_of as go_kind, summary as go_summary, wording as json_wording};
 pub use options::{Decoded, FieldValidation, Media, Wording};
 pub use refused::Refused;
 pub use yaml::read_yaml;
@@ -159,9 +159,7 @@ impl Root<'_> {
             _ if api_version.is_empty() => (self.kind.group.as_str(), self.kind.version.as_str()),
             Some((group, version)) if !version.contains('/') => (group, version),
             Some(_) => {
-                let why = format!(
-                    "couldn't get version/kind; json parse error: unexpected GroupVersion string: {api_version}"
-                );
+                let why = format!("unexpected GroupVersion string: {api_version}");
                 return Err(Refused::Whole(format!(
                     "the object provided is unrecognized (must be of type {}): {why} ({})",
                     self.kind.kind,
@@ -193,7 +191,10 @@ impl Root<'_> {
         }
         let why = format!(
             "converting ({}.{}) to ({}.{}): unknown conversion",
-            found.version, found.kind, self.kind.group, self.kind.kind
+            found.version,
+            found.kind,
+            self.kind.internal_package(),
+            self.kind.kind
         );
         Err(self.refuse(&found, &why))
     }

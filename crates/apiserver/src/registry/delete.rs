@@ -10,7 +10,7 @@ use crate::Body;
 use crate::admission::{Attributes, Operation};
 use crate::protobuf;
 use api_core::meta::Meta;
-use api_core::{ApiError, GroupResource};
+use api_core::{ApiError, GroupResource, Reason};
 use api_schema::codec;
 use api_schema::row::Row;
 use bytes::Bytes;
@@ -22,9 +22,8 @@ pub(crate) async fn delete(call: Call, body: Body) -> Result<Response<Body>, Api
     let options = read_options(&call, body).await?;
     let name = call.info.name.clone();
     let deleted = delete_one(&call, &name, &options).await?;
-    let accepted = !deleted.gone
-        && (options.orphan_dependents == Some(false)
-            || options.propagation == Some(super::options::Propagation::Foreground));
+    // Only the older of the two ways to say it is answered so.
+    let accepted = !deleted.gone && options.orphan_dependents == Some(false);
     let status = if accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
     match deleted.answer {
         Answer::Object(bytes) => call.answer(status, &bytes).await,
@@ -62,12 +61,58 @@ async fn parse_options(call: &Call, body: Body) -> Result<DeleteOptions, ApiErro
         return DeleteOptions::read(&call.query, None);
     }
     let value: Value = match body_media(&call.headers)? {
-        codec::Media::Json => serde_json::from_slice(&bytes).map_err(|e| ApiError::bad_request(e.to_string()))?,
+        codec::Media::Json => {
+            serde_json::from_slice(&bytes).map_err(|e| not_options(&codec::json_wording(&bytes, &e)))?
+        }
         codec::Media::Yaml => crate::yaml::parse(&bytes)?,
         codec::Media::Protobuf => protobuf::options(&bytes)?,
     };
+    check_document(&value)?;
     DeleteOptions::read(&call.query, Some(&value))
 }
+
+/// A body that is no document of options; upstream takes that for a failure of its own.
+fn not_options(why: &str) -> ApiError {
+    ApiError::new(500, Reason::Unknown, format!("couldn't get version/kind; json parse error: {why}"))
+}
+
+/// What a body says that it is, and the types of its fields.
+fn check_document(value: &Value) -> Result<(), ApiError> {
+    let failed = |why: String| Err(ApiError::new(500, Reason::Unknown, why));
+    if !value.is_object() && !value.is_null() {
+        let to =
+            r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        return Err(not_options(&format!(
+            "json: cannot unmarshal {} into Go value of type {to}",
+            codec::go_kind(value)
+        )));
+    }
+    let said = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
+    if !matches!(said("kind"), "" | "DeleteOptions") {
+        let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+        let (kind, version) = (said("kind"), said("apiVersion"));
+        return failed(format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"));
+    }
+    for (field, kind, fits) in FIELDS {
+        if let Some(value) = value.get(field).filter(|v| !v.is_null() && !fits(v)) {
+            let of = codec::go_kind(value);
+            return failed(format!(
+                "json: cannot unmarshal {of} into Go struct field DeleteOptions.{field} of type {kind}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Fields of the options, their types as upstream names them, and what reads as such.
+type Field = (&'static str, &'static str, fn(&Value) -> bool);
+const FIELDS: [Field; 5] = [
+    ("gracePeriodSeconds", "int64", |v| v.is_i64()),
+    ("preconditions", "v1.Preconditions", Value::is_object),
+    ("orphanDependents", "bool", Value::is_boolean),
+    ("propagationPolicy", "v1.DeletionPropagation", Value::is_string),
+    ("dryRun", "[]string", Value::is_array),
+];
 
 /// The end of a DELETE.
 pub(crate) struct Deleted {
@@ -228,6 +273,11 @@ fn plan(row: &Row, value: &Value, options: &DeleteOptions, now_unix_s: i64) -> P
         }
         Grace::None if has_finalizers => {
             if value.is_deleting() && grace_of(value).is_none_or(|s| s == 0) {
+                return Plan::Mark(marked.into());
+            }
+            if row.hooks.mark_deleted.is_some() {
+                // Such a kind is marked by nothing but the time.
+                marked.set_meta("deletionTimestamp", &api_core::time::format_unix_s(now_unix_s));
                 return Plan::Mark(marked.into());
             }
             mark(&mut marked, now_unix_s, 0);

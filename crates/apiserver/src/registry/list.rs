@@ -41,6 +41,9 @@ impl Selectors {
         for term in options.fields.terms() {
             let known = |name: &&&str| **name == term.field;
             let general = ["metadata.name", "metadata.namespace"];
+            // Kinds without namespaces that have fields of their own have no field for them.
+            let own = served.row.custom.is_none() && !served.selectable.is_empty() && !served.row.namespaced;
+            let general = if own { &general[..1] } else { &general[..] };
             if general.iter().find(known).is_none() && served.selectable.iter().find(known).is_none() {
                 return Err(unknown_field(served, &term.field));
             }
@@ -142,7 +145,9 @@ pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, A
         Some(key) => snapshot.page(prefix.as_bytes(), key.as_bytes()),
         None => snapshot.prefix(prefix.as_bytes()),
     };
-    let limit = if options.limit == 0 { usize::MAX } else { options.limit };
+    // What any state will do for is given whole, as upstream's cache gives it.
+    let whole = options.limit == 0 || (options.revision == Some(0) && options.continue_token.is_empty());
+    let limit = if whole { usize::MAX } else { options.limit };
     let below = objects.len();
     let mut items = Vec::with_capacity(objects.len().min(limit));
     items.extend(objects.by_ref().filter(|o| selectors.matches(o)).take(limit).cloned());
@@ -156,13 +161,14 @@ pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, A
 fn rest(
     selectors: &Selectors,
     items: &[Arc<Object>],
-    mut objects: Objects<'_>,
+    objects: Objects<'_>,
     limit: usize,
     revision: i64,
     prefix: &str,
 ) -> (String, Option<usize>) {
     let remaining = objects.len();
-    let more = items.len() == limit && objects.any(|o| selectors.matches(o));
+    // Whether what comes after is chosen too is found out by the next page.
+    let more = items.len() == limit && remaining > 0;
     let Some(last) = items.last().filter(|_| more) else { return (String::new(), None) };
     let key = String::from_utf8_lossy(&last.key);
     let token = encode_token(revision, key.strip_prefix(prefix).unwrap_or(&key));

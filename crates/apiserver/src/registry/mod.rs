@@ -7,7 +7,7 @@ pub(crate) mod custom;
 mod delete;
 mod eviction;
 mod feeder;
-mod list;
+pub(crate) mod list;
 pub(crate) mod measured;
 pub(crate) mod object;
 pub(crate) mod options;

@@ -64,7 +64,7 @@ fn check_field_manager(name: &str, errors: &mut Errors) {
 
 fn read_dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Errors) -> bool {
     let values: Vec<&str> = values.collect();
-    if !values.is_empty() && values != ["All"] {
+    if values.iter().any(|v| *v != "All") {
         let shown: Vec<String> = values.iter().map(|v| format!("{v:?}")).collect();
         let bad = BadValue(format!("[]string{{{}}}", shown.join(", ")));
         errors.push(ErrorKind::NotSupported, &Path::new("dryRun"), Some(bad), "supported values: \"All\"");
@@ -145,7 +145,7 @@ impl DeleteOptions {
             Some("Foreground") => Some(Propagation::Foreground),
             Some(other) => {
                 let bad = BadValue(format!("{other:?}"));
-                let detail = "supported values: \"Background\", \"Foreground\", \"Orphan\"";
+                let detail = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
                 errors.push(ErrorKind::NotSupported, &Path::new("propagationPolicy"), Some(bad), detail);
                 None
             }

@@ -1,6 +1,7 @@
 //! PATCH in its four types, and managed fields: the one place that calls `api-patch`.
 
 use super::call::Call;
+use super::create::check_namespace;
 use super::object;
 use super::options::{Validation, WriteOptions};
 use super::patched::Patched;
@@ -9,8 +10,8 @@ use super::update::{self, Edit};
 use super::versions;
 use crate::Body;
 use crate::negotiate::{content_type, unsupported, unsupported_patch};
-use api_core::ApiError;
 use api_core::meta::Meta;
+use api_core::{ApiError, Gvk};
 use api_patch::managed::{self, Manager};
 use api_schema::codec;
 use api_schema::row::Row;
@@ -75,6 +76,7 @@ fn edit<'a>(
             || patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, shown(call.row(), current));
         let mut value = Patched { kind, bytes, parsed: &parsed, apply: &apply }.read(call, options.validation)?;
         update::check_name(call, &value)?;
+        check_namespace(call, &mut value)?;
         call.complete(&mut value);
         Ok(value)
     }))
@@ -112,6 +114,7 @@ pub(crate) fn parse(kind: PatchType, bytes: &[u8], validation: Validation) -> Re
         Value::Array(_) if kind == PatchType::Json => return Ok(Value::Null),
         Value::Array(_) if kind == PatchType::Merge && validation == Validation::Ignore => return Ok(parsed),
         Value::Object(_) if kind != PatchType::Json => return Ok(parsed),
+        Value::Null if kind == PatchType::Strategic => return Ok(Value::Object(serde_json::Map::new())),
         Value::Null => return Ok(Value::Null),
         Value::Array(_) => "array",
         Value::Object(_) => "object",
@@ -133,13 +136,14 @@ pub(crate) fn shown(row: &Row, current: &Current) -> Value {
 fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> Result<Box<Edit<'a>>, ApiError> {
     let applied = crate::yaml::parse(bytes)?;
     check_applied(call, &applied)?;
-    // What a custom resource's schema does not know is refused by the merge.
-    let validation = if call.row().custom.is_some() { super::options::Validation::Ignore } else { options.validation };
-    let decoded = call.decode_value(applied.clone(), validation)?;
-    drop(decoded);
+    // What the schema does not know is refused by the merge.
+    drop(call.decode_value(applied.clone(), super::options::Validation::Ignore)?);
     Ok(Box::new(move |call, current, known| {
         let row = call.row();
         let live = current.map(|c| shown(row, c));
+        if live.is_none() {
+            update::check_name(call, &applied)?;
+        }
         let name = call.manager(options);
         let now = call.now();
         let manager = manager(call, &name, &now);
@@ -156,6 +160,20 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
 }
 
 fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
+    if !applied.is_object() && !applied.is_null() {
+        let why =
+            format!("cannot unmarshal {} into Go value of type map[string]interface {{}}", codec::go_kind(applied));
+        let why = format!("error decoding YAML: error unmarshaling JSON: while decoding JSON: json: {why}");
+        return Err(ApiError::bad_request(why));
+    }
+    let said = |field: &str| applied.get(field).and_then(Value::as_str).unwrap_or("");
+    let (group, version) = api_core::gvk::split_api_version(said("apiVersion"));
+    let (said, own) = (Gvk::new(group, version, said("kind")), &call.row().kind);
+    let in_another_version = said.group_kind() == own.group_kind() && call.row().schema.kinds.contains_key(&said);
+    if said != *own && !in_another_version && call.row().custom.is_none() || said.kind.is_empty() {
+        let why = format!("invalid object type: {group}/{version}, Kind={}", said.kind);
+        return Err(ApiError::bad_request(why));
+    }
     let name = applied.name();
     if !name.is_empty() && name != call.info.name {
         let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.info.name);
@@ -181,7 +199,10 @@ fn manager<'a>(call: &'a Call, name: &'a str, now: &'a str) -> Manager<'a> {
         subresource,
         // A write through `scale` leaves its entry without a time.
         now: if subresource == "scale" { "" } else { now },
-        reset: managed::reset_fields(has_status, subresource),
+        reset: match call.row().hooks.reset_fields {
+            Some(reset) => reset(subresource),
+            None => managed::reset_fields(has_status, subresource),
+        },
     }
 }
 

@@ -12,6 +12,7 @@ use crate::protobuf::{self, List};
 use crate::render::{self, Include};
 use api_core::ApiError;
 use api_schema::protobuf::message_of;
+use api_schema::row::Row;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ use std::sync::Arc;
 use watch_cache::Object;
 
 pub(crate) use super::list::select;
+
+/// Columns of kinds that have none of their own.
+const GENERAL: [&str; 2] = ["Name", "Created At"];
 
 /// Serves a GET of an object.
 pub(crate) async fn get(call: Call) -> Result<Response<Body>, ApiError> {
@@ -54,17 +58,15 @@ pub(crate) async fn list(call: Call) -> Result<Response<Body>, ApiError> {
 /// A page in the form that was asked for.
 pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<Body>, ApiError> {
     page.items = convert::present(&call.server, &call.served, page.items).await?;
-    let mut meta = json!({"resourceVersion": page.revision.to_string()});
-    if !page.continue_token.is_empty() {
-        meta["continue"] = page.continue_token.clone().into();
-    }
-    if let Some(remaining) = page.remaining {
-        meta["remainingItemCount"] = remaining.into();
+    let meta = list_meta(call, &page);
+    if call.form.as_list == Some(false) && matches!(call.form.view, View::Metadata(_)) {
+        return Err(render::list_or_object(call.row(), false));
     }
     if call.form.media == Media::Protobuf {
         return answer_protobuf(call, page, &meta).await;
     }
     let (row, served, now_unix_s) = (call.row(), call.served.clone(), call.now_unix_s);
+    let is_null = page.items.is_empty() && empty_is_null(row, call.form.view);
     let mut brace = false;
     let (head, items, tail) = match call.form.view {
         View::Object if object::is_as_stored(row) => {
@@ -90,6 +92,7 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
         }
         View::Table(version) => {
             let include = Include::of(&call.query)?;
+            in_table_order(row, &mut page);
             let (head, tail) = render::table_frame(&served, version, &meta.to_string(), true);
             let each = move |o: &Object| {
                 let bytes = if include == Include::Object {
@@ -102,12 +105,46 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
             (head, Items::make(page.items, Arc::new(each))?, tail)
         }
     };
+    let (head, tail) = match head.strip_suffix('[') {
+        Some(head) if is_null => (format!("{head}null"), "}"),
+        _ => (head, tail),
+    };
     let document = Document::json(head, items, tail, brace);
     if call.form.media == Media::Yaml {
-        return render::bytes(Media::Yaml, StatusCode::OK, document.whole(&call.server.makers).await?.into());
+        let whole = document.whole(&call.server.makers).await?;
+        return Ok(call.finish(render::bytes(Media::Yaml, StatusCode::OK, whole.into())?));
     }
     let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
     Ok(call.finish(document.answer(&call.server.makers, gzip)))
+}
+
+fn list_meta(call: &Call, page: &Page) -> Value {
+    let mut meta = json!({"resourceVersion": page.revision.to_string()});
+    if !page.continue_token.is_empty() {
+        meta["continue"] = page.continue_token.clone().into();
+    }
+    if let Some(remaining) = page.remaining {
+        meta["remainingItemCount"] = remaining.into();
+    }
+    if call.row().custom.is_some() && call.form.view == View::Object && page.continue_token.is_empty() {
+        // A list of no type of its own says of each of its fields how it is.
+        meta["continue"] = "".into();
+    }
+    meta
+}
+
+/// Whether a list of nothing says `null`: where upstream gathers the items in a list that it does not make before the first.
+fn empty_is_null(row: &Row, view: View) -> bool {
+    match view {
+        View::Object => false,
+        View::Metadata(_) => true,
+        View::Table(_) => row.custom.is_none() && row.columns.iter().all(|c| GENERAL.contains(&c.name.as_str())),
+    }
+}
+
+fn in_table_order(row: &Row, page: &mut Page) {
+    let Some(order) = row.hooks.table_order else { return };
+    page.items.sort_by_cached_key(|o| (object::decode(&o.bytes).map_or(0, |o| order(&o)), o.name.clone()));
 }
 
 async fn answer_protobuf(call: &Call, page: Page, metadata: &Value) -> Result<Response<Body>, ApiError> {

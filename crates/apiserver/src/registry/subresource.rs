@@ -142,7 +142,11 @@ async fn write_scale(call: Call, options: &WriteOptions, make: &MakeScale<'_>) -
             return Err(ApiError::invalid(&gk, &call.info.name, &errors));
         }
         let mut value = with_replicas(call.row(), &current.value, &scale);
-        value.set_meta("resourceVersion", scale.resource_version());
+        match scale.resource_version() {
+            // A scale that names no version is of the object as it is.
+            "" => object::set_revision(&mut value, current.revision),
+            version => value.set_meta("resourceVersion", version),
+        }
         value.set_meta("uid", if scale.uid().is_empty() { current.value.uid() } else { scale.uid() });
         Ok(value)
     };

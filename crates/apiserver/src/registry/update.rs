@@ -13,7 +13,7 @@ use crate::Body;
 use crate::admission::{Attributes, Operation};
 use api_core::field::{BadValue, Errors, Path};
 use api_core::meta::Meta;
-use api_core::{ApiError, Reason};
+use api_core::{ApiError, GroupKind, GroupResource, Reason};
 use api_kinds::hooks::meta;
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -54,7 +54,7 @@ pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiErr
 pub(crate) fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
     let (name, expected) = (value.name(), &call.info.name);
     if name.is_empty() {
-        let why = "the name of the object (based on URL) was undeterminable: name must be provided";
+        let why = format!("the name of the object ({expected} based on URL) was undeterminable: name must be provided");
         return Err(ApiError::bad_request(why));
     }
     if name != expected {
@@ -220,7 +220,8 @@ fn done(stored: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
 /// The version and the uid that the client wants to replace must be those that there are.
 fn check_version(call: &Call, new: &Value, current: &Current) -> Result<(), ApiError> {
     let uid = new.uid();
-    if !uid.is_empty() && uid != current.value.uid() {
+    // Of a patch, the uid is a field like others, which must not change.
+    if !uid.is_empty() && uid != current.value.uid() && call.info.verb != "patch" {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
              UID in precondition: {uid}, UID in object meta: {}",
@@ -238,14 +239,15 @@ fn check_version(call: &Call, new: &Value, current: &Current) -> Result<(), ApiE
         let path = Path::new("metadata");
         let bad = BadValue("0x0".into());
         errors.invalid(&path.child("resourceVersion"), bad, "must be specified for an update");
-        return Err(ApiError::invalid(&call.row().kind.group_kind(), &call.info.name, &errors));
+        // Upstream names the resource here, not the kind.
+        let GroupResource { group, resource: kind } = call.group_resource();
+        return Err(ApiError::invalid(&GroupKind { group, kind }, &call.info.name, &errors));
     }
     match version.parse::<i64>() {
         Ok(version) if version == current.revision => Ok(()),
         Ok(_) => Err(conflict(call)),
         Err(_) => {
             let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
-            let why = format!("resourceVersion: Invalid value: {version:?}: {why}");
             Err(ApiError::new(500, Reason::Unknown, why))
         }
     }

@@ -24,7 +24,9 @@ pub(super) fn validate(object: &Value, e: &mut Errors) {
 fn check(object: &Value, old: Option<&Value>, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
-    names_of(&root, e);
+    if old.is_none() {
+        names_of(&root, e);
+    }
     validate_spec(&spec, old, e);
     stored_versions(&root, e);
     approval(&root, &spec, old, e);

@@ -2,7 +2,7 @@
 
 use super::rules;
 use crate::hooks::check::Node;
-use api_core::field::Errors;
+use api_core::field::{BadValue, Errors};
 use std::collections::BTreeSet;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -94,7 +94,7 @@ impl Walk {
         if schema.has("default") && !place.no_defaults.is_empty() {
             schema.at("default").forbidden(&format!("must not be set {}", place.no_defaults), e);
         }
-        for field in ["id", "patternProperties", "definitions", "dependencies", "$ref"] {
+        for field in ["id", "patternProperties", "additionalItems", "definitions", "dependencies", "$ref"] {
             if !schema.at(field).is_empty() {
                 schema.at(field).forbidden(&format!("{field} is not supported"), e);
             }
@@ -173,7 +173,8 @@ impl Walk {
             };
             let of_item = items.at(field);
             if of_item.str() != "atomic" && (required || of_item.present()) {
-                of_item.invalid("must be atomic as item of a list with x-kubernetes-list-type=set", e);
+                let shown = if of_item.present() { of_item.str() } else { "null" };
+                e.invalid(&of_item.path, shown, "must be atomic as item of a list with x-kubernetes-list-type=set");
             }
         }
     }
@@ -219,7 +220,9 @@ fn item_keys(keys: &Node<'_, '_>, items: &Node<'_, '_>, e: &mut Errors) {
     for key in keys.items() {
         let property = properties.key(key.str());
         if !property.present() {
-            keys.invalid("entries must all be names of item properties", e);
+            let shown: Vec<String> = keys.items().map(|key| format!("{:?}", key.str())).collect();
+            let shown = BadValue(format!("[]string{{{}}}", shown.join(", ")));
+            e.invalid(&keys.path, shown, "entries must all be names of item properties");
         } else if ["array", "object"].contains(&property.text("type")) {
             let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
             property.at("type").invalid(why, e);

@@ -13,6 +13,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                 Hooks {
                     prepare_create: Some(strategy::prepare_create),
                     prepare_update: Some(strategy::prepare_update),
+                    reset_fields: Some(strategy::reset_fields),
                     validate: Some(rules::validate),
                     validate_update: Some(rules::validate_update),
                     validate_name: Some(names::name_is_path_segment),

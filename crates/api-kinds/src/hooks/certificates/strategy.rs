@@ -46,6 +46,15 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
     }
 }
 
+/// What a write of the request leaves as it is: its spec is said once, and each subresource has a part of the status.
+pub(super) fn reset_fields(subresource: &str) -> &'static [&'static [&'static str]] {
+    match subresource {
+        "status" => &[&["spec"], &["status", "conditions"]],
+        "approval" => &[&["spec"], &["status", "certificate"]],
+        _ => &[&["spec"], &["status"]],
+    }
+}
+
 fn conditions(csr: &Value) -> &[Value] {
     csr["status"]["conditions"].as_array().map_or(&[], Vec::as_slice)
 }

@@ -24,7 +24,7 @@ pub(super) fn config_map(object: &Value, e: &mut Errors) {
             for why in names::is_config_map_key(key) {
                 e.invalid(&value.path, key, &why);
             }
-            if other.has(key) {
+            if name == "binaryData" && other.has(key) {
                 e.invalid(&value.path, key, &format!("duplicate of key present in {name}"));
             }
             bytes += if name == "binaryData" { value.str().len() } else { decoded_len(value.str()) };

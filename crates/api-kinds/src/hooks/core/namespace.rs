@@ -45,16 +45,22 @@ fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
 }
 
 fn validate(object: &Value, e: &mut Errors) {
+    finalizers(object, false, e);
+}
+
+/// Upstream says which one is wrong only when they are written by themselves (`indexed`).
+fn finalizers(object: &Value, indexed: bool, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
     let finalizers = spec.at("finalizers");
     for finalizer in finalizers.items() {
+        let path = if indexed { &finalizer.path } else { &finalizers.path };
         for why in names::is_qualified_name(finalizer.str()) {
-            e.invalid(&finalizers.path, finalizer.value, &why);
+            e.invalid(path, finalizer.value, &why);
         }
         if !finalizer.str().contains('/') && finalizer.str() != FINALIZER {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
-            e.invalid(&finalizers.path, finalizer.value, why);
+            e.invalid(path, finalizer.value, why);
         }
     }
 }
@@ -62,7 +68,7 @@ fn validate(object: &Value, e: &mut Errors) {
 fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
     meta::again_on_update(new, old, e);
     match context.subresource {
-        "finalize" => validate(new, e),
+        "finalize" => finalizers(new, true, e),
         "status" => {
             let root = Node::root(new);
             let deleting = root.at("metadata").has("deletionTimestamp");

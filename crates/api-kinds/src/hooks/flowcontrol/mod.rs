@@ -23,6 +23,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
             &const {
                 Hooks {
                     default: Some(default_flow_schema),
+                    table_order: Some(|o| o["spec"]["matchingPrecedence"].as_i64().unwrap_or(0)),
                     validate: Some(flow_schema::validate),
                     validate_update: Some(|context, new, _, e| update(context, new, flow_schema::validate, e)),
                     ..BASE

@@ -3,9 +3,11 @@
 use super::super::call::Call;
 use super::super::options::Validation;
 use super::duplicates;
-use api_core::ApiError;
+use api_core::field::{Errors, Path};
+use api_core::{ApiError, GroupKind, Gvk};
 use api_schema::codec;
 use api_schema::custom::Custom;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Decodes a body; unknown and duplicate fields are ignored, warned of or refused.
@@ -16,6 +18,7 @@ pub(crate) fn decode(
     media: codec::Media,
     validation: Validation,
 ) -> Result<Value, ApiError> {
+    check_kind(&call.row().kind, bytes, media)?;
     let decoded = read(call, custom, bytes, media, validation).map_err(codec::Refused::into_api)?;
     match validation {
         Validation::Ignore => {}
@@ -57,6 +60,54 @@ pub(crate) fn read(
     }
     notes.extend(unknown.into_iter().chain(embedded).map(|path| format!("unknown field {path:?}")));
     Ok(codec::Decoded { value, warnings: duplicate.into_iter().chain(notes).collect() })
+}
+
+/// What a document says that it is.
+#[derive(Default, Deserialize)]
+struct Said {
+    #[serde(rename = "apiVersion", default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    metadata: Value,
+}
+
+/// A document of no built-in type must say what it is. One that cannot be read so far is refused by who reads it all.
+fn check_kind(own: &Gvk, bytes: &[u8], media: codec::Media) -> Result<(), ApiError> {
+    let said: Said = match media {
+        codec::Media::Json if bytes.trim_ascii().starts_with(b"{") => match serde_json::from_slice(bytes) {
+            Ok(said) => said,
+            Err(_) => return Ok(()),
+        },
+        codec::Media::Json if bytes.trim_ascii() == b"null" => Said::default(),
+        codec::Media::Json => return Ok(()),
+        _ => match crate::yaml::parse(bytes).map(serde_json::from_value) {
+            Ok(Ok(said)) => said,
+            _ => return Ok(()),
+        },
+    };
+    if said.kind.is_empty() {
+        let (text, summary) = (String::from_utf8_lossy(bytes), codec::go_summary(bytes));
+        return Err(ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{text}' ({summary})",
+            own.kind
+        )));
+    }
+    let expected = own.api_version();
+    if said.api_version != expected {
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({}) does not match the expected API version ({expected})",
+            said.api_version
+        )));
+    }
+    if said.kind != own.kind {
+        let mut errors = Errors::new();
+        errors.invalid(&Path::new("kind"), said.kind.as_str(), &format!("must be {}", own.kind));
+        let kind = GroupKind { group: own.group.clone(), kind: said.kind };
+        return Err(ApiError::invalid(&kind, said.metadata["name"].as_str().unwrap_or(""), &errors));
+    }
+    Ok(())
 }
 
 /// Metadata of an embedded resource, with what is unknown in it.

@@ -5,7 +5,7 @@ use crate::hooks::core::resources;
 use crate::hooks::fill::Fill;
 use api_core::meta::Meta;
 use api_core::quantity::Quantity;
-use api_core::{ApiError, GroupResource};
+use api_core::{ApiError, GroupResource, Reason};
 use api_schema::row::WriteContext;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -34,7 +34,9 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
         }
         "ephemeralcontainers" => {
             let asked = std::mem::replace(new, old.clone());
+            // Whoever adds such a container is not noted as its manager.
             new.adopt("metadata", &asked);
+            new.make("metadata").adopt("managedFields", &old["metadata"]);
             new.make("spec").adopt("ephemeralContainers", &asked["spec"]);
         }
         _ => new.adopt("status", old),
@@ -158,8 +160,11 @@ pub(super) fn bind(context: &WriteContext<'_>, pod: &mut Value, binding: &Value)
     at.at("kind").one_of_if_any(&["Node", "<empty>"], &mut errors);
     at.at("name").required(&mut errors);
     if !errors.is_empty() {
-        let gk = api_core::GroupKind { group: String::new(), kind: "Binding".into() };
-        return Err(ApiError::invalid(&gk, &name, &errors));
+        // Upstream gives these no code of their own.
+        let gk = api_core::GroupKind { group: String::new(), kind: String::new() };
+        let all = ApiError::invalid(&gk, "", &errors).message;
+        let why = all.strip_prefix(" \"\" is invalid: ").unwrap_or(&all);
+        return Err(ApiError::new(500, Reason::Unknown, why));
     }
     let uid = binding["metadata"].text("uid");
     if !uid.is_empty() && uid != pod.uid() {

@@ -1,9 +1,8 @@
 //! Rules of updates of pods: the object itself, its status, its ephemeral containers.
 
 use super::spec::validate_pod_parts;
-use super::strategy::qos_class;
 use super::{app_armor, scheduling, security};
-use crate::hooks::check::{IMMUTABLE, Node};
+use crate::hooks::check::Node;
 use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
@@ -237,13 +236,6 @@ fn status(new: &Value, old: &Value, e: &mut Errors) {
     let nominated = status.at("nominatedNodeName");
     if nominated.str() != old_status.text("nominatedNodeName") {
         nominated.text_if_any(names::is_dns1123_subdomain, e);
-    }
-    let class = |root: &Node<'_, '_>| match root.get("status")["qosClass"].as_str() {
-        Some(class) if !class.is_empty() => class.to_owned(),
-        _ => qos_class(root.get("spec")).to_owned(),
-    };
-    if class(&new_root) != class(&old_root) {
-        status.at("qosClass").invalid(IMMUTABLE, e);
     }
     let policy = old_root.at("spec").text("restartPolicy");
     for (list, policy) in
