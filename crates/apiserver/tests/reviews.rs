@@ -78,6 +78,9 @@ async fn an_access_review_says_what_somebody_may_do() {
     assert_eq!((&answer["metadata"]["namespace"], &answer["status"]["allowed"]), (&json!("a"), &json!(false)));
 }
 
+/// Path, kind and spec of a review, and fields with reasons that it is refused for.
+type Refused<'a> = (&'a str, &'a str, Value, &'a [(&'a str, &'a str)]);
+
 #[tokio::test]
 async fn a_review_without_sense_is_refused() {
     let cluster = cluster().await;
@@ -87,7 +90,7 @@ async fn a_review_without_sense_is_refused() {
     let subject = format!("{AUTHORIZATION}/subjectaccessreviews");
     let own = format!("{AUTHORIZATION}/selfsubjectaccessreviews");
     let local = format!("{AUTHORIZATION}/namespaces/a/localsubjectaccessreviews");
-    let table: [(&str, &str, Value, &[(&str, &str)]); 8] = [
+    let table: [Refused<'_>; 8] = [
         (&subject, "SubjectAccessReview", json!({"user": "u"}), &[("spec.resourceAttributes", invalid)]),
         (&subject, "SubjectAccessReview", json!({"resourceAttributes": {}}), &[("spec.user", invalid)]),
         (

@@ -91,11 +91,13 @@ async fn end(call: &Call, mut pod: Current, options: &DeleteOptions) -> Result<(
     let name = call.info.name.as_str();
     let mut options = options.clone();
     options.uid.get_or_insert_with(|| pod.value.uid().to_owned());
-    while !options.dry_run {
-        delete::check_preconditions(call.row(), name, &pod, &options)?;
-        match note_eviction(call, &pod).await? {
-            Attempt::Done(_) => break,
-            Attempt::Lost(_) => pod = read(call, name).await?,
+    if !options.dry_run {
+        loop {
+            delete::check_preconditions(call.row(), name, &pod, &options)?;
+            match note_eviction(call, &pod).await? {
+                Attempt::Done(_) => break,
+                Attempt::Lost(_) => pod = read(call, name).await?,
+            }
         }
     }
     delete::delete_one(call, name, &options).await.map(drop)
