@@ -8,6 +8,7 @@ const METRICS: &str = include_str!("../data/metrics.txt");
 
 /// `name type label,label` of each metric of upstream's that has a sample, sorted. A histogram's `le` is left out.
 fn families(text: &str) -> Vec<String> {
+    let label = regex::Regex::new("([a-z_]+)=\"").expect("a pattern");
     let mut found = std::collections::BTreeMap::new();
     let mut types = std::collections::BTreeMap::new();
     for line in text.lines() {
@@ -19,9 +20,8 @@ fn families(text: &str) -> Vec<String> {
             let full = &line[..end];
             let family = ["_bucket", "_count", "_sum"].iter().filter_map(|s| full.strip_suffix(s));
             let name = family.chain([full]).find(|n| types.contains_key(*n)).expect("a family").to_owned();
-            let labels = regex::Regex::new("([a-z_]+)=\"").expect("a pattern");
             let labels: Vec<String> =
-                labels.captures_iter(&line[end..]).map(|c| c[1].to_owned()).filter(|l| l != "le").collect();
+                label.captures_iter(&line[end..]).map(|c| c[1].to_owned()).filter(|l| l != "le").collect();
             found.insert(name, labels.join(","));
         }
     }
