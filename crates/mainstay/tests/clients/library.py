@@ -60,7 +60,8 @@ def by_discovery(ns):
     api.resources.invalidate_cache()
     things = api.resources.get(api_version="py.example.com/v1", kind="Thing")
     numbers = {"big": 9007199254740993, "tenth": 0.1, "small": 1e-7, "large": 1e300, "negative": -5}
-    made = things.create(body={"metadata": {"name": "t"}, "numbers": numbers}, namespace=ns)
+    thing = {"apiVersion": "py.example.com/v1", "kind": "Thing", "metadata": {"name": "t"}, "numbers": numbers}
+    made = things.create(body=thing, namespace=ns)
     assert made.to_dict()["numbers"] == numbers, made.to_dict()["numbers"]
     assert things.get(name="t", namespace=ns).to_dict()["numbers"] == numbers
     things.delete(name="t", namespace=ns)
