@@ -7,7 +7,6 @@ use api_core::ApiError;
 use http::{HeaderValue, Response, StatusCode, header};
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use telemetry::metrics::{self, IntCounterVec, IntGaugeVec, Registry};
 
@@ -189,8 +188,8 @@ async fn check(server: &Inner, probe: Probe) -> Result<(), &'static str> {
             return if matches!(revision, Ok(Ok(_))) { Ok(()) } else { Err("the store does not answer") };
         }
         Probe::Bootstrapped => *server.bootstrapped.borrow(),
-        Probe::Aggregates => server.aggregation.following.load(Ordering::Relaxed),
-        Probe::Registered => server.aggregation.registered.load(Ordering::Relaxed),
+        Probe::Aggregates => *server.aggregation.following.borrow(),
+        Probe::Registered => *server.aggregation.registered.borrow(),
         Probe::NotDraining => !server.ending.is_cancelled(),
     };
     if well { Ok(()) } else { Err("not finished") }

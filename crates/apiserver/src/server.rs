@@ -193,11 +193,14 @@ impl Server {
         &self.inner.webhooks
     }
 
-    /// Returns when the objects that every cluster has are there.
+    /// Returns when the objects that every cluster has are there, and all that `/readyz` waits for at the start.
     pub async fn ready(&self) {
-        // The sender lives in `self`, so this only ends with `true`.
-        if self.inner.bootstrapped.subscribe().wait_for(|done| *done).await.is_err() {
-            tracing::error!("the bootstrap flag has gone while its server lives");
+        let aggregation = &self.inner.aggregation;
+        for flag in [&self.inner.bootstrapped, &aggregation.following, &aggregation.registered] {
+            // The sender lives in `self`, so this only ends with `true`.
+            if flag.subscribe().wait_for(|done| *done).await.is_err() {
+                tracing::error!("a flag of the start has gone while its server lives");
+            }
         }
     }
 

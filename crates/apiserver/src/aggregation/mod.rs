@@ -29,7 +29,6 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
@@ -51,9 +50,9 @@ pub(crate) struct Aggregation {
     own: SocketAddr,
     pub(crate) metrics: metrics::Metrics,
     /// Whether the API services are followed.
-    pub(crate) following: AtomicBool,
+    pub(crate) following: watch::Sender<bool>,
     /// Whether all custom resources have had theirs once.
-    pub(crate) registered: AtomicBool,
+    pub(crate) registered: watch::Sender<bool>,
 }
 
 /// The API services of one moment.
@@ -101,7 +100,7 @@ impl Aggregation {
         let metrics = metrics::Metrics::new(&config.metrics)?;
         let services = ArcSwap::from_pointee(Services::read(registry));
         let (documents, openapi) = (ArcSwap::default(), ArcSwap::default());
-        let (following, registered) = (AtomicBool::new(false), AtomicBool::new(!config.bootstrap));
+        let (following, registered) = (watch::Sender::new(false), watch::Sender::new(!config.bootstrap));
         Ok(Self { services, documents, openapi, transport, own, metrics, following, registered })
     }
 
@@ -189,7 +188,7 @@ async fn follow(server: &Arc<Inner>) {
         loop {
             server.aggregation.services.store(Arc::new(Services::read(&server.registry)));
             adjust(server, &mut kept);
-            server.aggregation.following.store(true, Ordering::Relaxed);
+            server.aggregation.following.send_replace(true);
             if !availability::settle_local(server, &objects(&server.registry)).await {
                 tokio::time::sleep(RETRY).await;
                 continue;

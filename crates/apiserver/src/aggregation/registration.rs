@@ -13,7 +13,6 @@ use api_kinds::custom;
 use http::Method;
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use watch_cache::{Cache, Interest, Watch};
 
 /// Keeps them until the server drains.
@@ -47,7 +46,7 @@ async fn follow(server: &Arc<Inner>) {
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
-            server.aggregation.registered.store(true, Ordering::Relaxed);
+            server.aggregation.registered.send_replace(true);
             let changed = tokio::select! {
                 changed = defined.next() => changed,
                 changed = served.next() => changed,

@@ -198,7 +198,8 @@ fn token(place: &Place) {
     let ask = "cd /var/run/secrets/kubernetes.io/serviceaccount && curl -sS --cacert ca.crt \
         -H \"Authorization: Bearer $(cat token)\" https://kubernetes.default.svc/api/v1/namespaces/$(cat namespace)/";
     let pods = place.sh("robot", &format!("{ask}pods"));
-    assert!(pods.contains("\"kind\":\"PodList\"") && pods.contains("\"name\":\"robot\""), "{pods}");
+    // What curl is sent is indented.
+    assert!(pods.contains("\"kind\": \"PodList\"") && pods.contains("\"name\": \"robot\""), "{pods}");
     let refused = place.sh("robot", &format!("{ask}secrets"));
     let user =
         format!("User \\\"system:serviceaccount:{}:robot\\\" cannot list resource \\\"secrets\\\"", place.namespace);
