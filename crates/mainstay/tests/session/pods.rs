@@ -203,7 +203,7 @@ fn token(place: &Place) {
     let refused = place.sh("robot", &format!("{ask}secrets"));
     let user =
         format!("User \\\"system:serviceaccount:{}:robot\\\" cannot list resource \\\"secrets\\\"", place.namespace);
-    assert!(refused.contains("\"code\":403") && refused.contains(&user), "{refused}");
+    assert!(refused.contains("\"code\": 403") && refused.contains(&user), "{refused}");
 }
 
 fn security(place: &Place) {
