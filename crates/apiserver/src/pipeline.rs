@@ -135,11 +135,7 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     }
     let info = &request.info;
     let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
-    let Some(served) = served else {
-        let known = server.registry.has_version(&info.api_group, &info.api_version);
-        let is_ours = known || server.registry.is_built_in(&info.api_group);
-        return if is_ours { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) };
-    };
+    let Some(served) = served else { return absent(server, &info.api_group, &info.api_version) };
     registry::routing::check(&served, info, &request.parts.method)?;
     if let Some(release) = api_kinds::removed_release(&served.row.gvr) {
         let said = [("k8s.io/deprecated", "true"), ("k8s.io/removed-release", release)];
@@ -158,8 +154,21 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
         }
         "token" => tokens::create(server, request).await,
         sub if proxy::SUBRESOURCES.contains(&sub) => proxy::connect(server, request).await,
-        _ => registry::routing::serve(server.clone(), served, request).await,
+        _ => {
+            let custom = served.row.custom.is_some().then(|| served.row.gvr.clone());
+            let answer = registry::routing::serve(server.clone(), served, request).await;
+            let Some(gvr) = custom.filter(|_| answer.as_ref().is_err_and(|e| e.code == 503)) else { return answer };
+            // Its definition may have gone while it was looked at.
+            let gone = server.registry.lookup(&gvr.group, &gvr.version, &gvr.resource).is_none();
+            if gone { absent(server, &gvr.group, &gvr.version) } else { answer }
+        }
     }
+}
+
+/// The answer to a resource that is not served.
+fn absent(server: &Inner, group: &str, version: &str) -> Result<Response<Body>, ApiError> {
+    let is_ours = server.registry.has_version(group, version) || server.registry.is_built_in(group);
+    if is_ours { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) }
 }
 
 /// The answer to a path that nothing is behind.

@@ -2,6 +2,7 @@
 
 use super::api::{Api, DEFINITIONS, WIDGETS, condition, definition, widget, widgets};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn any() -> Value {
     json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
@@ -31,7 +32,17 @@ async fn simple_custom_resource_definition_creating_deleting_works() {
         .refused(405, "create not allowed while custom resource definition is terminating");
     api.merge(&format!("{WIDGETS}/held"), &json!({"metadata": {"finalizers": null}})).await.ok(200);
     api.until_gone(&path).await;
-    assert_eq!(api.get(WIDGETS).await.code, 404);
+    // What is served follows the definitions.
+    let follow = async {
+        let mut left = api.get(WIDGETS).await;
+        while left.code == 200 {
+            tokio::task::yield_now().await;
+            left = api.get(WIDGETS).await;
+        }
+        left
+    };
+    let left = tokio::time::timeout(Duration::from_secs(10), follow).await.expect("in time");
+    assert_eq!(left.code, 404, "{}", left.value);
     api.define(&wanted).await;
     assert_eq!(api.get(WIDGETS).await.ok(200)["items"], json!([]));
 }
