@@ -22,22 +22,22 @@ kind: Pod
 metadata: {name: steps}
 spec:
   terminationGracePeriodSeconds: 1
-  volumes: [{name: work, emptyDir: {}}]
+  volumes: [{name: scratch, emptyDir: {}}]
   initContainers:
-  - {name: first, image: IMAGE, command: [sh, -c, 'echo 1 >> /work/steps'], volumeMounts: [{name: work, mountPath: /work}]}
-  - {name: second, image: IMAGE, command: [sh, -c, 'echo 2 >> /work/steps'], volumeMounts: [{name: work, mountPath: /work}]}
+  - {name: first, image: IMAGE, command: [sh, -c, 'echo 1 >> /scratch/steps'], volumeMounts: [{name: scratch, mountPath: /scratch}]}
+  - {name: second, image: IMAGE, command: [sh, -c, 'echo 2 >> /scratch/steps'], volumeMounts: [{name: scratch, mountPath: /scratch}]}
   - name: beside
     image: IMAGE
     restartPolicy: Always
-    command: [sh, -c, 'echo side >> /work/steps; sleep 3600']
-    volumeMounts: [{name: work, mountPath: /work}]
-    startupProbe: {exec: {command: [grep, side, /work/steps]}, periodSeconds: 1}
+    command: [sh, -c, 'echo side >> /scratch/steps; sleep 3600']
+    volumeMounts: [{name: scratch, mountPath: /scratch}]
+    startupProbe: {exec: {command: [grep, side, /scratch/steps]}, periodSeconds: 1}
   containers:
-  - {name: main, image: IMAGE, command: [sh, -c, 'echo 3 >> /work/steps; sleep 3600'], volumeMounts: [{name: work, mountPath: /work}]}
+  - {name: main, image: IMAGE, command: [sh, -c, 'echo 3 >> /scratch/steps; sleep 3600'], volumeMounts: [{name: scratch, mountPath: /scratch}]}
 ",
     );
     place.ready("steps");
-    assert_eq!(place.ok("exec steps -c main -- cat /work/steps"), "1\n2\nside\n3\n");
+    assert_eq!(place.ok("exec steps -c main -- cat /scratch/steps"), "1\n2\nside\n3\n");
     assert!(place.ok("get pod steps").contains("2/2"), "the sidecar counts");
     place.apply(
         "

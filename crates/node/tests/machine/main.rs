@@ -39,11 +39,11 @@ fn pods_run_and_end() {
         }
 
         // A pod that does its work and ends, with last words.
-        m.pod("job", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "command": ["sh", "-c", "echo init > /work/x"],
-                "volumeMounts": [{"name": "work", "mountPath": "/work"}]}],
-            "containers": [{"name": "c", "command": ["sh", "-c", "cat /work/x /etc/hosts; hostname; echo -n bye > /dev/termination-log"],
-                "volumeMounts": [{"name": "work", "mountPath": "/work"}]}],
-            "volumes": [{"name": "work", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]})).await;
+        m.pod("job", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "command": ["sh", "-c", "echo init > /scratch/x"],
+                "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}],
+            "containers": [{"name": "c", "command": ["sh", "-c", "cat /scratch/x /etc/hosts; hostname; echo -n bye > /dev/termination-log"],
+                "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}]}],
+            "volumes": [{"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]})).await;
         let job = m.phase("job", "Succeeded").await;
         let ended =
             job.status.clone().unwrap().container_statuses.unwrap()[0].state.clone().unwrap().terminated.unwrap();
