@@ -1,6 +1,7 @@
 //! Streams through the server to a kubelet that is played here: logs, an upgraded connection, the node's own HTTP server.
 
-use apiserver::authn::UserInfo;
+mod support;
+
 use apiserver::{Body, Config, Server, body};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -13,7 +14,8 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use support::cluster::admin;
+use support::upgraded;
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 
@@ -62,7 +64,7 @@ async fn kubelet(ca: &pki::Pair, serving: &pki::Pair) -> u16 {
     port
 }
 
-async fn play(mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn play(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let asked = request.uri().to_string();
     assert!(!request.headers().contains_key(header::AUTHORIZATION), "credentials are not passed on");
     if asked.contains("/waiting") {
@@ -72,26 +74,11 @@ async fn play(mut request: Request<Incoming>) -> Result<Response<Body>, Infallib
         return Ok(response);
     }
     if request.headers().contains_key(header::UPGRADE) {
-        let upgrade = hyper::upgrade::on(&mut request);
-        tokio::spawn(async move {
-            let mut io = TokioIo::new(upgrade.await.expect("upgrade"));
-            let mut bytes = [0; 5];
-            io.read_exact(&mut bytes).await.expect("input");
-            io.write_all(&bytes).await.expect("output");
-            io.shutdown().await.expect("end");
-        });
-        let mut response = Response::new(body::empty());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response.headers_mut().insert(header::UPGRADE, "SPDY/3.1".parse().expect("value"));
-        response.headers_mut().insert(header::CONNECTION, "Upgrade".parse().expect("value"));
+        let mut response = upgraded::echo(request);
         response.headers_mut().insert("x-asked", asked.parse().expect("value"));
         return Ok(response);
     }
     Ok(Response::new(body::full(asked)))
-}
-
-fn admin() -> UserInfo {
-    UserInfo::new("admin", &["system:masters", "system:authenticated"])
 }
 
 async fn send(server: &Server, method: &str, path: &str, value: Option<&Value>) -> (u16, String) {
@@ -187,35 +174,7 @@ async fn logs_and_the_nodes_own_server() {
 async fn an_upgraded_connection_is_passed_through() {
     let directory = tempfile::tempdir().expect("directory");
     let server = start(directory.path()).await;
-    let (near, far) = tokio::io::duplex(4096);
-    let service = server.service();
-    tokio::spawn(async move {
-        let handle = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(admin());
-            let request: Request<Body> = request.map(|b| b.map_err(apiserver::BoxError::from).boxed_unsync());
-            let mut service = service.clone();
-            Box::pin(async move { service.call(request).await })
-        });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), handle);
-        // Ends when the test hangs up.
-        drop(connection.with_upgrades().await);
-    });
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.expect("handshake");
-    tokio::spawn(connection.with_upgrades());
-    let request = Request::builder()
-        .method("POST")
-        .uri("/api/v1/namespaces/default/pods/web/exec?command=cat&stdin=1&stdout=1")
-        .header("host", "api")
-        .header("connection", "Upgrade")
-        .header("upgrade", "SPDY/3.1")
-        .body(body::empty())
-        .expect("request");
-    let response = sender.send_request(request).await.expect("answer");
-    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    assert_eq!(response.headers()["x-asked"], "/exec/default/web/c?input=1&output=1&command=cat");
-    let mut io = TokioIo::new(hyper::upgrade::on(response).await.expect("upgrade"));
-    io.write_all(b"hello").await.expect("input");
-    let mut back = String::new();
-    io.read_to_string(&mut back).await.expect("output");
-    assert_eq!(back, "hello");
+    let path = "/api/v1/namespaces/default/pods/web/exec?command=cat&stdin=1&stdout=1";
+    let headers = upgraded::hears_itself(&server, path).await;
+    assert_eq!(headers["x-asked"], "/exec/default/web/c?input=1&output=1&command=cat");
 }

@@ -1,16 +1,13 @@
 //! Requests that go to the extension server, and what comes back.
 
 use crate::support::cluster::admin;
+use crate::support::upgraded::hears_itself;
 use crate::world::{API_SERVICES, FLUNDERS, Lines, NAME, World, eventually, flunder, in_time};
 use apiserver::authn::UserInfo;
 use apiserver::{Body, Config, body};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::{Service, ServiceExt};
 
 async fn send(world: &World, request: Request<Body>) -> Response<Body> {
@@ -135,34 +132,7 @@ async fn a_watch_delivers_each_event_when_it_happens_and_ends_with_the_server() 
 #[tokio::test]
 async fn an_upgraded_connection_is_passed_through() {
     let world = World::joined().await;
-    let (near, far) = tokio::io::duplex(4096);
-    let service = world.cluster.server.service();
-    tokio::spawn(async move {
-        let handle = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(admin());
-            let request: Request<Body> = request.map(|b| b.map_err(apiserver::BoxError::from).boxed_unsync());
-            let mut service = service.clone();
-            Box::pin(async move { service.call(request).await })
-        });
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), handle);
-        // Ends when the test hangs up.
-        drop(connection.with_upgrades().await);
-    });
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.expect("handshake");
-    tokio::spawn(connection.with_upgrades());
-    let request = Request::post(format!("{FLUNDERS}/f/talk"))
-        .header("host", "api")
-        .header("connection", "Upgrade")
-        .header("upgrade", "SPDY/3.1")
-        .body(body::empty())
-        .expect("request");
-    let response = sender.send_request(request).await.expect("answer");
-    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
-    let mut io = TokioIo::new(hyper::upgrade::on(response).await.expect("upgrade"));
-    io.write_all(b"hello").await.expect("input");
-    let mut back = String::new();
-    in_time("the echo", io.read_to_string(&mut back)).await.expect("output");
-    assert_eq!(back, "hello");
+    hears_itself(&world.cluster.server, &format!("{FLUNDERS}/f/talk")).await;
     assert_eq!(world.extension.last("/talk").expect("seen").headers["x-remote-user"], "admin");
 }
 

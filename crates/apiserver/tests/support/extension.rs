@@ -3,17 +3,15 @@
 //! It believes in `X-Remote-*` headers because only holders of a front proxy's certificate can connect, and remembers
 //! who asked what.
 
-use super::{Answer, Backend};
+use super::{Answer, Backend, upgraded};
 use apiserver::{Body, body};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast;
 
 /// Path of the group version.
@@ -166,7 +164,7 @@ impl State {
                 answer.headers_mut().insert(header::LOCATION, "https://127.0.0.1:1/".parse().expect("value"));
                 answer
             }
-            ["namespaces", _, "flunders", _, "talk"] => talk(request),
+            ["namespaces", _, "flunders", _, "talk"] => upgraded::echo(request),
             ["namespaces", namespace, "flunders", name, ..] => self.one(namespace, name, request).await,
             _ => status(404, "NotFound", "the server could not find the requested resource"),
         }
@@ -283,21 +281,4 @@ fn merge(object: &mut Value, patch: &Value) {
             merge(&mut object[name], value);
         }
     }
-}
-
-/// Speaks another protocol: says back what it hears.
-fn talk(mut request: Request<Incoming>) -> Response<Body> {
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        let mut io = TokioIo::new(upgrade.await.expect("upgrade"));
-        let mut bytes = [0; 5];
-        io.read_exact(&mut bytes).await.expect("input");
-        io.write_all(&bytes).await.expect("output");
-        io.shutdown().await.expect("end");
-    });
-    let mut response = Response::new(body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    response.headers_mut().insert(header::UPGRADE, "SPDY/3.1".parse().expect("value"));
-    response.headers_mut().insert(header::CONNECTION, "Upgrade".parse().expect("value"));
-    response
 }

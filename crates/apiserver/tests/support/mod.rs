@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod extension;
+pub mod upgraded;
 
 use apiserver::{Body, body};
 use base64::Engine;
