@@ -17,8 +17,9 @@ async fn with_things() -> World {
     world
 }
 
-/// "listing validating webhooks should work", "listing mutating webhooks should work": ten configurations with a label are
-/// listed by it and deleted by it, in effect as long as they are there.
+/// Ten configurations with a label are listed by it and deleted by it, in effect as long as they are there.
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] listing validating webhooks should work
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] listing mutating webhooks should work
 #[tokio::test]
 async fn configurations_are_listed_and_deleted_by_label() {
     let world = World::start().await;
@@ -44,7 +45,7 @@ async fn configurations_are_listed_and_deleted_by_label() {
     }
 }
 
-/// "should be able to deny custom resource creation, update and deletion"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should be able to deny custom resource creation, update and deletion
 #[tokio::test]
 async fn custom_resources_are_denied() {
     let world = with_things().await;
@@ -73,7 +74,7 @@ async fn custom_resources_are_denied() {
     assert_eq!(world.cluster.send(&admin(), "DELETE", &bad, None).await.code, 200);
 }
 
-/// "should mutate custom resource with different stored version"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should mutate custom resource with different stored version
 #[tokio::test]
 async fn mutation_lives_through_a_change_of_the_stored_version() {
     let world = with_things().await;

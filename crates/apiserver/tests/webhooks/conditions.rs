@@ -11,7 +11,7 @@ fn conditions(expressions: &[&str]) -> Value {
     json!({"matchConditions": expressions.iter().enumerate().map(named).collect::<Vec<_>>()})
 }
 
-/// "should mutate everything except 'skip-me' configmaps"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should mutate everything except 'skip-me' configmaps
 #[tokio::test]
 async fn what_conditions_exclude_is_left_alone() {
     let world = World::start().await;
@@ -33,9 +33,9 @@ async fn what_conditions_exclude_is_left_alone() {
     }
 }
 
-/// "should be able to create and update validating webhook configurations with match conditions",
-/// "should be able to create and update mutating webhook configurations with match conditions": what was sent is stored,
-/// and an update is in effect.
+/// What was sent is stored, and an update is in effect.
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should be able to create and update validating webhook configurations with match conditions
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should be able to create and update mutating webhook configurations with match conditions
 #[tokio::test]
 async fn conditions_are_stored_and_followed() {
     let world = World::start().await;
@@ -62,8 +62,8 @@ async fn conditions_are_stored_and_followed() {
     }
 }
 
-/// "should reject validating webhook configurations with invalid match conditions",
-/// "should reject mutating webhook configurations with invalid match conditions"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should reject validating webhook configurations with invalid match conditions
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should reject mutating webhook configurations with invalid match conditions
 #[tokio::test]
 async fn conditions_must_compile() {
     let world = World::start().await;

@@ -35,7 +35,7 @@ fn workload(kind: &str, name: &str, replicas: i64) -> Value {
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/a/deployments";
 
-/// "should validate against a Deployment"
+/// [sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should validate against a Deployment
 #[tokio::test]
 async fn deployments_are_validated() {
     let world = World::start().await;
@@ -55,7 +55,7 @@ async fn deployments_are_validated() {
     world.cluster.made("/apis/apps/v1/namespaces/b/deployments", workload("Deployment", "elsewhere", 1)).await;
 }
 
-/// "should allow expressions to refer variables."
+/// [sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should allow expressions to refer variables.
 #[tokio::test]
 async fn expressions_refer_to_variables() {
     let world = World::start().await;
@@ -71,8 +71,8 @@ async fn expressions_refer_to_variables() {
     }
 }
 
-/// "should support ValidatingAdmissionPolicy API operations",
-/// "should support ValidatingAdmissionPolicyBinding API operations"
+/// [sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should support ValidatingAdmissionPolicy API operations
+/// [sig-api-machinery] ValidatingAdmissionPolicy [Privileged:ClusterAdmin] should support ValidatingAdmissionPolicyBinding API operations
 #[tokio::test]
 async fn policies_and_bindings_have_all_verbs() {
     let world = World::start().await;

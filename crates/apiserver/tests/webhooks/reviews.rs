@@ -7,7 +7,7 @@ use apiserver::authn::UserInfo;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// "should be able to deny pod and configmap creation"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should be able to deny pod and configmap creation
 #[tokio::test]
 async fn denial() {
     let world = World::start().await;
@@ -98,7 +98,8 @@ async fn the_review() {
     }
 }
 
-/// "should mutate configmap", and the order and repetition of several webhooks.
+/// Also the order and repetition of several webhooks.
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should mutate configmap
 #[tokio::test]
 async fn mutation_and_reinvocation() {
     let world = World::start().await;
@@ -118,7 +119,7 @@ async fn mutation_and_reinvocation() {
     assert_eq!(made["data"], json!({"start": "yes", "first": "yes"}));
 }
 
-/// "should mutate pod and apply defaults after mutation"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should mutate pod and apply defaults after mutation
 #[tokio::test]
 async fn mutated_objects_get_defaults() {
     let world = World::start().await;
@@ -131,7 +132,8 @@ async fn mutated_objects_get_defaults() {
     assert_eq!(made["spec"]["initContainers"][0]["volumeMounts"], made["spec"]["containers"][0]["volumeMounts"]);
 }
 
-/// "should unconditionally reject operations on fail closed webhook", "should honor timeout"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should unconditionally reject operations on fail closed webhook
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should honor timeout
 #[tokio::test]
 async fn failures() {
     let world = World::start().await;
@@ -196,7 +198,8 @@ async fn failures() {
     assert_eq!(dry.code, 201);
 }
 
-/// "should be able to deny attaching pod", and other subresources.
+/// Also other subresources.
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should be able to deny attaching pod
 #[tokio::test]
 async fn subresources() {
     let world = World::start().await;
@@ -262,7 +265,7 @@ async fn subresources() {
     }
 }
 
-/// "should not be able to mutate or prevent deletion of webhook configuration objects"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should not be able to mutate or prevent deletion of webhook configuration objects
 #[tokio::test]
 async fn configurations_are_never_reviewed() {
     let world = World::start().await;
@@ -280,7 +283,9 @@ async fn configurations_are_never_reviewed() {
     assert!(world.seen.lock().is_empty());
 }
 
-/// "should deny crd creation", "should mutate custom resource", "should mutate custom resource with pruning"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should deny crd creation
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should mutate custom resource
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should mutate custom resource with pruning
 #[tokio::test]
 async fn custom_resources() {
     let world = World::start().await;
@@ -324,8 +329,9 @@ async fn custom_resources() {
     assert_eq!(denied.code, 400);
 }
 
-/// "patching/updating a validating webhook should work", "patching/updating a mutating webhook should work",
-/// "should include webhook resources in discovery documents"
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] patching/updating a validating webhook should work
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] patching/updating a mutating webhook should work
+/// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] should include webhook resources in discovery documents
 #[tokio::test]
 async fn configurations_are_followed() {
     let world = World::start().await;

@@ -182,6 +182,7 @@ fn restarts(place: &Place) {
     place.eventually("get pod greedy -o jsonpath={.status.containerStatuses[0]}", |text| text.contains("OOMKilled"));
 }
 
+/// [sig-auth] ServiceAccounts should mount an API token into pods
 fn token(place: &Place) {
     place.ok("create serviceaccount robot");
     place.ok("create role reader --verb=get,list --resource=pods");

@@ -5,6 +5,7 @@ use crate::place::{Place, shell_pod};
 
 pub const STEPS: &[Step] = &[("volumes", volumes), ("volumes that change", updates), ("persistent files", files)];
 
+/// [sig-auth] ServiceAccounts should mount projected service account token
 fn volumes(place: &Place) {
     place.ok("create configmap settings --from-literal=a=1 --from-literal=b=2");
     place.ok("create secret generic hidden --from-literal=word=sesame");
