@@ -7,7 +7,7 @@ use crate::issue::Issue;
 pub(crate) fn expand(at: usize, name: &str, target: Option<Expr>, mut args: Vec<Expr>) -> Result<Expr, Issue> {
     let Some(target) = target else {
         if name == "has" && args.len() == 1 {
-            return has(args.remove(0));
+            return has(at, args.remove(0));
         }
         return Ok(Expr::new(at, Kind::Call { function: name.into(), target: None, args }));
     };
@@ -34,10 +34,10 @@ pub(crate) fn expand(at: usize, name: &str, target: Option<Expr>, mut args: Vec<
     Ok(Expr::new(at, Kind::Call { function: name.into(), target: Some(Box::new(target)), args }))
 }
 
-fn has(argument: Expr) -> Result<Expr, Issue> {
+fn has(at: usize, argument: Expr) -> Result<Expr, Issue> {
     match argument.kind {
         Kind::Select { operand, field, test: false, optional } => {
-            Ok(Expr::new(argument.at, Kind::Select { operand, field, test: true, optional }))
+            Ok(Expr::new(at, Kind::Select { operand, field, test: true, optional }))
         }
         _ => Err(Issue { at: argument.at, why: "invalid argument to has() macro".into() }),
     }

@@ -3,7 +3,7 @@
 use crate::lexer::RESERVED;
 use crate::types::{Decl, Object, Type};
 use crate::value::ListKind;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ pub(crate) const REQUEST_BYTES_MAX: u64 = 3 * 1024 * 1024;
 /// Deepest nesting that is declared; below is anything.
 const DEPTH_MAX: usize = 64;
 const DURATION_BYTES: u64 = 32;
-const DATE_BYTES: u64 = 10;
-const DATE_TIME_BYTES: u64 = 22;
+const DATE_BYTES: u64 = 12;
+const DATE_TIME_BYTES: u64 = 32;
 
 /// A property's name as CEL can name it; `None` if it cannot.
 pub fn escape(name: &str) -> Option<String> {
@@ -49,8 +49,7 @@ fn at_depth(schema: &Value, root: bool, name: &str, depth: usize) -> Option<Arc<
     }
     let flag = |key: &str| schema[key].as_bool().unwrap_or(false);
     if flag("x-kubernetes-int-or-string") {
-        let max = schema["maxLength"].as_u64().unwrap_or(REQUEST_BYTES_MAX - 2);
-        return Some(Arc::new(Decl { max: Some(max), ..Decl::of(Type::Dyn) }));
+        return Some(Arc::new(Decl { max: Some(REQUEST_BYTES_MAX - 2), ..Decl::of(Type::Dyn) }));
     }
     match schema["type"].as_str().unwrap_or("") {
         "array" => array(schema, name, depth),
@@ -59,14 +58,13 @@ fn at_depth(schema: &Value, root: bool, name: &str, depth: usize) -> Option<Arc<
         "boolean" => Some(Arc::new(Decl { min_json: 4, ..Decl::of(Type::Bool) })),
         "number" => Some(Arc::new(Decl::of(Type::Double))),
         "integer" => Some(Arc::new(Decl::of(Type::Int))),
-        _ if flag("x-kubernetes-preserve-unknown-fields") => Some(Decl::any()),
         _ => None,
     }
 }
 
 fn array(schema: &Value, name: &str, depth: usize) -> Option<Arc<Decl>> {
     let items = at_depth(&schema["items"], false, &format!("{name}.@idx"), depth + 1)?;
-    let max = schema["maxItems"].as_u64().unwrap_or((REQUEST_BYTES_MAX - 2) / (items.min_json + 1));
+    let max = limit(schema, "maxItems").unwrap_or((REQUEST_BYTES_MAX - 2) / (items.min_json + 1));
     let list = match schema["x-kubernetes-list-type"].as_str() {
         Some("set") => ListKind::Set,
         Some("map") => {
@@ -81,13 +79,11 @@ fn array(schema: &Value, name: &str, depth: usize) -> Option<Arc<Decl>> {
 fn object(schema: &Value, root: bool, name: &str, depth: usize) -> Option<Arc<Decl>> {
     if schema["additionalProperties"].is_object() {
         let values = at_depth(&schema["additionalProperties"], false, &format!("{name}.@elem"), depth + 1)?;
-        let max = schema["maxProperties"].as_u64().unwrap_or((REQUEST_BYTES_MAX - 2) / (values.min_json + 6));
+        let max = limit(schema, "maxProperties").unwrap_or((REQUEST_BYTES_MAX - 2) / (values.min_json + 6));
         return Some(Arc::new(Decl { max: Some(max), min_json: 2, ..(*Decl::map(values)).clone() }));
     }
-    let properties = schema["properties"].as_object().filter(|p| !p.is_empty());
-    if properties.is_none() && !root && schema["x-kubernetes-preserve-unknown-fields"].as_bool().unwrap_or(false) {
-        return Some(Decl::any());
-    }
+    let known = if root { with_object_meta(&schema["properties"]) } else { None };
+    let properties = known.as_ref().or(schema["properties"].as_object());
     let mut fields = BTreeMap::new();
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut min_json = 2;
@@ -100,28 +96,43 @@ fn object(schema: &Value, root: bool, name: &str, depth: usize) -> Option<Arc<De
             fields.insert(escaped, decl);
         }
     }
-    if root {
-        let text = || Arc::new(Decl { max: Some(REQUEST_BYTES_MAX - 2), min_json: 2, ..Decl::of(Type::String) });
-        fields.insert("apiVersion".into(), text());
-        fields.insert("kind".into(), text());
-        let metadata = Decl::object(&format!("{name}.metadata"), [("name", text()), ("generateName", text())]);
-        fields.insert("metadata".into(), metadata);
-    }
     let ty = Type::Object(Arc::new(Object { name: name.into(), fields }));
-    Some(Arc::new(Decl { min_json, max: schema["maxProperties"].as_u64(), ..Decl::of(ty) }))
+    Some(Arc::new(Decl { min_json, ..Decl::of(ty) }))
+}
+
+/// A bound of a schema.
+fn limit(schema: &Value, key: &str) -> Option<u64> {
+    schema[key].as_i64().map(|n| n.max(0).unsigned_abs())
+}
+
+/// Properties with those that every object has; `None` if they are there.
+fn with_object_meta(properties: &Value) -> Option<serde_json::Map<String, Value>> {
+    let is = |pointer: &str, ty: &str| properties.pointer(pointer).is_some_and(|p| p["type"] == ty);
+    let names = ["/kind", "/apiVersion", "/metadata/properties/name", "/metadata/properties/generateName"];
+    if is("/metadata", "object") && names.iter().all(|name| is(name, "string")) {
+        return None;
+    }
+    let text = || json!({"type": "string"});
+    let mut all = properties.as_object().cloned().unwrap_or_default();
+    all.insert("kind".into(), text());
+    all.insert("apiVersion".into(), text());
+    let metadata = json!({"type": "object", "properties": {"name": text(), "generateName": text()}});
+    all.insert("metadata".into(), metadata);
+    Some(all)
 }
 
 fn string(schema: &Value) -> Arc<Decl> {
-    let own = schema["maxLength"].as_u64();
+    let own = limit(schema, "maxLength");
     let decl = |ty: Type, max: u64, min_json: u64| Arc::new(Decl { max: Some(max), min_json, ..Decl::of(ty) });
     match schema["format"].as_str() {
         Some("byte") => decl(Type::Bytes, own.unwrap_or(REQUEST_BYTES_MAX - 2), 2),
         Some("duration") => decl(Type::Duration, DURATION_BYTES, 3),
-        Some("date") => decl(Type::Timestamp, DATE_BYTES, 12),
-        Some("date-time") => decl(Type::Timestamp, DATE_TIME_BYTES, 22),
+        Some("date") => decl(Type::Timestamp, DATE_BYTES, DATE_BYTES),
+        Some("date-time") => decl(Type::Timestamp, DATE_TIME_BYTES, 21),
         _ => {
             let longest = schema["enum"]
                 .as_array()
+                .filter(|values| !values.is_empty())
                 .map(|values| values.iter().filter_map(Value::as_str).map(|v| v.len() as u64).max().unwrap_or(0));
             // A character takes up to four bytes.
             let max = own.map(|n| n.saturating_mul(4)).or(longest).unwrap_or(REQUEST_BYTES_MAX - 2);

@@ -37,10 +37,10 @@ fn object() -> Json {
 fn env() -> Env {
     let text = Arc::new(Decl { max: Some(10), ..Decl::of(Type::String) });
     let list = Arc::new(Decl { max: Some(10), ..(*Decl::list(text.clone())).clone() });
-    let typed = Decl::object("Typed", [("name", text), ("items", list), ("count", Arc::new(Decl::of(Type::Int)))]);
+    let this = Decl::object("Typed", [("name", text), ("items", list), ("count", Arc::new(Decl::of(Type::Int)))]);
     Env::new()
         .with("object", Decl::any())
-        .with("typed", typed)
+        .with("self", this)
         .with("authorizer", Arc::new(Decl::of(Type::Opaque("kubernetes.authorization.Authorizer"))))
 }
 
@@ -49,7 +49,7 @@ fn evaluate(source: &str, limit: u64) -> (Result<Value, String>, u64) {
         Ok(program) => program,
         Err(issues) => return (Err(issues.to_string()), 0),
     };
-    let scope = Variables(json!({"object": object(), "typed": {"name": "n", "items": ["b", "a"], "count": 2}}));
+    let scope = Variables(json!({"object": object(), "self": {"name": "n", "items": ["b", "a"], "count": 2}}));
     let mut meter = Meter::new(limit);
     let result = program.eval(&scope, &mut meter).map_err(|e| e.to_string());
     (result, meter.used())
@@ -123,12 +123,12 @@ fn costs() {
 #[test]
 fn estimates() {
     for (source, min, max) in [
-        ("typed.count > 1", 3, 3),
-        ("typed.name == 'abc'", 3, 3),
-        ("typed.items.all(i, i == 'x')", 3, 3 + 10 * 5),
-        ("typed.items.all(i, i.startsWith('x'))", 3, 3 + 10 * 5),
-        ("typed.name.matches('a{4}')", 3, 4),
-        ("typed.items.exists(a, typed.items.exists(b, a == b))", 3, 3 + 10 * (4 + 3 + 10 * 7)),
+        ("self.count > 1", 3, 3),
+        ("self.name == 'abc'", 3, 3),
+        ("self.items.all(i, i == 'x')", 3, 3 + 10 * 5),
+        ("self.items.all(i, i.startsWith('x'))", 3, 3 + 10 * 5),
+        ("self.name.matches('a{4}')", 3, 4),
+        ("self.items.exists(a, self.items.exists(b, a == b))", 3, 3 + 10 * (4 + 3 + 10 * 7)),
     ] {
         let program = env().compile(source).expect(source);
         let found = estimate(&program, &env());
@@ -205,7 +205,7 @@ fn source() -> impl Strategy<Value = String> {
         "\"\\u00e9\"",
         "timestamp",
         "duration",
-        "typed",
+        "self",
         "items",
         ".?",
         "[?",

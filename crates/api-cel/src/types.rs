@@ -160,7 +160,7 @@ impl fmt::Display for Type {
             Self::Duration => f.write_str("duration"),
             Self::List(item) => write!(f, "list({item})"),
             Self::Map(key, value) => write!(f, "map({key}, {value})"),
-            Self::Optional(inner) => write!(f, "optional_type({inner})"),
+            Self::Optional(inner) => write!(f, "optional({inner})"),
             Self::Type(inner) => write!(f, "type({inner})"),
             Self::Opaque(name) => f.write_str(name),
             Self::Object(object) => f.write_str(&object.name),

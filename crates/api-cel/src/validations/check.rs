@@ -10,8 +10,9 @@ use api_core::field::{Errors, Path};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Most expensive rules that are named if all together are too expensive.
+/// Most expensive rules that are named if all together are too expensive, and the share of the limit that each has at least.
 const NAMED_MAX: usize = 4;
+const NAMED_SHARE: u64 = 100;
 const ADVICE: &str = "try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and \
                       strings are declared";
 
@@ -43,7 +44,7 @@ pub fn check(path: &Path<'_>, schema: &Value, limited: bool, show: &dyn Fn(&Valu
     }
     let mut fields = costs.fields;
     fields.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
-    for (_, field) in fields.iter().filter(|(cost, _)| *cost > 0).take(NAMED_MAX) {
+    for (_, field) in fields.iter().filter(|(cost, _)| *cost >= SCHEMA_ESTIMATE_MAX / NAMED_SHARE).take(NAMED_MAX) {
         let mut one = Errors::new();
         let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
         one.forbidden(&Path::ROOT, why);
@@ -120,7 +121,7 @@ impl Walk<'_> {
             return;
         };
         // Without a bound, as many as a request has room for.
-        let count = count.unwrap_or_else(|| (REQUEST_BYTES_MAX - 2) / (decl.min_json + 1));
+        let count = count.unwrap_or_else(|| REQUEST_BYTES_MAX / (decl.min_json + 1));
         for (i, rule) in rules.iter().enumerate() {
             self.rule(&list.index(i), rule, decl, count, uncorrelatable);
         }
@@ -130,18 +131,17 @@ impl Walk<'_> {
         let optional = &rule["optionalOldSelf"];
         let env = env(decl, optional.as_bool().unwrap_or(false));
         let uses_old = self.expression(path, rule, ("rule", "estimated rule cost"), (&env, Type::Bool, count));
-        self.expression(
-            path,
-            rule,
-            ("messageExpression", "estimated messageExpression cost"),
-            (&env, Type::String, count),
-        );
+        if uses_old.is_some() {
+            // A message is made once.
+            let made = ("messageExpression", "estimated messageExpression cost");
+            self.expression(path, rule, made, (&env, Type::String, 1));
+        }
         match (uses_old, uncorrelatable) {
             (Some(true), Some(place)) => {
                 let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {place}");
                 self.errors.invalid(&path.child("rule"), text(rule, "rule"), &why);
             }
-            (Some(false), _) if optional.is_boolean() => {
+            (None | Some(false), _) if optional.is_boolean() => {
                 let why = "may not be set if oldSelf is not used in rule";
                 self.errors.invalid(&path.child("optionalOldSelf"), optional, why);
             }
@@ -165,13 +165,13 @@ impl Walk<'_> {
         let program = match env.compile_as(source, std::slice::from_ref(&ty)) {
             Ok(program) => program,
             Err(why) => {
-                let why = if why.starts_with("must evaluate to") {
-                    format!("cel expression must evaluate to a {ty}")
-                } else {
-                    why
+                let why = match (&ty, why.starts_with("must evaluate to")) {
+                    (Type::Bool, true) => "cel expression must evaluate to a bool".into(),
+                    (Type::Bool, false) => why,
+                    (_, true) => "messageExpression must evaluate to a string".into(),
+                    (_, false) => format!("messageExpression {why}"),
                 };
-                let value = if ty == Type::Bool { (self.show)(rule) } else { format!("{source:?}") };
-                self.errors.invalid(&field, api_core::field::BadValue(value), &why);
+                self.errors.invalid(&field, api_core::field::BadValue((self.show)(rule)), &why);
                 return None;
             }
         };

@@ -117,7 +117,7 @@ fn names_and_types_of_schemas() {
             {"rule": "self.a__dash__b__dot__c == 'x' && self.__namespace__ == 'n'"},
             {"rule": "self.when < timestamp('2030-01-01T00:00:00Z')"},
             {"rule": "type(self.port) == int ? self.port < 100 : self.port == 'http'"},
-            {"rule": "self.free.x.y == 1"},
+            {"rule": "has(self.free)"},
             {"rule": "self.set == ['b', 'a']"},
             {"rule": "self.metadata.name.startsWith('a')"},
         ]),
@@ -131,6 +131,39 @@ fn checked(schema: &Value) -> Vec<String> {
     let mut errors = Errors::new();
     check(&Path::new("s"), schema, true, &|rule| rule["rule"].to_string(), &mut errors);
     errors.0.iter().map(ToString::to_string).collect()
+}
+
+/// What a real API server says of the costs of rules: by how much they are above the limit, or nothing.
+#[test]
+fn rules_cost_what_upstream_says() {
+    for line in include_str!("../../testdata/costs.jsonl").lines() {
+        let row: Value = serde_json::from_str(line).expect("JSON");
+        let errors = checked(&object(json!({"spec": row["schema"]})));
+        let factor =
+            |e: &String| e.split_once("estimated rule cost exceeds budget by factor of ").map(|(_, f)| f.to_owned());
+        let found = errors.iter().find_map(factor);
+        let found = found.as_deref().and_then(|f| f.split(' ').next());
+        assert_eq!(found, row["factor"].as_str(), "{line}: {errors:?}");
+    }
+}
+
+#[test]
+fn messages_are_checked_if_their_rules_can_be_used() {
+    let of = |r: Value| checked(&rule(object(json!({"a": {"type": "string"}})), json!([r]))).join("; ");
+    let rule_is_shown = "s.x-kubernetes-validations[0].messageExpression: Invalid value: \"true\": messageExpression ";
+    for (made, why) in
+        [("1", "must evaluate to a string"), ("self.b", "compilation failed: ERROR: <input>:1:5: undefined field 'b'")]
+    {
+        let found = of(json!({"rule": "true", "messageExpression": made}));
+        assert!(found.starts_with(&format!("{rule_is_shown}{why}")), "{found}");
+    }
+    let found = of(json!({"rule": "self.b", "messageExpression": "1", "optionalOldSelf": true}));
+    assert!(!found.contains("messageExpression"), "{found}");
+    assert!(found.ends_with("may not be set if oldSelf is not used in rule"), "{found}");
+    let mixed = of(json!({"rule": "'%s-%d'.format([self.a, 1]) == 'x'"}));
+    assert!(!mixed.contains("expected type"), "{mixed}");
+    let mixed = of(json!({"rule": "[self.a, 1].size() == 2"}));
+    assert!(mixed.contains("expected type 'string' but found 'int'"), "{mixed}");
 }
 
 #[test]
@@ -161,6 +194,9 @@ fn definitions_are_checked() {
         let found = checked(&schema);
         assert!(found.iter().any(|f| f.contains(expected)), "{schema}: {found:#?}");
     }
+    let free = json!({"free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let found = checked(&rule(object(free), json!([{"rule": "has(self.free.x)"}])));
+    assert!(found[0].contains("<input>:1:4: undefined field 'x'"), "{found:?}");
     let small = json!({"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10}});
     let good = object(json!({"list": rule(small, json!([{"rule": "self.all(x, self.all(y, x == y))"}]))}));
     assert_eq!(checked(&good), Vec::<String>::new());
