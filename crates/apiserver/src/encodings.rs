@@ -1,5 +1,6 @@
 //! Encodings of objects beside their own JSON: a message is made of an object once, for every list, watch and get in protobuf,
-//! and kept with the object while there is room; the frame of an event is made once for all who watch in its form.
+//! and kept with the object while there is room; the frame of an event is made once for all who watch in its form (in JSON it need not be made: it is the object with a few bytes
+//! around it).
 //!
 //! What is made is counted by form, so that it can be seen that it is made once. Must never know a kind by name.
 
@@ -22,7 +23,6 @@ pub(crate) struct Encodings {
     /// Messages made of objects.
     pub(crate) messages: IntCounter,
     /// Frames made for watches, by form.
-    pub(crate) json: IntCounter,
     pub(crate) protobuf: IntCounter,
     pub(crate) metadata: IntCounter,
     pub(crate) table: IntCounter,
@@ -41,7 +41,6 @@ impl Encodings {
         Ok(Self {
             room: Room::new(MESSAGES_BYTES_MAX),
             messages: of("message"),
-            json: of("frame-json"),
             protobuf: of("frame-protobuf"),
             metadata: of("frame-metadata"),
             table: of("frame-table"),

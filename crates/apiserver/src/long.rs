@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use watch_cache::Object;
 
 /// Bytes that a document is sent in at once.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// Objects from which a piece is made at once.
 const PIECE_OBJECTS: usize = 64;
 
@@ -288,9 +288,9 @@ mod tests {
 
     /// The same items, made of objects; the one of that name cannot be made.
     fn made(broken: &'static str) -> Items {
-        let object = |i| Arc::new(Object { name: format!("a{i}"), ..Object::default() });
+        let object = |i| Arc::new(Object { name: format!("a{i}").into(), ..Object::default() });
         let make = move |o: &Object| {
-            let broken = o.name == broken;
+            let broken = *o.name == *broken;
             if broken {
                 Err(ApiError::internal("broken"))
             } else {

@@ -29,13 +29,67 @@ pub(crate) fn error(media: Media, error: &ApiError) -> Bytes {
     frame(media, "ERROR", &status).unwrap_or_else(|_| line("ERROR", &status))
 }
 
+/// What is sent for a change, and not put together before it is sent.
+#[derive(Debug, Clone)]
+pub(crate) enum Line {
+    /// A frame that was made.
+    Made(Bytes),
+    /// A line of JSON around an object's own bytes, which all who watch share.
+    Around(&'static str, Bytes),
+}
+
+impl Line {
+    /// Bytes that it takes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Made(frame) => frame.len(),
+            Self::Around(change, object) => line_bytes(change, object),
+        }
+    }
+
+    /// Writes it.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Made(frame) => out.extend_from_slice(frame),
+            Self::Around(change, object) => put_line(out, change, object),
+        }
+    }
+}
+
+const LINE_PARTS: [&[u8]; 3] = [b"{\"type\":\"", b"\",\"object\":", b"}\n"];
+
 /// `{"type":...,"object":...}` and a newline.
 fn line(change: &str, object: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(object.len() + 40);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(change.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(object);
-    out.extend_from_slice(b"}\n");
+    let mut out = Vec::with_capacity(line_bytes(change, object));
+    put_line(&mut out, change, object);
     out.into()
+}
+
+fn line_bytes(change: &str, object: &[u8]) -> usize {
+    LINE_PARTS.iter().map(|part| part.len()).sum::<usize>() + change.len() + object.len()
+}
+
+fn put_line(out: &mut Vec<u8>, change: &str, object: &[u8]) {
+    let [start, middle, end] = LINE_PARTS;
+    for part in [start, change.as_bytes(), middle, object, end] {
+        out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_as_many_bytes_as_it_says() {
+        let object = Bytes::from_static(b"{\"kind\":\"Pod\"}");
+        let around = Line::Around("MODIFIED", object.clone());
+        let made = Line::Made(line("MODIFIED", &object));
+        for line in [around, made] {
+            let mut out = Vec::new();
+            line.put(&mut out);
+            assert_eq!(out, b"{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Pod\"}}\n");
+            assert_eq!(line.len(), out.len());
+        }
+    }
 }

@@ -230,6 +230,30 @@ impl Api {
         let line = text.lines().find_map(|line| line.strip_prefix(&start)).expect("a counter");
         line.parse().expect("a number")
     }
+
+    /// How often something was made for one event that so many watches of all pods have seen.
+    async fn made_for_one_event(&self, what: &str, accept: &str, watchers: usize) -> u64 {
+        let now = self.json(&format!("{PODS}?limit=1")).await["metadata"]["resourceVersion"].clone();
+        let path = format!("{PODS}?watch=1&resourceVersion={}&timeoutSeconds=60", now.as_str().expect("revision"));
+        let mut watches = Vec::new();
+        for _ in 0..watchers {
+            watches.push(self.raw("GET", &path, &[("accept", accept)], Bytes::new()).await.into_body());
+        }
+        // The first frame of a Table tells its columns, and is each watch's own.
+        let label = |i: usize| json!({"metadata": {"labels": {"changed": format!("{what}-{i}")}}}).to_string();
+        let (patched, patch) = (format!("{PODS}/p0"), [("content-type", "application/merge-patch+json")]);
+        self.send("PATCH", &patched, &patch, label(0).into()).await;
+        for watch in &mut watches {
+            watch.frame().await.expect("more").expect("frame");
+        }
+        let before = self.made(what).await;
+        self.send("PATCH", &patched, &patch, label(1).into()).await;
+        for watch in &mut watches {
+            let frame = watch.frame().await.expect("more").expect("frame").into_data().expect("data");
+            assert!(frame.windows(2).any(|w| w == b"p0"), "{accept}: {frame:?}");
+        }
+        self.made(what).await - before
+    }
 }
 
 #[tokio::test]
@@ -252,33 +276,25 @@ async fn an_object_and_an_event_are_encoded_once_for_all_who_ask() {
     }
     assert_eq!(api.made("message").await - before, 100, "a list or a watch start encodes no pod again");
 
-    let forms = [("frame-json", "application/json"), ("frame-protobuf", PROTOBUF), ("frame-table", TABLE)];
-    let metadata = [("frame-metadata", METADATA), ("frame-metadata", METADATA_PROTOBUF)];
-    let patched = format!("{PODS}/p0");
-    for (what, accept) in forms.into_iter().chain(metadata) {
-        let now = api.json(&format!("{PODS}?limit=1")).await["metadata"]["resourceVersion"].clone();
-        let path = format!("{PODS}?watch=1&resourceVersion={}&timeoutSeconds=60", now.as_str().expect("revision"));
-        let mut watches = Vec::new();
-        for _ in 0..20 {
-            watches.push(api.raw("GET", &path, &[("accept", accept)], Bytes::new()).await.into_body());
-        }
-        // The first frame of a Table tells its columns, and is each watch's own.
-        let label = |i: usize| json!({"metadata": {"labels": {"changed": format!("{what}-{i}")}}}).to_string();
-        let patch = [("content-type", "application/merge-patch+json")];
-        api.send("PATCH", &patched, &patch, label(0).into()).await;
-        for watch in &mut watches {
-            watch.frame().await.expect("more").expect("frame");
-        }
-        let before = api.made(what).await;
-        api.send("PATCH", &patched, &patch, label(1).into()).await;
-        for watch in &mut watches {
-            let frame = watch.frame().await.expect("more").expect("frame").into_data().expect("data");
-            assert!(frame.windows(2).any(|w| w == b"p0"), "{accept}: {frame:?}");
-        }
-        let made = api.made(what).await - before;
+    let metadata = "frame-metadata";
+    let forms =
+        [("frame-protobuf", PROTOBUF), ("frame-table", TABLE), (metadata, METADATA), (metadata, METADATA_PROTOBUF)];
+    for (what, accept) in forms {
+        let made = api.made_for_one_event(what, accept, 20).await;
         // A Table tells ages, so another second takes another one.
         let most = if what == "frame-table" { 2 } else { 1 };
         assert!((1..=most).contains(&made), "20 watches of {accept} took {made} encodings");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_watches_cost_one_encoding_of_an_event() {
+    let api = Api::over(&[]).await;
+    api.call("POST", PODS, Some(&pod("p0"))).await;
+    assert_eq!(api.made_for_one_event("frame-protobuf", PROTOBUF, 1000).await, 1);
+    // JSON is sent as it lies in the cache: nothing of any kind is made.
+    for what in ["message", "frame-protobuf", "frame-metadata", "frame-table"] {
+        assert_eq!(api.made_for_one_event(what, "application/json", 1000).await, 0, "{what}");
     }
 }
 

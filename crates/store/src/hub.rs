@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::contract::{Event, Revision, StoreError, WatchBatch, WatchRequest, in_range};
 
 /// Most bytes of keys and values in the ring; older revisions are read from the backend.
-const RING_BYTES_MAX: usize = 2 << 20;
+const RING_BYTES_MAX: usize = 1 << 20;
 /// Most changes in the ring.
 const RING_EVENTS_MAX: usize = 8192;
 /// Most events in a batch; one revision may exceed it.

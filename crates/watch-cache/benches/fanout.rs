@@ -1,5 +1,6 @@
 //! How many events a second reach the watches of a cache: `cargo bench -p watch-cache`.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ struct Whole;
 impl Decoder for Whole {
     fn decode(&self, kv: &KeyValue) -> Result<Object, BoxError> {
         let node = String::from_utf8_lossy(&kv.value[..16]).trim_end().to_owned();
-        let fields = vec![("spec.nodeName".into(), node)].into();
+        let fields = [("spec.nodeName", node)].into_iter().collect();
         Ok(Object { bytes: kv.value.clone(), revision: kv.mod_revision, fields, ..Object::default() })
     }
     fn restamp(&self, object: &Object, _: Revision) -> Bytes {
@@ -74,9 +75,11 @@ async fn fan_out(watches: usize, of_a_node: bool) {
                 let (mut events, mut bytes) = (0, 0);
                 while events < wanted {
                     for event in watch.next().await.expect("a watch that goes on") {
-                        let frame = event.frame(EventType::Added, 0, |_, object| {
-                            [b"{\"type\":\"ADDED\",\"object\":".as_slice(), &object.bytes, b"}\n"].concat().into()
-                        });
+                        let encode = |object: &Object| {
+                            let line = [b"{\"type\":\"ADDED\",\"object\":".as_slice(), &object.bytes, b"}\n"].concat();
+                            Ok::<Bytes, Infallible>(line.into())
+                        };
+                        let Ok(frame) = event.frame(EventType::Added, 0, encode);
                         bytes += frame.expect("a frame").len();
                         events += 1;
                     }

@@ -33,15 +33,18 @@ const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration:
 pub struct Limits {
     /// Events kept for watches; a watch that falls further behind is cut off, one that starts earlier is too old.
     pub ring_events_max: usize,
-    /// Bytes of the objects of those events.
+    /// Memory that may be taken for the sake of those events: that of objects as they were before them.
     pub ring_bytes_max: usize,
+    /// Memory that encodings of the newest events may take in each form; older events are encoded for each watch that
+    /// comes to them so late.
+    pub frames_bytes_max: usize,
     /// Watches at a time; further ones are refused.
     pub watches_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_events_max: 8192, ring_bytes_max: 16 << 20, watches_max: 20_000 }
+        Self { ring_events_max: 8192, ring_bytes_max: 8 << 20, frames_bytes_max: 2 << 20, watches_max: 20_000 }
     }
 }
 
@@ -424,7 +427,7 @@ impl Cache {
         if let Some(revision) = rebuild_since {
             ring.rebuild_since = ring.rebuild_since.max(revision);
         }
-        ring.push(events, batch.revision, self.limits.ring_events_max, self.limits.ring_bytes_max);
+        ring.push(events, batch.revision, &self.limits);
         self.rebuilt.lock().retain(|rebuilt| rebuilt.revision >= ring.rebuild_since);
         self.publish(snapshot);
     }

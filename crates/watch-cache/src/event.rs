@@ -8,8 +8,8 @@ use store::Revision;
 
 use crate::object::{Decoder, Object};
 
-/// How many encodings of an event are kept; see [`Event::frame`].
-pub const FRAME_FORMATS_MAX: usize = 4;
+/// Bytes of an event itself, about.
+const EVENT_BYTES: usize = 256;
 
 /// What happened, in a watch's eyes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,18 +46,47 @@ pub struct Event {
     decoder: Arc<dyn Decoder>,
     /// `previous` with this event's revision, for watches whose selector it no longer matches.
     left: OnceLock<Arc<Object>>,
-    frames: OnceLock<Box<Frames>>,
-    timed: Mutex<Vec<Timed>>,
+    frames: Mutex<Frames>,
 }
 
-/// An encoding of an event that is true in one second: see [`Event::frame_of_second`].
-struct Timed {
+/// Encodings of an event that are kept.
+#[derive(Default)]
+struct Frames {
+    made: Vec<Frame>,
+    /// The event is so old that none are kept any more.
+    over: bool,
+}
+
+struct Frame {
     kind: EventType,
-    second: i64,
-    frame: Bytes,
+    format: Format,
+    bytes: Bytes,
 }
 
-type Frames = [[OnceLock<Bytes>; FRAME_FORMATS_MAX]; 3];
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// One of the owner's.
+    Lasting(usize),
+    /// True in that second.
+    OfSecond(i64),
+}
+
+impl Frames {
+    fn get(&self, kind: EventType, format: Format) -> Option<Bytes> {
+        let known = self.made.iter().find(|frame| frame.kind == kind && frame.format == format);
+        known.map(|frame| frame.bytes.clone())
+    }
+
+    fn keep(&mut self, kind: EventType, format: Format, bytes: &Bytes) {
+        if self.over {
+            return;
+        }
+        if matches!(format, Format::OfSecond(_)) {
+            self.made.retain(|frame| frame.kind != kind || matches!(frame.format, Format::Lasting(_)));
+        }
+        self.made.push(Frame { kind, format, bytes: bytes.clone() });
+    }
+}
 
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,7 +120,7 @@ impl Event {
         decoder: Arc<dyn Decoder>,
         left: OnceLock<Arc<Object>>,
     ) -> Self {
-        Self { revision, kind, object, previous, decoder, left, frames: OnceLock::new(), timed: Mutex::default() }
+        Self { revision, kind, object, previous, decoder, left, frames: Mutex::default() }
     }
 
     /// What a watch with a selector sees: the type of the event and its object, or nothing.
@@ -106,20 +135,19 @@ impl Event {
         }
     }
 
-    /// The encoded event, made by the first who asks and shared by all. `format` (below [`FRAME_FORMATS_MAX`]) and
-    /// `kind` say which one; `encode` gets the object that goes with `kind`. `None` if there is no such event: a
-    /// deletion of what was not there before.
-    pub fn frame(
+    /// The encoded event, made by the first who asks and shared by all, for as long as the event is new. `format` and `kind`
+    /// say which one; `encode` gets the object that goes with `kind`. `None` if there is no such event: a deletion of what was
+    /// not there before.
+    ///
+    /// # Errors
+    /// Those of `encode`.
+    pub fn frame<E>(
         &self,
         kind: EventType,
         format: usize,
-        encode: impl FnOnce(EventType, &Object) -> Bytes,
-    ) -> Option<Bytes> {
-        let object = if kind == EventType::Deleted { self.left()? } else { &self.object };
-        match self.frames.get_or_init(Default::default)[kind as usize].get(format) {
-            Some(slot) => Some(slot.get_or_init(|| encode(kind, object)).clone()),
-            None => Some(encode(kind, object)),
-        }
+        encode: impl FnOnce(&Object) -> Result<Bytes, E>,
+    ) -> Result<Option<Bytes>, E> {
+        self.shared(kind, Format::Lasting(format), encode)
     }
 
     /// An encoded event that tells the time, such as an object's age: shared by all who ask within the same second.
@@ -133,16 +161,30 @@ impl Event {
         second: i64,
         encode: impl FnOnce(&Object) -> Result<Bytes, E>,
     ) -> Result<Option<Bytes>, E> {
+        self.shared(kind, Format::OfSecond(second), encode)
+    }
+
+    /// Whoever comes while a frame is made waits for it.
+    fn shared<E>(
+        &self,
+        kind: EventType,
+        format: Format,
+        encode: impl FnOnce(&Object) -> Result<Bytes, E>,
+    ) -> Result<Option<Bytes>, E> {
         let object = if kind == EventType::Deleted { self.left() } else { Some(&self.object) };
         let Some(object) = object else { return Ok(None) };
-        let mut timed = self.timed.lock();
-        if let Some(known) = timed.iter().find(|t| t.kind == kind && t.second == second) {
-            return Ok(Some(known.frame.clone()));
+        let mut frames = self.frames.lock();
+        if let Some(known) = frames.get(kind, format) {
+            return Ok(Some(known));
         }
-        let frame = encode(object)?;
-        timed.retain(|t| t.kind != kind);
-        timed.push(Timed { kind, second, frame: frame.clone() });
-        Ok(Some(frame))
+        let bytes = encode(object)?;
+        frames.keep(kind, format, &bytes);
+        Ok(Some(bytes))
+    }
+
+    /// Lets go of the frames; nearly all who watch have taken them.
+    pub(crate) fn forget_frames(&self) {
+        *self.frames.lock() = Frames { made: Vec::new(), over: true };
     }
 
     fn left(&self) -> Option<&Arc<Object>> {
@@ -150,8 +192,17 @@ impl Event {
         Some(self.left.get_or_init(|| restamped(&*self.decoder, previous, self.revision)))
     }
 
+    /// Memory that is there for this event alone: what it has replaced, and the last state of what is gone. The object that
+    /// is there after it is the cache's own, or what a later event has replaced.
     pub(crate) fn bytes(&self) -> usize {
-        self.object.bytes.len() + self.object.key.len()
+        let last = (self.kind == EventType::Deleted).then_some(&self.object);
+        let held = [self.previous.as_ref(), last].into_iter().flatten();
+        EVENT_BYTES + held.map(|object| object.bytes.len()).sum::<usize>()
+    }
+
+    /// About how many bytes a frame of it takes.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.object.bytes.len()
     }
 }
 

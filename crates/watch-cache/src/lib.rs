@@ -9,13 +9,15 @@
 mod cache;
 mod event;
 mod object;
+mod pairs;
 mod ring;
 mod snapshot;
 mod watch;
 
 pub use cache::{Cache, CacheError, Limits, Stats};
-pub use event::{Event, EventType, FRAME_FORMATS_MAX};
-pub use object::{BoxError, Decoder, Object, Other, Pairs, Room, Undecodable};
+pub use event::{Event, EventType};
+pub use object::{BoxError, Decoder, Object, Other, Room, Undecodable};
+pub use pairs::Pairs;
 pub use ring::Interest;
 pub use snapshot::{Objects, Snapshot};
 pub use watch::Watch;

@@ -1,14 +1,12 @@
 //! A cached object, and how the owner makes it from a stored value.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use store::{KeyValue, Revision};
 
-/// Names with their values.
-pub type Pairs = Box<[(String, String)]>;
+use crate::pairs::Pairs;
 
 /// An object as it is handed out. What is needed to select it is taken out once, when it comes in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,13 +18,13 @@ pub struct Object {
     /// Revision of its last write (for the last state of a deleted object: of the deletion).
     pub revision: Revision,
     /// Empty for an object that has none.
-    pub namespace: String,
+    pub namespace: Box<str>,
     /// Its name.
-    pub name: String,
+    pub name: Box<str>,
     /// Labels.
     pub labels: Pairs,
     /// Fields that can be selected by, beside its name and namespace; those without a value can be left out.
-    pub fields: Box<[(Cow<'static, str>, String)]>,
+    pub fields: Pairs,
     /// Another encoding of it.
     pub other: Other,
 }
@@ -34,7 +32,7 @@ pub struct Object {
 impl Object {
     /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.labels.get(name)
     }
 
     /// The value of a selectable field; empty if it has none.
@@ -42,7 +40,7 @@ impl Object {
         match name {
             NAME_FIELD => &self.name,
             NAMESPACE_FIELD => &self.namespace,
-            name => self.fields.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value),
+            name => self.fields.get(name).unwrap_or_default(),
         }
     }
 }

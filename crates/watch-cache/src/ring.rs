@@ -11,6 +11,7 @@ use bytes::Bytes;
 use store::Revision;
 use tokio::sync::Notify;
 
+use crate::cache::Limits;
 use crate::event::Event;
 use crate::object::Object;
 
@@ -47,6 +48,9 @@ pub(crate) struct Ring {
     /// Number of the first event in the ring, counted from the beginning of time.
     first: u64,
     bytes: usize,
+    /// Number of the first event whose frames are kept, and about how many bytes a frame of each from there on takes.
+    framed: u64,
+    framed_bytes: usize,
     /// All events after this revision are in the ring.
     pub(crate) since: Revision,
     /// Snapshots can be rebuilt back to this revision.
@@ -88,6 +92,7 @@ impl Ring {
         self.first += self.events.len() as u64;
         self.events.clear();
         self.bytes = 0;
+        (self.framed, self.framed_bytes) = (self.first, 0);
         self.since = revision;
         self.rebuild_since = revision;
         self.revision = revision;
@@ -102,14 +107,26 @@ impl Ring {
     }
 
     /// Adds events of whole revisions and wakes who wants them.
-    pub(crate) fn push(&mut self, events: Vec<Arc<Event>>, revision: Revision, events_max: usize, bytes_max: usize) {
+    pub(crate) fn push(&mut self, events: Vec<Arc<Event>>, revision: Revision, limits: &Limits) {
         for event in events {
-            self.wake(self.first + self.events.len() as u64, &event);
+            self.wake(self.events(), &event);
             self.bytes += event.bytes();
+            self.framed_bytes += event.frame_bytes();
             self.events.push_back(event);
         }
         self.revision = revision;
-        self.trim(events_max, bytes_max);
+        self.forget_frames(limits.frames_bytes_max);
+        self.trim(limits.ring_events_max, limits.ring_bytes_max);
+    }
+
+    fn forget_frames(&mut self, bytes_max: usize) {
+        while self.framed_bytes > bytes_max {
+            let at = usize::try_from(self.framed - self.first).unwrap_or(usize::MAX);
+            let Some(event) = self.events.get(at) else { return };
+            event.forget_frames();
+            self.framed_bytes -= event.frame_bytes();
+            self.framed += 1;
+        }
     }
 
     fn wake(&mut self, number: u64, event: &Event) {
@@ -138,6 +155,10 @@ impl Ring {
         while self.events.len() > events_max || self.bytes > bytes_max {
             let Some(event) = self.events.pop_front() else { return };
             self.bytes -= event.bytes();
+            if self.framed == self.first {
+                self.framed += 1;
+                self.framed_bytes -= event.frame_bytes();
+            }
             self.first += 1;
             self.since = event.revision;
             self.rebuild_since = self.rebuild_since.max(event.revision);

@@ -34,7 +34,7 @@ pub(crate) fn start(server: &Arc<Inner>) -> Result<(), BuildError> {
 }
 
 /// Namespace and name of objects that the index knows.
-type Known = HashSet<(String, String)>;
+type Known = HashSet<(Box<str>, Box<str>)>;
 
 impl Feed {
     /// Takes in all objects; forgets those of `before` that are gone.

@@ -73,8 +73,17 @@ impl Selectors {
 
     pub(crate) fn matches(&self, object: &Object) -> bool {
         self.everything
-            || (self.labels.matches(&*object.labels)
+            || (self.labels.matches(&Labelled(object))
                 && self.fields.matches(|name| Some(object.field(self.stored(name)))))
+    }
+}
+
+/// An object as one with labels.
+struct Labelled<'a>(&'a Object);
+
+impl labels::Labels for Labelled<'_> {
+    fn label(&self, name: &str) -> Option<&str> {
+        self.0.label(name)
     }
 }
 

@@ -50,19 +50,14 @@ impl Decoder for RowDecoder {
         }
         let fields = self.row.hooks.selectable_fields.map(|fields| fields(&head)).unwrap_or_default();
         let labels = head["metadata"]["labels"].as_object().into_iter().flatten();
-        let label = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
         Ok(Object {
             key: kv.key.clone(),
             bytes,
             revision: kv.mod_revision,
-            namespace: head.namespace().to_owned(),
-            name: head.name().to_owned(),
-            labels: labels.filter_map(label).collect(),
-            fields: fields
-                .into_iter()
-                .filter(|(_, v)| !v.is_empty())
-                .map(|(name, value)| (name.into(), value))
-                .collect(),
+            namespace: head.namespace().into(),
+            name: head.name().into(),
+            labels: labels.filter_map(|(name, value)| Some((name, value.as_str()?))).collect(),
+            fields: fields.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
             other: watch_cache::Other::default(),
         })
     }

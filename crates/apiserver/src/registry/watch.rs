@@ -11,23 +11,25 @@ use crate::negotiate::{Form, Media, View, no_stream};
 use crate::render::{self, Include};
 use crate::request_labels::Summary;
 use crate::server::Inner;
-use crate::stream;
+use crate::stream::{self, Line};
 use crate::traffic::Sent;
 use api_core::ApiError;
 use api_schema::protobuf::watch_frame;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use rand::Rng;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use watch_cache::{Cache, Event, EventType, Interest, Object, Watch};
 
-/// Lines are sent together up to this size.
-const PIECE_BYTES: usize = 64 << 10;
+/// Lines are sent together up to this size, if not one alone is longer. A client that reads slowly holds one such piece here,
+/// and one encrypted.
+const PIECE_BYTES: usize = 32 << 10;
 /// Time between bookmarks of a watch.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// So long before its end a watch gets a last bookmark, so that the next one can start there.
@@ -43,7 +45,8 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
     let shown = Shown::new(&call)?;
     let (watch, pending, first) = start(&call, &options, &selectors, &shown).await?;
     let deadline = Instant::now() + lifetime(&call, &options);
-    let events = Events {
+    let next_bookmark = options.bookmarks.then(|| next_bookmark(Instant::now(), deadline));
+    let events = Box::new(Events {
         server: call.server.clone(),
         watch,
         selectors,
@@ -52,11 +55,12 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         first,
         cache: call.served.cache()?.clone(),
         deadline,
-        next_bookmark: options.bookmarks.then(|| next_bookmark(Instant::now(), deadline)),
-        end: call.server.drain.clone(),
+        next_bookmark,
+        timer: Box::pin(tokio::time::sleep_until(wake_at(deadline, next_bookmark))),
+        end: Box::pin(call.server.drain.clone().cancelled_owned()),
         over: false,
         sent: call.server.metrics.traffic.watch(&call.row().kind),
-    };
+    });
     let summary = Summary::new(&call.info, &call.query, &call.headers);
     let tracked = (call.server.tasks.token(), call.server.metrics.requests.long_running(&summary, true));
     let media = call.form.media;
@@ -82,7 +86,7 @@ async fn start(
     options: &ListOptions,
     selectors: &Selectors,
     shown: &Shown,
-) -> Result<(Option<Watch>, VecDeque<Bytes>, First), ApiError> {
+) -> Result<(Option<Watch>, VecDeque<Line>, First), ApiError> {
     let cache = call.served.cache()?;
     let prefix = list::prefix(&call.served, &call.info.namespace);
     let interest = Interest { prefix: prefix.clone().into(), field: selectors.single_field() };
@@ -111,7 +115,7 @@ async fn start(
         Ok(watch) => Ok((Some(watch), pending, First::default())),
         Err(e) => {
             let error = list::cache_failed(&e, revision);
-            pending.push_back(stream::error(call.form.media, &error));
+            pending.push_back(Line::Made(stream::error(call.form.media, &error)));
             Ok((None, pending, First::default()))
         }
     }
@@ -124,6 +128,11 @@ fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
         Some(last) if last > now => regular.min(last),
         _ => regular,
     }
+}
+
+/// When a watch has something to do although nothing happens.
+fn wake_at(deadline: Instant, next_bookmark: Option<Instant>) -> Instant {
+    next_bookmark.map_or(deadline, |at| at.min(deadline))
 }
 
 fn lifetime(call: &Call, options: &ListOptions) -> Duration {
@@ -144,12 +153,14 @@ struct Events {
     cache: Arc<Cache>,
     selectors: Selectors,
     shown: Shown,
-    pending: VecDeque<Bytes>,
+    pending: VecDeque<Line>,
     first: First,
     deadline: Instant,
     /// `None` if the client takes none.
     next_bookmark: Option<Instant>,
-    end: CancellationToken,
+    /// Of the deadline or the next bookmark. It and `end` last as long as the watch, for it waits often.
+    timer: Pin<Box<Sleep>>,
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
     over: bool,
     sent: Sent,
 }
@@ -196,7 +207,7 @@ impl Events {
             let Some(object) = self.first.objects.next() else {
                 let end = self.first.end.take();
                 let any = bytes > 0 || end.is_some();
-                self.pending.extend(end);
+                self.pending.extend(end.map(Line::Made));
                 return any;
             };
             match self.shown.added(&object) {
@@ -215,42 +226,47 @@ impl Events {
 
     async fn step(&mut self) -> Step {
         let Some(watch) = &mut self.watch else { return Step::Over };
-        let wake = self.next_bookmark.map_or(self.deadline, |at| at.min(self.deadline));
         let at = watch.revision();
         tokio::select! {
             biased;
-            () = self.end.cancelled() => Step::Over,
+            () = &mut self.end => Step::Over,
             events = watch.next() => match events {
                 Ok(events) => Step::Events(events),
                 Err(watch_cache::CacheError::Closed) => Step::Over,
                 Err(error) => Step::Failed(list::cache_failed(&error, at)),
             },
-            () = tokio::time::sleep_until(wake) => {
+            () = &mut self.timer => {
                 if Instant::now() >= self.deadline { Step::Over } else { Step::Bookmark }
             }
         }
     }
 
     fn drain(&mut self) -> Bytes {
-        if self.pending.len() == 1 {
-            let line = self.pending.pop_front().unwrap_or_default();
-            self.sent.event(line.len());
-            return line;
+        if let (Some(Line::Made(frame)), 1) = (self.pending.front(), self.pending.len()) {
+            let frame = frame.clone();
+            self.pending.clear();
+            self.sent.event(frame.len());
+            return frame;
         }
-        let mut out = BytesMut::new();
-        while let Some(line) = self.pending.pop_front() {
-            self.sent.event(line.len());
-            out.extend_from_slice(&line);
-            if out.len() > PIECE_BYTES {
+        let (mut lines, mut bytes) = (0, 0);
+        for line in &self.pending {
+            if lines > 0 && bytes + line.len() > PIECE_BYTES {
                 break;
             }
+            lines += 1;
+            bytes += line.len();
         }
-        out.freeze()
+        let mut out = Vec::with_capacity(bytes);
+        for line in self.pending.drain(..lines) {
+            self.sent.event(line.len());
+            line.put(&mut out);
+        }
+        out.into()
     }
 
     fn fail(&mut self, error: &ApiError) {
         self.over = true;
-        self.pending.push_back(stream::error(self.shown.form.media, error));
+        self.pending.push_back(Line::Made(stream::error(self.shown.form.media, error)));
     }
 
     async fn push(&mut self, event: &Event) -> Result<(), ApiError> {
@@ -261,7 +277,7 @@ impl Events {
             if let Some(other) = shown.first().filter(|shown| !Arc::ptr_eq(shown, object)) {
                 let shown = self.shown.show(&other.bytes)?;
                 let line = stream::frame(self.shown.form.media, kind.as_str(), &shown)?;
-                self.pending.push_back(line);
+                self.pending.push_back(Line::Made(line));
                 return Ok(());
             }
         }
@@ -274,6 +290,7 @@ impl Events {
     async fn push_bookmark(&mut self) {
         let now = Instant::now();
         self.next_bookmark = Some(next_bookmark(now, self.deadline));
+        self.timer.as_mut().reset(wake_at(self.deadline, self.next_bookmark));
         if let Err(error) = self.cache.catch_up(now + BOOKMARK_EVERY).await {
             tracing::debug!(%error, "no bookmark");
             return;
@@ -283,7 +300,7 @@ impl Events {
         let revision = watch.revision();
         match step {
             Ok(None) => match self.shown.bookmark(revision, false) {
-                Ok(line) => self.pending.push_back(line),
+                Ok(line) => self.pending.push_back(Line::Made(line)),
                 Err(error) => self.fail(&error),
             },
             Ok(Some(events)) => {
@@ -312,7 +329,6 @@ struct Shown {
 /// Where an event keeps the frames that all watches in the same form share.
 #[derive(Debug, Clone, Copy)]
 enum Format {
-    Json,
     Protobuf,
     MetadataJson,
     MetadataProtobuf,
@@ -325,62 +341,59 @@ impl Shown {
         Ok(Self { form, include, server: call.server.clone(), served, headers_sent: false, shares })
     }
 
-    fn added(&mut self, object: &Object) -> Result<Bytes, ApiError> {
+    fn added(&mut self, object: &Object) -> Result<Line, ApiError> {
         if self.form.view == View::Object && self.form.media == Media::Protobuf {
             let envelope = self.server.encodings.enveloped(&self.served.row, object)?;
-            return Ok(watch_frame("ADDED", &envelope));
+            return Ok(Line::Made(watch_frame("ADDED", &envelope)));
         }
         let bytes = object::to_version(&self.served.row, &object.bytes)?;
+        if self.form.view == View::Object {
+            return Ok(Line::Around("ADDED", bytes));
+        }
         let shown = self.show(&bytes)?;
-        stream::frame(self.form.media, "ADDED", &shown)
+        stream::frame(self.form.media, "ADDED", &shown).map(Line::Made)
     }
 
-    /// The frame of a change, made by the first watch that wants it in this form.
-    fn change(&mut self, event: &Event, kind: EventType, object: &Object) -> Result<Bytes, ApiError> {
+    /// What is sent for a change. JSON is there already; another frame is made by the first watch that wants it in its form.
+    fn change(&mut self, event: &Event, kind: EventType, object: &Object) -> Result<Line, ApiError> {
         let shared = match (self.form.view, self.form.media) {
+            (View::Object, Media::Json | Media::Yaml) => {
+                return Ok(Line::Around(kind.as_str(), object::to_version(&self.served.row, &object.bytes)?));
+            }
             _ if !self.shares => None,
             (View::Object, Media::Protobuf) => Some(Format::Protobuf),
-            (View::Object, _) => Some(Format::Json),
             (View::Metadata("v1"), Media::Protobuf) => Some(Format::MetadataProtobuf),
             (View::Metadata("v1"), _) => Some(Format::MetadataJson),
             (View::Table("v1"), Media::Json) if self.headers_sent && self.include == Include::Metadata => {
                 let now = now_unix_s();
                 let made = event.frame_of_second(kind, now, |object| self.row(kind, &object.bytes, now))?;
-                return made.ok_or_else(not_there);
+                return made.map(Line::Made).ok_or_else(not_there);
             }
             _ => None,
         };
         if let Some(format) = shared {
-            let make = |kind: EventType, object: &Object| self.shared_frame(format, kind, object);
-            return event.frame(kind, format as usize, make).ok_or_else(not_there);
+            let make = |object: &Object| self.shared_frame(format, kind, object);
+            return event.frame(kind, format as usize, make)?.map(Line::Made).ok_or_else(not_there);
         }
         let bytes = object::to_version(&self.served.row, &object.bytes)?;
         let shown = self.show(&bytes)?;
-        stream::frame(self.form.media, kind.as_str(), &shown)
+        stream::frame(self.form.media, kind.as_str(), &shown).map(Line::Made)
     }
 
-    /// A frame for all watches; an object that cannot be shown makes an error of it.
-    fn shared_frame(&self, format: Format, kind: EventType, object: &Object) -> Bytes {
+    /// A frame for all watches.
+    fn shared_frame(&self, format: Format, kind: EventType, object: &Object) -> Result<Bytes, ApiError> {
         let (encodings, media, kind) = (&self.server.encodings, self.form.media, kind.as_str());
-        let metadata = || object::metadata_only(&self.served.row, &object.bytes, "v1");
-        let made = match format {
-            Format::Json => {
-                encodings.json.inc();
-                stream::frame(media, kind, &object.bytes)
-            }
+        match format {
             Format::Protobuf => {
                 encodings.protobuf.inc();
                 encodings.enveloped_once(object).map(|envelope| watch_frame(kind, &envelope))
             }
             Format::MetadataJson | Format::MetadataProtobuf => {
                 encodings.metadata.inc();
-                metadata().and_then(|shown| stream::frame(media, kind, shown.as_bytes()))
+                let shown = object::metadata_only(&self.served.row, &object.bytes, "v1")?;
+                stream::frame(media, kind, shown.as_bytes())
             }
-        };
-        made.unwrap_or_else(|cause| {
-            tracing::error!(%cause, "an object cannot be shown to its watches");
-            stream::error(media, &cause)
-        })
+        }
     }
 
     /// The frame of a row whose columns are known already.

@@ -72,12 +72,17 @@ pub struct Embedded {
     committer: Option<JoinHandle<()>>,
 }
 
+/// Reads at once that may wait for a disk. Each takes a thread, and each thread keeps memory; what they read is mostly in the
+/// system's memory, so that more of them than there are processors gain little.
+const READS_MAX: usize = 4;
+
 /// What readers and watches hold on to.
 struct Shared {
     /// `None` when closed.
     state: RwLock<Option<Arc<State>>>,
     hub: Arc<Hub>,
     disk: Disk,
+    reads: Arc<Semaphore>,
     /// Held by the committer while it writes and, should that fail, until the engine is open again.
     repair: Mutex<()>,
 }
@@ -113,7 +118,13 @@ impl Embedded {
         };
         let hub = Arc::new(Hub::new(loaded.state.index.revision));
         let state = RwLock::new(Some(Arc::new(loaded.state)));
-        let shared = Arc::new(Shared { state, hub, disk: disk.clone(), repair: Mutex::new(()) });
+        let shared = Arc::new(Shared {
+            state,
+            hub,
+            disk: disk.clone(),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+            repair: Mutex::new(()),
+        });
         let (sender, requests) = std::sync::mpsc::channel();
         let committer = Committer {
             shared: shared.clone(),
@@ -191,7 +202,14 @@ impl Shared {
         read: impl Fn(&State) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = self.clone();
-        tokio::task::spawn_blocking(move || shared.read(read)).await.map_err(|_| StoreError::Closed)?
+        let turn = self.reads.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        // The turn lasts until the read is done, also if nobody waits for it any more.
+        let work = move || {
+            let result = shared.read(read);
+            drop(turn);
+            result
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
     }
 }
 

@@ -14,7 +14,7 @@ use store::{
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use watch_cache::{BoxError, Cache, CacheError, Decoder, Event, Interest, Limits, Object, Undecodable, Watch};
+use watch_cache::{BoxError, Cache, CacheError, Decoder, Event, Interest, Limits, Object, Pairs, Undecodable, Watch};
 
 /// Values are `node=a,x=1`: each pair is a label and a field. `!` cannot be decoded.
 #[derive(Default)]
@@ -31,12 +31,12 @@ impl Decoder for Texts {
             return Err("it is broken".into());
         }
         let pairs = value.split(',').filter_map(|pair| pair.split_once('='));
-        let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let pairs: Pairs = pairs.collect();
         Ok(Object {
             bytes: format!("{value}@{}", kv.mod_revision).into(),
             revision: kv.mod_revision,
-            labels: pairs.clone().into(),
-            fields: pairs.into_iter().map(|(name, value)| (name.into(), value)).collect(),
+            labels: pairs.clone(),
+            fields: pairs,
             ..Object::default()
         })
     }

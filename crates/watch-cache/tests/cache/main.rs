@@ -11,7 +11,7 @@ use std::time::Duration;
 use kit::{Kit, bytes, key, next, put, soon, take, text};
 use store::StoreError;
 use tokio::time::Instant;
-use watch_cache::{CacheError, EventType, Interest, Limits, Object, Snapshot};
+use watch_cache::{CacheError, Event, EventType, Interest, Limits, Object, Snapshot};
 
 fn keys(snapshot: &Snapshot, prefix: &str) -> String {
     let all: Vec<_> = snapshot.prefix(prefix.as_bytes()).map(|object| text(&object.bytes)).collect();
@@ -127,17 +127,60 @@ async fn an_event_is_encoded_once() {
     kit.put("/pods/1", "x=1").await;
     let (one, two) = (take(&mut one, 1).await, take(&mut two, 1).await);
     let encoded = AtomicUsize::new(0);
-    let encode = |kind: EventType, object: &Object| {
-        encoded.fetch_add(1, Ordering::Relaxed);
-        format!("{} {}", kind.as_str(), text(&object.bytes)).into()
+    let frame = |event: &Event, kind: EventType, format: usize| {
+        let encode = |object: &Object| {
+            encoded.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(format!("{} {}", kind.as_str(), text(&object.bytes)).into())
+        };
+        event.frame(kind, format, encode).unwrap_or_else(|never| match never {})
     };
-    let first = one[0].frame(EventType::Added, 0, encode).expect("a frame");
-    let second = two[0].frame(EventType::Added, 0, encode).expect("a frame");
+    let first = frame(&one[0], EventType::Added, 0).expect("a frame");
+    let second = frame(&two[0], EventType::Added, 0).expect("a frame");
     assert_eq!((text(&first).as_str(), first.as_ptr()), ("ADDED x=1@2", second.as_ptr()));
     assert_eq!(encoded.load(Ordering::Relaxed), 1);
-    assert!(one[0].frame(EventType::Added, 1, encode).is_some());
+    assert!(frame(&one[0], EventType::Added, 1).is_some());
     assert_eq!(encoded.load(Ordering::Relaxed), 2, "another format");
-    assert_eq!(one[0].frame(EventType::Deleted, 0, encode), None, "it was not there before");
+    assert_eq!(frame(&one[0], EventType::Deleted, 0), None, "it was not there before");
+}
+
+#[tokio::test]
+async fn frames_are_kept_while_an_event_is_new() {
+    let kit = Kit::new(Limits { frames_bytes_max: 12, ..Limits::default() }).await;
+    let mut watch = kit.all();
+    for n in 0..4 {
+        // Of 5 bytes: `x=1@2`.
+        kit.put("/pods/1", &format!("x={n}")).await;
+    }
+    let events = take(&mut watch, 4).await;
+    let made = |event: &Event| {
+        let encode = |object: &Object| Ok::<_, Infallible>(bytes(&text(&object.bytes)));
+        let of = || event.frame(event.kind, 0, encode).unwrap_or_else(|never| match never {}).expect("a frame");
+        let (first, second) = (of(), of());
+        assert_eq!(first, second);
+        if first.as_ptr() == second.as_ptr() { "once" } else { "each time" }
+    };
+    assert_eq!(events.iter().map(|event| made(event)).collect::<Vec<_>>(), ["each time", "each time", "once", "once"]);
+}
+
+#[tokio::test]
+async fn the_ring_is_bounded_by_what_is_there_for_its_sake() {
+    let long = |n: u32| format!("x={n},{}", "y".repeat(10_000));
+    let kit = Kit::new(Limits { ring_bytes_max: 100_000, ..Limits::default() }).await;
+    for n in 0..50 {
+        kit.put(&format!("/pods/{n}"), &long(n)).await;
+    }
+    kit.catch_up().await;
+    assert_eq!(kit.cache.stats().ring_events, 50, "new objects are there anyway");
+    for n in 0..50 {
+        kit.put(&format!("/pods/{n}"), &long(n + 100)).await;
+    }
+    kit.catch_up().await;
+    assert_eq!(kit.cache.stats().ring_events, 9, "what was replaced is there for the ring alone");
+    for n in 0..50 {
+        kit.delete(&format!("/pods/{n}")).await;
+    }
+    kit.catch_up().await;
+    assert_eq!(kit.cache.stats().ring_events, 4, "and so is what is gone, before and after");
 }
 
 #[tokio::test]
