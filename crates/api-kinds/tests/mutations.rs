@@ -121,7 +121,10 @@ proptest! {
         let mut normal = decoded.value.clone();
         normalize(&row.schema, row.root, &mut normal);
         prop_assert!(same_but_for_empty_lists(&normal, &decoded.value), "{normal} {}", decoded.value);
-        let from_value = decode_value(row, object, FieldValidation::Ignore).unwrap();
+        let from_value = decode_value(row, object, FieldValidation::Warn).unwrap();
         prop_assert_eq!(&from_value.value, &decoded.value);
+        prop_assert_eq!(from_value.warnings, decoded.warnings);
+        let once_more = decode_value(row, decoded.value, FieldValidation::Strict).unwrap();
+        prop_assert_eq!(encode(&once_more.value), encode(&again.value));
     }
 }

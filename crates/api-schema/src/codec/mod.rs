@@ -9,6 +9,7 @@ mod numbers;
 mod options;
 mod protobuf;
 mod refused;
+mod settled;
 mod typed;
 mod yaml;
 
@@ -105,6 +106,9 @@ pub fn decode_value(row: &Row, value: Value, fields: FieldValidation) -> Result<
 /// With why.
 pub fn read_value(row: &Row, value: Value, fields: FieldValidation, wording: Wording) -> Result<Decoded, Refused> {
     let target = Root { schema: &row.schema, root: row.root, kind: &row.kind };
+    if target.is_settled(&value) {
+        return Ok(Decoded { value, warnings: Vec::new() });
+    }
     let mut reader = Reader::new(&row.schema, row.root, fields, wording);
     let value = reader.root().deserialize(value).unwrap_or(Value::Null);
     let found = target.check_kind(&value, &reader, b"")?;
