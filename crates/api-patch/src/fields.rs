@@ -8,6 +8,7 @@ mod element;
 mod json;
 
 pub use element::Element;
+pub(crate) use json::{MEMBER, print, subtract};
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -307,6 +308,17 @@ mod tests {
         }
 
         #[test]
+        fn a_set_is_told_from_others_by_its_json(a in paths(), b in paths()) {
+            let only_fields = |set: &Set| {
+                let mut only = true;
+                set.for_each(&mut |path| only &= path.iter().all(|e| matches!(e, Element::Field(_))));
+                only
+            };
+            prop_assert!(a.is_written_as(&a.to_json()) || !only_fields(&a));
+            prop_assert!(!a.is_written_as(&b.to_json()) || a.to_json() == b.to_json());
+        }
+
+        #[test]
         fn laws(a in paths(), b in paths()) {
             let union = a.clone().union(b.clone());
             prop_assert_eq!(&union, &b.clone().union(a.clone()));
@@ -319,6 +331,14 @@ mod tests {
             prop_assert_eq!(union.len(), a.len() + b.difference(&a).len());
             less.subtract(&b, true);
             prop_assert_eq!(&less.difference(&b), &less);
+            for below in [false, true] {
+                let mut set = a.clone();
+                set.subtract(&b, below);
+                let json = a.to_json();
+                let mut json = json.as_object().unwrap().clone();
+                subtract(&mut json, &b, below);
+                prop_assert_eq!(serde_json::Value::Object(json), set.to_json());
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ mod merge;
 mod remove;
 
 pub(crate) use check::check;
-pub(crate) use compare::{Comparison, compare};
+pub(crate) use compare::{Comparison, compare, written};
 pub(crate) use field_set::field_set;
 pub(crate) use merge::merge;
 pub(crate) use remove::{remove_items, with_named_fields};

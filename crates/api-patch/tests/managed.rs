@@ -291,3 +291,32 @@ proptest! {
         prop_assert_eq!(once, o.live);
     }
 }
+
+/// Who says that nobody owns anything yet is answered by a comparison, who says nothing by what there is.
+#[test]
+fn a_new_object_is_its_makers_however_that_is_found_out() {
+    let recorded: Vec<Value> =
+        serde_json::from_str(include_str!("../../api-kinds/testdata/create-and-store.json")).expect("json");
+    let mut owned = 0;
+    for object in &recorded {
+        let (api_version, plural) = object["resource"].as_str().and_then(|r| r.rsplit_once('/')).expect("a resource");
+        let (group, version) = api_core::gvk::split_api_version(api_version);
+        let row = api_kinds::resource(&Gvr::new(group, version, plural)).expect("a built-in resource");
+        for subresource in ["", "status"] {
+            let reset = managed::reset_fields(true, subresource);
+            let manager = Manager { name: "m", api_version, subresource, now: "2024-01-01T00:00:00Z", reset };
+            let made = |given: Option<Value>| {
+                let mut object = object["answer"].clone();
+                let metadata = object["metadata"].as_object_mut().expect("an object");
+                metadata.remove("managedFields");
+                metadata.extend(given.map(|given| ("managedFields".to_owned(), given)));
+                managed::update(&row.schema, row.root, None, &mut object, &manager);
+                object
+            };
+            let found = made(None);
+            assert_eq!(found, made(Some(json!([{}]))), "{}", row.gvr.resource);
+            owned += usize::from(found["metadata"].get("managedFields").is_some());
+        }
+    }
+    assert!(owned > recorded.len(), "{owned} of {}", recorded.len());
+}

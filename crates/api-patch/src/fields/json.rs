@@ -1,8 +1,11 @@
 //! `FieldsV1`: a set as JSON. Keys are `f:name`, `k:{"key":"value"}`, `v:"value"`, `i:0`; `.` says that a path with
 //! others below it is in the set itself.
 
-use super::{Element, Set};
+use super::{Element, Entry, Set};
 use serde_json::{Map, Value};
+
+/// The key that says that the path itself is in the set, where others go on below it.
+pub(crate) const MEMBER: &str = ".";
 
 /// A `FieldsV1` that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +27,7 @@ impl Set {
     fn with_self(&self, member: bool) -> Value {
         let mut map = Map::new();
         if member && !self.is_empty() {
-            map.insert(".".to_owned(), Value::Object(Map::new()));
+            map.insert(MEMBER.to_owned(), Value::Object(Map::new()));
         }
         for entry in self.entries() {
             map.insert(print(&entry.element), entry.children.with_self(entry.member));
@@ -32,9 +35,49 @@ impl Set {
         Value::Object(map)
     }
 
+    /// Whether `fields` is what [`Set::to_json`] would make. May say no where keys stand in another order than their elements.
+    pub fn is_written_as(&self, fields: &Value) -> bool {
+        self.is_written_with_self(false, fields)
+    }
+
+    fn is_written_with_self(&self, member: bool, fields: &Value) -> bool {
+        let Value::Object(map) = fields else { return false };
+        let mut rest = map.iter();
+        if member && !self.is_empty() {
+            let says_itself = |below: &Value| below.as_object().is_some_and(Map::is_empty);
+            if !rest.next().is_some_and(|(key, below)| key == MEMBER && says_itself(below)) {
+                return false;
+            }
+        }
+        let is_next = |entry: &Entry| {
+            let Some((key, below)) = rest.next() else { return false };
+            is_printed_as(&entry.element, key) && entry.children.is_written_with_self(entry.member, below)
+        };
+        self.entries().iter().all(is_next) && rest.next().is_none()
+    }
+
     /// Reads `fieldsV1`. Elements of unknown types are left out, as they may come from a later version.
     pub fn from_json(fields: &Value) -> Result<Self, FieldsError> {
         Ok(read(fields)?.1)
+    }
+}
+
+/// [`Set::subtract`] of a set that is written as `fields`.
+pub(crate) fn subtract(fields: &mut Map<String, Value>, other: &Set, below: bool) {
+    for theirs in other.entries() {
+        let key = print(&theirs.element);
+        let Some(Value::Object(ours)) = fields.get_mut(&key) else { continue };
+        let was_member = ours.is_empty() || ours.remove(MEMBER).is_some();
+        let member = was_member && !theirs.member;
+        if below && theirs.member {
+            ours.clear();
+        }
+        subtract(ours, &theirs.children, below);
+        match (member, ours.is_empty()) {
+            (false, true) => drop(fields.remove(&key)),
+            (true, false) => drop(ours.insert(MEMBER.to_owned(), Value::Object(Map::new()))),
+            _ => {}
+        }
     }
 }
 
@@ -47,7 +90,7 @@ fn read(fields: &Value) -> Result<(bool, Set), FieldsError> {
     };
     let (mut member, mut set) = (false, Set::new());
     for (key, below) in map {
-        if key == "." {
+        if key == MEMBER {
             member = true;
             continue;
         }
@@ -58,7 +101,8 @@ fn read(fields: &Value) -> Result<(bool, Set), FieldsError> {
     Ok((member || set.is_empty(), set))
 }
 
-fn print(element: &Element) -> String {
+/// The key of an element.
+pub(crate) fn print(element: &Element) -> String {
     match element {
         Element::Field(name) => {
             let mut key = String::with_capacity(name.len() + 2);
@@ -81,6 +125,13 @@ fn print(element: &Element) -> String {
             text.push('}');
             text
         }
+    }
+}
+
+fn is_printed_as(element: &Element, key: &str) -> bool {
+    match element {
+        Element::Field(name) => key.strip_prefix("f:") == Some(name),
+        other => print(other) == key,
     }
 }
 

@@ -77,7 +77,7 @@ pub fn apply_between(
     if manager.name == last_applied::CLIENT {
         last_applied::refresh(&mut object, applied);
     }
-    match entries.write() {
+    match entries.write(None) {
         Some(fields) => object.metadata_mut().insert("managedFields".to_owned(), fields),
         None => object.metadata_mut().remove("managedFields"),
     };

@@ -1,7 +1,7 @@
 //! The entries of `managedFields`: reading, finding, capping, ordering, writing.
 
 use super::Manager;
-use crate::fields::Set;
+use crate::fields::{Set, subtract};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -33,6 +33,11 @@ static NEVER_OWNED: LazyLock<Set> = LazyLock::new(|| {
 pub(super) fn ownable(mut set: Set) -> Set {
     set.subtract(&NEVER_OWNED, false);
     set
+}
+
+/// The same of a set that is written as `fieldsV1`.
+pub(super) fn ownable_fields(fields: &mut Map<String, Value>) {
+    subtract(fields, &NEVER_OWNED, false);
 }
 
 /// One manager's fields.
@@ -101,7 +106,14 @@ impl Entry {
         })
     }
 
-    fn write(&self) -> Value {
+    /// As an entry of `managedFields`; its fields are taken from `known`, lists of fields as they are written, if they are there.
+    fn write(&self, known: &mut [Value]) -> Value {
+        let same = known.iter_mut().find(|fields| self.set.is_written_as(fields));
+        self.write_with(same.map_or_else(|| self.set.to_json(), Value::take))
+    }
+
+    /// The same with these fields.
+    pub(super) fn write_with(&self, fields: Value) -> Value {
         let mut map = Map::new();
         let mut put = |field: &str, value: &str| {
             if !value.is_empty() {
@@ -114,7 +126,7 @@ impl Entry {
         put("time", self.time.as_deref().unwrap_or_default());
         put("fieldsType", "FieldsV1");
         put("subresource", &self.subresource);
-        map.insert("fieldsV1".to_owned(), self.set.to_json());
+        map.insert("fieldsV1".to_owned(), fields);
         Value::Object(map)
     }
 }
@@ -198,8 +210,9 @@ impl Entries {
         self.0 = kept;
     }
 
-    /// As `managedFields`, in upstream's order: applies first, then by time, manager, version and subresource.
-    pub(super) fn write(mut self) -> Option<Value> {
+    /// As `managedFields`, in upstream's order: applies first, then by time, manager, version and subresource. What was
+    /// `given` as such is used again as far as it is still true.
+    pub(super) fn write(mut self, given: Option<Value>) -> Option<Value> {
         if self.0.is_empty() {
             return None;
         }
@@ -211,6 +224,11 @@ impl Entries {
                 .then_with(|| a.api_version.cmp(&b.api_version))
                 .then_with(|| a.subresource.cmp(&b.subresource))
         });
-        Some(self.0.iter().map(Entry::write).collect())
+        let given = match given {
+            Some(Value::Array(given)) => given,
+            _ => Vec::new(),
+        };
+        let mut known: Vec<Value> = given.into_iter().filter_map(|mut e| Some(e.get_mut("fieldsV1")?.take())).collect();
+        Some(self.0.iter().map(|entry| entry.write(&mut known)).collect())
     }
 }

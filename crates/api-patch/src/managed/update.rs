@@ -1,10 +1,10 @@
 //! Ownership after a write that is no apply: who changes a field owns it, and nobody else does.
 
 use super::Manager;
-use super::entries::{Entries, Entry, ownable};
+use super::entries::{Entries, Entry, ownable, ownable_fields};
 use super::versions::{Changes, Versions};
-use crate::fields::Set;
-use crate::typed::{Comparison, Type, compare};
+use crate::fields::{Set, subtract};
+use crate::typed::{Comparison, Type, compare, written};
 use api_core::meta::Meta;
 use api_schema::schema::{Schema, StructId};
 use serde_json::{Map, Value};
@@ -31,6 +31,9 @@ pub fn update_between(
     versions: Option<&dyn Versions>,
 ) {
     let given = new.metadata_mut().remove("managedFields");
+    if let (None, None) = (old, &given) {
+        return own_all(schema, root, new, manager);
+    }
     let live = old.and_then(managed_fields);
     let empty = Value::Object(Map::new());
     let comparison = compare(schema, Type::Struct(root), old.unwrap_or(&empty), new);
@@ -56,9 +59,23 @@ pub fn update_between(
     let Ok(changes) = changes else { return };
     record(&mut entries, changes, manager);
     entries.cap();
-    if let Some(fields) = entries.write() {
+    if let Some(fields) = entries.write(given) {
         new.metadata_mut().insert("managedFields".to_owned(), fields);
     }
+}
+
+/// Of a new object of which nobody has said who owns what, its maker owns all.
+fn own_all(schema: &Schema, root: StructId, new: &mut Value, manager: &Manager<'_>) {
+    let Ok(mut fields) = written(schema, Type::Struct(root), new) else { return };
+    subtract(&mut fields, &Set::of_fields(manager.reset), true);
+    ownable_fields(&mut fields);
+    if fields.is_empty() {
+        return;
+    }
+    let mut entry = Entry::new(manager, false);
+    entry.time = (!manager.now.is_empty()).then(|| manager.now.to_owned());
+    let entry = entry.write_with(Value::Object(fields));
+    new.metadata_mut().insert("managedFields".to_owned(), Value::Array(vec![entry]));
 }
 
 /// `metadata.managedFields` of an object.
