@@ -6,6 +6,7 @@
 
 pub mod field;
 pub mod gvk;
+pub mod json;
 pub mod meta;
 pub mod names;
 pub mod project;

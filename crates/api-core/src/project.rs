@@ -1,10 +1,13 @@
 //! Reading a few fields of an object without making the rest of it: what selects, shows or relates an object is a small
 //! part of its bytes.
 
+mod known;
+
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
+use std::ops::Range;
 
 /// A set of fields, named by dotted paths such as `spec.containers.name`; a list is gone through, and an end of a path
 /// stands for all that is below it.
@@ -50,6 +53,23 @@ impl Projection {
         let value = self.deserialize(&mut reader)?;
         reader.end()?;
         Ok(value)
+    }
+
+    /// The same of a document that is known to be JSON, such as an object that was read before: what is passed over is not
+    /// checked at all.
+    ///
+    /// # Errors
+    /// If it is none all the same, as far as that is noticed.
+    pub fn pick(&self, json: &[u8]) -> Result<Value, serde_json::Error> {
+        known::pick(self, json, "").map(|(value, _)| value)
+    }
+
+    /// The same, and where the value of the top-level field `field` stands, if there is one.
+    ///
+    /// # Errors
+    /// As [`Projection::pick`].
+    pub fn pick_and_find(&self, json: &[u8], field: &str) -> Result<(Value, Option<Range<usize>>), serde_json::Error> {
+        known::pick(self, json, field)
     }
 
     /// The same of a document that is read already.
@@ -191,6 +211,17 @@ mod tests {
             let projection = Projection::new(paths.iter().copied());
             assert_eq!(&projection.read(bytes.as_bytes()).expect("json"), want, "{paths:?}");
             assert_eq!(&projection.of(&object), want, "{paths:?}");
+            assert_eq!(&projection.pick(bytes.as_bytes()).expect("json"), want, "{paths:?}");
+        }
+        let spaced = b" { \"a\" : { \"c\":[1 , {}] , \"\\u0062\" : 1.5 } , \"z\" : \"}\" } ";
+        assert_eq!(Projection::new(["a.b", "z"]).pick(spaced).expect("json"), json!({"a": {"b": 1.5}, "z": "}"}));
+        for (field, found) in [("a", Some("{ \"c\":[1 , {}] , \"\\u0062\" : 1.5 }")), ("z", Some("\"}\"")), ("c", None)]
+        {
+            let (_, range) = Projection::new(["a.b"]).pick_and_find(spaced, field).expect("json");
+            assert_eq!(range.map(|range| &spaced[range]), found.map(str::as_bytes), "{field}");
+        }
+        for broken in ["{\"a\":{\"b\":1}", "{\"a\":", "{\"a\"}", "{a}", "", "[", "{\"x\":[}"] {
+            assert!(Projection::new(["a.b"]).pick(broken.as_bytes()).is_err(), "{broken}");
         }
         assert!(Projection::new(["a.b"]).read(b"{\"a\":{\"b\":1}").is_err());
         assert!(Projection::new(["a.b"]).read(b"{} {}").is_err());
@@ -216,7 +247,9 @@ mod tests {
         #[test]
         fn reading_bytes_and_reading_a_value_agree(document in documents(), paths in prop::collection::vec("[abc](\\.[abc]){0,3}", 0..5)) {
             let projection = Projection::new(paths.iter().map(String::as_str));
-            prop_assert_eq!(projection.read(document.to_string().as_bytes()).expect("json"), projection.of(&document));
+            let json = document.to_string();
+            prop_assert_eq!(projection.read(json.as_bytes()).expect("json"), projection.of(&document));
+            prop_assert_eq!(projection.pick(json.as_bytes()).expect("json"), projection.of(&document));
         }
     }
 }

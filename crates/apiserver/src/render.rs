@@ -93,9 +93,9 @@ pub(crate) fn row(
     version: &str,
     now_unix_s: i64,
 ) -> Result<String, ApiError> {
-    let mut value = match &served.table {
-        Some(fields) => fields.read(bytes).map_err(ApiError::internal)?,
-        None => object::decode_brief(bytes)?,
+    let (mut value, metadata) = match &served.table {
+        Some(fields) => fields.pick_and_find(bytes, "metadata").map_err(ApiError::internal)?,
+        None => (object::decode_brief(bytes)?, None),
     };
     object::convert(&served.row, &mut value, &served.row.storage_version);
     let cells = match (served.row.hooks.table_cells, &served.row.custom) {
@@ -103,16 +103,22 @@ pub(crate) fn row(
         (None, Some(custom)) => api_kinds::custom::cells(custom, &value, now_unix_s).into(),
         (None, None) => json!([value.name(), value.meta_str("creationTimestamp")]),
     };
-    let conditions = match served.row.hooks.table_conditions.map(|of| of(&value)) {
-        Some(found) if !found.is_empty() => format!("\"conditions\":{},", Value::Array(found)),
-        _ => String::new(),
-    };
-    let object = match include {
-        Include::None => return Ok(format!("{{\"cells\":{cells},{conditions}\"object\":null}}")),
-        Include::Metadata => object::metadata_only(&served.row, bytes, version)?,
-        Include::Object => String::from_utf8_lossy(bytes).into_owned(),
-    };
-    Ok(format!("{{\"cells\":{cells},{conditions}\"object\":{object}}}"))
+    let cells = serde_json::to_string(&cells).map_err(ApiError::internal)?;
+    let mut out = format!("{{\"cells\":{cells},");
+    if let Some(found) = served.row.hooks.table_conditions.map(|of| of(&value)).filter(|found| !found.is_empty()) {
+        out.push_str(&format!("\"conditions\":{},", Value::Array(found)));
+    }
+    out.push_str("\"object\":");
+    match include {
+        Include::None => out.push_str("null"),
+        Include::Object => out.push_str(&String::from_utf8_lossy(bytes)),
+        Include::Metadata => match metadata.and_then(|at| std::str::from_utf8(&bytes[at]).ok()) {
+            Some(metadata) => object::write_metadata_only(&served.row, metadata, version, &mut out)?,
+            None => out.push_str(&object::metadata_only(&served.row, bytes, version)?),
+        },
+    }
+    out.push('}');
+    Ok(out)
 }
 
 /// A Table as JSON; `metadata` and `rows` are JSON already.

@@ -186,18 +186,29 @@ struct Head<'a> {
 
 /// An object's metadata as they are written.
 fn raw_metadata(bytes: &[u8]) -> Result<&str, serde_json::Error> {
-    let Some(at) = after_metadata(bytes) else { return Ok(serde_json::from_slice::<Head<'_>>(bytes)?.metadata.get()) };
+    let whole = || Ok(serde_json::from_slice::<Head<'_>>(bytes)?.metadata.get());
+    let Some(start) = after_metadata(bytes).map(|at| at - 1) else { return whole() };
     // What follows is not looked at.
-    let mut reader = serde_json::Deserializer::from_slice(&bytes[at - 1..]);
-    Ok(<&RawValue>::deserialize(&mut reader)?.get())
+    let metadata = api_core::json::value_end(bytes, start).and_then(|end| std::str::from_utf8(&bytes[start..end]).ok());
+    metadata.map_or_else(whole, Ok)
 }
 
 /// A `PartialObjectMetadata` of an object's bytes.
 pub(crate) fn metadata_only(row: &Row, bytes: &[u8], version: &str) -> Result<String, ApiError> {
-    let metadata = raw_metadata(bytes).map_err(ApiError::internal)?;
+    let mut out = String::new();
+    write_metadata_only(row, raw_metadata(bytes).map_err(ApiError::internal)?, version, &mut out)?;
+    Ok(out)
+}
+
+/// The same of an object's metadata as they are written in its bytes.
+pub(crate) fn write_metadata_only(row: &Row, metadata: &str, version: &str, out: &mut String) -> Result<(), ApiError> {
     let shown = shown_metadata(row.hooks.hidden_annotations, metadata).map_err(ApiError::internal)?;
     let kind = "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/";
-    Ok([kind, version, "\",\"metadata\":", &shown, "}"].concat())
+    out.reserve(kind.len() + shown.len() + 64);
+    for part in [kind, version, "\",\"metadata\":", &shown, "}"] {
+        out.push_str(part);
+    }
+    Ok(())
 }
 
 /// Metadata without annotations that are not shown with metadata alone.
