@@ -21,6 +21,9 @@ use watch_cache::Object;
 
 pub(crate) use super::list::select;
 
+/// Objects of a list that are looked at before others have their turn.
+const ITEMS_AT_ONCE: usize = 256;
+
 /// Columns of kinds that have none of their own.
 const GENERAL: [&str; 2] = ["Name", "Created At"];
 
@@ -71,8 +74,7 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
     let (head, items, tail) = match call.form.view {
         View::Object if object::is_as_stored(row) => {
             brace = served.builtin;
-            let item = |o: &Arc<Object>| if brace { object::as_item(&o.bytes) } else { o.bytes.clone() };
-            let items = Items::Ready(page.items.iter().map(item).collect());
+            let items = Items::Ready(ready(&page.items, brace).await);
             (list_head(&row.list_kind, &row.gvr.api_version(), &meta.to_string()), items, "]}")
         }
         View::Object => {
@@ -116,6 +118,19 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
     }
     let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
     Ok(call.finish(document.answer(&call.server.makers, gzip)))
+}
+
+/// Items that are sent as they are; without the opening brace and the type if `as_items`. Others have their turn in between:
+/// each object of a long list has to be looked at.
+async fn ready(objects: &[Arc<Object>], as_items: bool) -> Vec<Bytes> {
+    let mut items = Vec::with_capacity(objects.len());
+    for some in objects.chunks(ITEMS_AT_ONCE) {
+        if !items.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        items.extend(some.iter().map(|o| if as_items { object::as_item(&o.bytes) } else { o.bytes.clone() }));
+    }
+    items
 }
 
 fn list_meta(call: &Call, page: &Page) -> Value {
