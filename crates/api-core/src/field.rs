@@ -176,7 +176,7 @@ impl Errors {
         let detail = if supported.is_empty() {
             String::new()
         } else {
-            let quoted: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+            let quoted: Vec<String> = supported.iter().map(|s| crate::go::quote(s)).collect();
             format!("supported values: {}", quoted.join(", "))
         };
         self.push(ErrorKind::NotSupported, path, Some(value.into()), &detail);
@@ -239,12 +239,12 @@ pub struct BadValue(pub String);
 
 impl From<&str> for BadValue {
     fn from(s: &str) -> Self {
-        Self(format!("{s:?}"))
+        Self(crate::go::quote(s))
     }
 }
 impl From<&String> for BadValue {
     fn from(s: &String) -> Self {
-        Self(format!("{s:?}"))
+        Self(crate::go::quote(s))
     }
 }
 impl From<i64> for BadValue {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod field;
+pub mod go;
 pub mod gvk;
 pub mod json;
 pub mod meta;

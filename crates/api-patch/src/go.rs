@@ -12,6 +12,7 @@ pub fn go_text(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(map) => go_map(map),
+        Value::Number(n) if n.is_f64() => api_core::go::double(n.as_f64().unwrap_or_default()),
         other => other.to_string(),
     }
 }

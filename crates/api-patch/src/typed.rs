@@ -144,17 +144,12 @@ pub(crate) fn item_element(schema: &Schema, item: &Shape, kind: &ListKind, value
     let mut fields = Vec::with_capacity(keys.len());
     for key in keys {
         let default = || item.and_then(|s| s.field(key)).and_then(|f| f.default.as_ref());
-        if let Some(value) = map.get(key).or_else(default) {
-            fields.push((key.clone(), value.clone()));
-        }
-    }
-    if fields.is_empty() {
-        let keys: Vec<String> = keys.iter().map(|k| format!("{k:?}")).collect();
-        return Err(format!(
-            "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for \
-             any key fields)",
-            keys.join(" ")
-        ));
+        let Some(value) = map.get(key).or_else(default) else {
+            return Err(format!(
+                "associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
+            ));
+        };
+        fields.push((key.clone(), value.clone()));
     }
     Ok(Element::key(fields))
 }

@@ -208,7 +208,7 @@ fn configurations_that_cannot_be_applied() {
             500,
             format!("{head}.spec.containers[name=\"a\"].no: field not declared in schema"),
         ),
-        (pod(json!({"name": "a"})), 500, format!("{head}.spec.containers: expected list, got map[name:a]")),
+        (pod(json!({"name": "a"})), 500, format!("{head}.spec.containers: expected list, got &{{map[name:a]}}")),
         (
             pod(json!([{"name": "a", "ports": [{"containerPort": "x"}]}])),
             500,

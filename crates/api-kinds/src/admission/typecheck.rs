@@ -206,7 +206,9 @@ mod tests {
                 "object.metadata.labels.a == 1",
                 "<input>:1:26: found no matching overload for '_==_' applied to '(string, int)'",
             ),
-            ("object.spec.port == 1 || object.spec.port == 'a' || object.spec.limit == '1'", ""),
+            ("object.spec.port == 1 || object.spec.port == 'a'", ""),
+            // Without a type in its schema, a field cannot be spoken of.
+            ("object.spec.limit == '1'", "<input>:1:12: undefined field 'limit'"),
             ("object.spec.when < timestamp('2000-01-01T00:00:00Z')", ""),
             (
                 "object.spec.names.all(n, n > 1)",

@@ -3,6 +3,7 @@
 use super::{Atom, MapType, Scalar, Type, atom, item_element};
 use crate::fields::Element;
 use crate::go::go_text;
+use api_core::go;
 use api_schema::schema::{ListKind, Schema, Shape};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -47,11 +48,11 @@ impl<'a> Walk<'a> {
             Atom::Scalar(scalar) => self.scalar(scalar, value),
             Atom::Map(map) => match value {
                 Value::Object(fields) => self.map(map, fields),
-                other => self.error(&format!("expected map, got {}", go_text(other))),
+                other => self.error(&format!("expected map, got &{{{}}}", go_text(other))),
             },
             Atom::List(item, kind) => match value {
                 Value::Array(items) => self.list(item, kind, items),
-                other => self.error(&format!("expected list, got {}", go_text(other))),
+                other => self.error(&format!("expected list, got &{{{}}}", go_text(other))),
             },
             Atom::AtomicList(item) => match (value, item) {
                 (Value::Array(items), Some(item)) => {
@@ -60,7 +61,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 (Value::Array(_), None) => {}
-                (other, _) => self.error(&format!("expected list, got {}", go_text(other))),
+                (other, _) => self.error(&format!("expected list, got &{{{}}}", go_text(other))),
             },
         }
     }
@@ -73,7 +74,9 @@ impl<'a> Walk<'a> {
             | (Scalar::Bool, Value::Bool(_))
             | (Scalar::Untyped, Value::String(_) | Value::Number(_) | Value::Bool(_)) => return,
             (Scalar::Number, _) => format!("expected numeric (int or float), got {}", go_type(value)),
-            (Scalar::String, _) => format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_text(value)),
+            (Scalar::String, _) => {
+                format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::syntax(value))
+            }
             (Scalar::Bool, _) => format!("expected boolean, got &{{{}}}", go_text(value)),
             (Scalar::Untyped, _) => format!("expected any scalar, got &{{{}}}", go_text(value)),
         };

@@ -12,7 +12,7 @@ pub type Compiled = (Schema, StructId);
 pub fn compile(tree: &Structural, name: &str, builtin: &Schema, metadata: StructId) -> (Compiled, Compiled) {
     let mut full = Copier::new(builtin);
     let shape = Shape::Struct(full.copy(metadata));
-    let mut ty = full.struct_of(tree, name);
+    let mut ty = full.struct_of(tree, name, false);
     add_header(&mut ty, shape);
     let root = full.push(ty);
     let mut loose = Copier::new(builtin);
@@ -98,28 +98,35 @@ impl<'s> Copier<'s> {
         }
     }
 
-    fn struct_of(&mut self, tree: &Structural, name: &str) -> StructType {
-        let fields =
-            tree.properties.iter().map(|(key, child)| field(key, self.shape_of(child, &format!("{name}.{key}"))));
+    /// `open` is whether unknown fields are kept around it; then so they are in all that is inside.
+    fn struct_of(&mut self, tree: &Structural, name: &str, open: bool) -> StructType {
+        let open = open || tree.preserve_unknown;
+        let fields = tree.properties.iter().map(|(key, child)| Field {
+            default: child.default.clone(),
+            ..field(key, self.shape_of(child, &format!("{name}.{key}"), open))
+        });
         StructType {
             name: name.to_owned(),
             fields: fields.collect(),
             atomic: tree.map_type == "atomic",
-            preserve_unknown: tree.preserve_unknown || tree.embedded,
+            preserve_unknown: open || tree.embedded || tree.properties.is_empty(),
         }
     }
 
-    fn shape_of(&mut self, tree: &Structural, name: &str) -> Shape {
+    fn shape_of(&mut self, tree: &Structural, name: &str, open: bool) -> Shape {
         if tree.int_or_string {
-            return Shape::IntOrString;
+            // It is published without a type.
+            return Shape::Any;
         }
         match tree.kind.as_str() {
             "boolean" => Shape::Bool,
             "integer" => Shape::Int64,
             "number" => Shape::Number,
+            // With a format, any scalar.
+            "string" if !matches!(tree.format.as_str(), "" | "byte") => Shape::IntOrString,
             "string" => Shape::String,
             "array" => {
-                let item = tree.items.as_ref().map_or(Shape::Any, |items| self.shape_of(items, name));
+                let item = tree.items.as_ref().map_or(Shape::Any, |items| self.shape_of(items, name, open));
                 let kind = match tree.list_type.as_str() {
                     "set" => ListKind::Set,
                     "map" => ListKind::Map(tree.list_keys.clone()),
@@ -127,17 +134,16 @@ impl<'s> Copier<'s> {
                 };
                 Shape::List(Box::new(ListShape { item, kind, patch: ListPatch::Replace }))
             }
-            "object" if !tree.properties.is_empty() || tree.preserve_unknown || tree.embedded => {
-                let ty = self.struct_of(tree, name);
-                Shape::Struct(self.push(ty))
-            }
-            "object" => {
-                let value = match &tree.additional {
-                    Some(Additional::Schema(value)) => self.shape_of(value, name),
-                    _ => Shape::Any,
-                };
-                Shape::Map(Box::new(MapShape { value, atomic: tree.map_type == "atomic" }))
-            }
+            "object" => match &tree.additional {
+                Some(Additional::Schema(value)) => {
+                    let value = self.shape_of(value, name, open || tree.preserve_unknown);
+                    Shape::Map(Box::new(MapShape { value, atomic: tree.map_type == "atomic" }))
+                }
+                _ => {
+                    let ty = self.struct_of(tree, name, open);
+                    Shape::Struct(self.push(ty))
+                }
+            },
             _ => Shape::Any,
         }
     }

@@ -28,6 +28,10 @@ pub(super) fn validate(schema: &Structural, value: &Value, path: &Path<'_>, erro
 }
 
 fn items(schema: &Structural, list: &[Value], path: &Path<'_>, errors: &mut Errors) {
+    let stranger = list.iter().position(|item| !item.is_object() && !item.is_null());
+    if let Some(i) = stranger.filter(|_| schema.list_type == "map") {
+        return errors.invalid(&path.index(i), shown(&list[i]), "must be an object for an array of list-type map");
+    }
     let key = |item: &Value| -> Option<Value> {
         match schema.list_type.as_str() {
             "set" => Some(item.clone()),
@@ -61,6 +65,10 @@ mod tests {
             "s": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
             "m": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object"}}}});
         let schema = Structural::read(&schema).expect("schema");
+        let mut errors = Errors::new();
+        validate(&schema, &json!({"m": [{"k": 1}, null, "x", 2]}), &Path::ROOT, &mut errors);
+        let found: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["m[2]: Invalid value: \"x\": must be an object for an array of list-type map"]);
         let value = json!({"s": ["a", "b", "a", "a"], "m": [{"k": "1"}, {"k": "1", "v": 2}, {}]});
         let mut errors = Errors::new();
         validate(&schema, &value, &Path::ROOT, &mut errors);

@@ -35,24 +35,9 @@ pub(super) fn validate(
 pub(super) fn shown(value: &Value) -> BadValue {
     match value {
         Value::Null => BadValue::from("null"),
-        Value::Array(_) | Value::Object(_) => BadValue(go_syntax(value)),
+        Value::Array(_) | Value::Object(_) => BadValue(api_core::go::syntax(value)),
+        Value::Number(n) if n.is_f64() => BadValue(api_core::go::double(n.as_f64().unwrap_or_default())),
         scalar => BadValue::from(scalar),
-    }
-}
-
-fn go_syntax(value: &Value) -> String {
-    match value {
-        Value::Null => "interface {}(nil)".to_owned(),
-        Value::String(text) => format!("{text:?}"),
-        Value::Array(list) => {
-            let items: Vec<String> = list.iter().map(go_syntax).collect();
-            format!("[]interface {{}}{{{}}}", items.join(", "))
-        }
-        Value::Object(map) => {
-            let entries: Vec<String> = map.iter().map(|(k, v)| format!("{k:?}:{}", go_syntax(v))).collect();
-            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
-        }
-        scalar => scalar.to_string(),
     }
 }
 
@@ -213,7 +198,7 @@ fn one_of_values(schema: &Structural, value: &Value, place: Place<'_>, found: &m
         return;
     }
     let print = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-    let quoted: Vec<String> = schema.values.iter().map(|v| format!("{:?}", print(v))).collect();
+    let quoted: Vec<String> = schema.values.iter().map(|v| api_core::go::quote(&print(v))).collect();
     let detail = format!("supported values: {}", quoted.join(", "));
     found.push(ErrorKind::NotSupported, place, Some(shown(value)), detail);
 }
@@ -233,22 +218,10 @@ fn string(schema: &Structural, text: &str, place: Place<'_>, found: &mut Found) 
     }
     found.matches += 1;
     if !format::fits(&schema.format, text) {
-        let detail = format!("{} in body must be of type {}: {text:?}", place.text(), schema.format);
+        let shown = api_core::go::quote(text);
+        let detail = format!("{} in body must be of type {}: {shown}", place.text(), schema.format);
         found.push(ErrorKind::TypeInvalid, place, Some(text.into()), detail);
     }
-}
-
-/// A double as Go prints it.
-fn plain(n: f64) -> String {
-    if n != 0.0 && (n.abs() >= 1e21 || n.abs() < 1e-4) {
-        let text = format!("{n:e}");
-        return match text.split_once('e') {
-            Some((digits, exponent)) if exponent.starts_with('-') => format!("{digits}e-{:0>2}", &exponent[1..]),
-            Some((digits, exponent)) => format!("{digits}e+{exponent:0>2}"),
-            None => text,
-        };
-    }
-    n.to_string()
 }
 
 fn number(schema: &Structural, value: &Value, place: Place<'_>, found: &mut Found) {
@@ -259,12 +232,20 @@ fn number(schema: &Structural, value: &Value, place: Place<'_>, found: &mut Foun
     found.matches += 2;
     if let Some(factor) = schema.multiple_of.map(limit) {
         if factor <= 0.0 {
-            let why = format!("factor MultipleOf declared for {} must be positive: {}", place.text(), plain(factor));
+            let why = format!(
+                "factor MultipleOf declared for {} must be positive: {}",
+                place.text(),
+                api_core::go::double(factor)
+            );
             found.push(ErrorKind::Invalid, place, Some(BadValue::from("")), why);
         } else {
             let quotient = if factor < 1.0 { 1.0 / factor * n } else { n / factor };
             if (quotient - quotient.round()).abs() > 1e-9 {
-                found.invalid(place, shown(value), &format!("should be a multiple of {}", plain(factor)));
+                found.invalid(
+                    place,
+                    shown(value),
+                    &format!("should be a multiple of {}", api_core::go::double(factor)),
+                );
             }
         }
     }
@@ -272,13 +253,13 @@ fn number(schema: &Structural, value: &Value, place: Place<'_>, found: &mut Foun
         && (n < min || exclusive && n <= min)
     {
         let or_equal = if exclusive { "" } else { " or equal to" };
-        found.invalid(place, shown(value), &format!("should be greater than{or_equal} {}", plain(min)));
+        found.invalid(place, shown(value), &format!("should be greater than{or_equal} {}", api_core::go::double(min)));
     }
     if let Some((max, exclusive)) = schema.maximum.map(|(max, exclusive)| (limit(max), exclusive))
         && (n > max || exclusive && n >= max)
     {
         let or_equal = if exclusive { "" } else { " or equal to" };
-        found.invalid(place, shown(value), &format!("should be less than{or_equal} {}", plain(max)));
+        found.invalid(place, shown(value), &format!("should be less than{or_equal} {}", api_core::go::double(max)));
     }
 }
 

@@ -136,19 +136,19 @@ pub(crate) fn shown(row: &Row, current: &Current) -> Value {
 fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> Result<Box<Edit<'a>>, ApiError> {
     let applied = crate::yaml::parse(bytes)?;
     check_applied(call, &applied)?;
-    // What the schema does not know is refused by the merge.
-    drop(call.decode_value(applied.clone(), super::options::Validation::Ignore)?);
     Ok(Box::new(move |call, current, known| {
         let row = call.row();
         let live = current.map(|c| shown(row, c));
-        if live.is_none() {
-            update::check_name(call, &applied)?;
-        }
         let name = call.manager(options);
         let now = call.now();
         let manager = manager(call, &name, &now);
         let (schema, root, live) = (&row.schema, row.root, live.as_ref());
         let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
+        // What the schema does not know has been refused by the merge, as what has the wrong type.
+        drop(call.decode_value(applied.clone(), super::options::Validation::Ignore)?);
+        if live.is_none() {
+            update::check_name(call, &applied)?;
+        }
         let mut value = call.decode_value(merged, super::options::Validation::Ignore)?;
         if row.namespaced {
             value.set_meta("namespace", &call.info.namespace);

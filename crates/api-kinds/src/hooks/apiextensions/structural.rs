@@ -283,7 +283,5 @@ pub(super) fn validate_defaults(schema: &Node<'_, '_>, root: bool, e: &mut Error
             validate_defaults(&property, false, e);
         }
     }
-    if schema.get("additionalProperties").is_object() {
-        validate_defaults(&schema.at("additionalProperties"), false, e);
-    }
+    // Below additional properties no default is checked, as upstream has it.
 }

@@ -1,0 +1,105 @@
+//! Text and values as Go prints them: so they stand in the messages that clients are used to.
+
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// The text in double quotes, with what cannot be printed escaped (`%q`).
+///
+/// ```
+/// assert_eq!(api_core::go::quote("a\"\u{0}\n\u{e9}\u{a0}"), r#""a\"\x00\né\u00a0""#);
+/// ```
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        let short = match c {
+            '"' | '\\' => Some(c),
+            '\u{7}' => Some('a'),
+            '\u{8}' => Some('b'),
+            '\u{c}' => Some('f'),
+            '\n' => Some('n'),
+            '\r' => Some('r'),
+            '\t' => Some('t'),
+            '\u{b}' => Some('v'),
+            _ => None,
+        };
+        if let Some(short) = short {
+            out.extend(['\\', short]);
+            continue;
+        }
+        let code = u32::from(c);
+        // Writing to a string cannot fail.
+        match code {
+            0x20..=0x7e => out.push(c),
+            0..=0x7f => write!(out, "\\x{code:02x}").unwrap_or_default(),
+            _ if is_printable(c) => out.push(c),
+            0..=0xffff => write!(out, "\\u{code:04x}").unwrap_or_default(),
+            _ => write!(out, "\\U{code:08x}").unwrap_or_default(),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A value of JSON as Go's `%#v` has it.
+pub fn syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(text) => quote(text),
+        Value::Array(list) => {
+            let items: Vec<String> = list.iter().map(syntax).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(k, v)| format!("{}:{}", quote(k), syntax(v))).collect();
+            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
+        }
+        Value::Number(n) if n.is_f64() => double(n.as_f64().unwrap_or_default()),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// A double as Go prints it.
+pub fn double(n: f64) -> String {
+    if n != 0.0 && (n.abs() >= 1e21 || n.abs() < 1e-4) {
+        let text = format!("{n:e}");
+        return match text.split_once('e') {
+            Some((digits, exponent)) if exponent.starts_with('-') => format!("{digits}e-{:0>2}", &exponent[1..]),
+            Some((digits, exponent)) => format!("{digits}e+{exponent:0>2}"),
+            None => text,
+        };
+    }
+    n.to_string()
+}
+
+/// Whether a character beyond ASCII is printed as it is: all but white space, controls and what is not assigned. After
+/// another, so that a mark which combines with it counts.
+fn is_printable(c: char) -> bool {
+    !c.is_whitespace() && format!("a{c}").escape_debug().nth(1) == Some(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn values_as_go_prints_them() {
+        let value = serde_json::json!({"a": [1.0, 1.5, 1e30, 1e-7, 3, null], "b": "x\u{0}"});
+        let found = super::syntax(&value);
+        let list = "[]interface {}{1, 1.5, 1e+30, 1e-07, 3, interface {}(nil)}";
+        assert_eq!(found, format!(r#"map[string]interface {{}}{{"a":{list}, "b":"x\x00"}}"#));
+    }
+
+    #[test]
+    fn as_go_does() {
+        for (text, quoted) in [
+            ("", r#""""#),
+            ("it's \\ \"x\"", r#""it's \\ \"x\"""#),
+            ("\u{0}\u{1f}\u{7f}\u{7}\u{b}", r#""\x00\x1f\x7f\a\v""#),
+            ("日本 e\u{301} 😀", "\"日本 e\u{301} 😀\""),
+            ("\u{85}\u{2028}\u{feff}\u{10ffff}", r#""\u0085\u2028\ufeff\U0010ffff""#),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+    }
+}
