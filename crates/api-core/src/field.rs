@@ -261,6 +261,11 @@ impl From<&Value> for BadValue {
     fn from(v: &Value) -> Self {
         match v {
             Value::String(s) => Self::from(s),
+            // As Go writes them.
+            Value::Array(list) if !list.is_empty() && list.iter().all(Value::is_string) => {
+                let items: Vec<String> = list.iter().map(ToString::to_string).collect();
+                Self(format!("[]string{{{}}}", items.join(", ")))
+            }
             other => Self(other.to_string()),
         }
     }

@@ -25,6 +25,14 @@ pub fn for_kind(group: &str, kind: &str) -> Option<Fields> {
     })
 }
 
+/// What a client is told who names a field that the kind does not offer.
+pub fn unknown(group: &str, kind: &str, field: &str) -> String {
+    match (group, kind) {
+        ("batch", "Job") => format!("field label {field:?} not supported for {kind}"),
+        _ => format!("field label not supported: {field}"),
+    }
+}
+
 /// Paths of all that a kind's function reads.
 pub fn paths(group: &str, kind: &str) -> &'static [&'static str] {
     match (group, kind) {

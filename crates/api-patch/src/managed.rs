@@ -6,10 +6,12 @@
 mod apply;
 mod entries;
 mod last_applied;
+mod scale;
 mod update;
 mod versions;
 
 pub use apply::{apply, apply_between};
+pub use scale::{Replicas, SCALE_VERSION, to_object, to_scale};
 pub use update::{update, update_between};
 pub use versions::{Types, Versioned, Versions};
 
@@ -27,7 +29,7 @@ pub struct Manager<'a> {
     pub api_version: &'a str,
     /// Empty for the object itself.
     pub subresource: &'a str,
-    /// The present time as RFC 3339 in seconds. Empty leaves the entry without a time, as a write of `scale` does.
+    /// The present time as RFC 3339 in seconds. Empty leaves the entry without a time.
     pub now: &'a str,
     /// What the server resets; see [`reset_fields`].
     pub reset: ResetFields,

@@ -105,7 +105,7 @@ pub(crate) fn zero_of(schema: &Schema, shape: &Shape) -> Value {
             finish(schema, schema.get(*id), &mut object);
             Value::Object(object)
         }
-        Shape::String => Value::String(String::new()),
+        Shape::String | Shape::Bytes => Value::String(String::new()),
         Shape::Bool => Value::Bool(false),
         Shape::Int32 | Shape::Int64 | Shape::Number | Shape::IntOrString => Value::from(0),
         Shape::Quantity => Value::from("0"),

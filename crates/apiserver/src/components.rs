@@ -9,8 +9,8 @@ use crate::registry::options::ListOptions;
 use crate::render::{self, Include};
 use crate::server::{ApiRequest, Inner};
 use crate::{Body, body};
-use api_core::ApiError;
 use api_core::meta::Meta;
+use api_core::{ApiError, Reason};
 use api_schema::codec;
 use futures::future::join_all;
 use http::{Request, Response, StatusCode};
@@ -59,7 +59,8 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
     };
     let mut response = if request.info.verb == "get" {
         let Some(component) = one(server, &request.info.name).await else {
-            return Err(ApiError::not_found(&served.row.gvr.group_resource(), &request.info.name));
+            let why = format!("Component not found: {}", request.info.name);
+            return Err(ApiError::new(500, Reason::Unknown, why));
         };
         render::object(served, form, StatusCode::OK, &codec::encode(&component), &request.query, now)?
     } else {

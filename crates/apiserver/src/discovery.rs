@@ -2,7 +2,7 @@
 
 use crate::aggregation::Services;
 use crate::body::Body;
-use crate::negotiate::Media;
+use crate::negotiate::{Form, Media, Offer};
 use crate::nonresource;
 use crate::pipeline::not_found_page;
 use crate::registry::Table;
@@ -42,6 +42,11 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
     };
     match (document, parts.as_slice()) {
         (Some(document), _) => {
+            // Upstream answers for groups by itself, whatever the method.
+            if matches!(parts.as_slice(), ["apis"] | ["apis", _]) {
+                let form = Form::of_any(&request.parts.headers, Offer::Plain)?;
+                return render::bytes(form.media, StatusCode::OK, document.to_string().into());
+            }
             nonresource::get_only(request)?;
             nonresource::value(request, &document)
         }
@@ -171,5 +176,6 @@ fn aggregated(
     made.headers_mut().insert(header::CONTENT_TYPE, content_type);
     let mut response = nonresource::tagged(request, &hash, || made);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     Ok(response)
 }

@@ -137,16 +137,20 @@ impl Form {
 
     /// Reads `Accept`; `is_collection` says whether watches are answered at this path too.
     pub(crate) fn negotiate(headers: &HeaderMap, offer: Offer, is_collection: bool) -> Result<Self, ApiError> {
-        Self::find(headers, offer).ok_or_else(|| match offer {
-            Offer::Custom => not_accepted(&ALL),
-            // Upstream looks at the names of the media types before it looks at anything else.
-            _ if names_any(headers) => not_accepted(&ALL),
-            _ => not_produced(is_collection),
-        })
+        // Upstream looks at the names of the media types before it looks at anything else, where it has routes.
+        if offer != Offer::Custom && !is_silent(headers) && !names_any(headers) {
+            return Err(not_produced(is_collection));
+        }
+        Self::of_any(headers, offer)
+    }
+
+    /// The same of a path that is answered without a route.
+    pub(crate) fn of_any(headers: &HeaderMap, offer: Offer) -> Result<Self, ApiError> {
+        Self::find(headers, offer).ok_or_else(|| not_accepted(&ALL))
     }
 
     fn find(headers: &HeaderMap, offer: Offer) -> Option<Self> {
-        if headers.get(header::ACCEPT).is_none_or(|v| v.as_bytes().trim_ascii().is_empty()) {
+        if is_silent(headers) {
             return Some(Self::JSON);
         }
         ranges(headers).iter().find_map(|range| {
@@ -154,6 +158,11 @@ impl Form {
             covered.into_iter().find_map(|media| range.form(media, offer))
         })
     }
+}
+
+/// Whether the client says nothing of what it takes.
+fn is_silent(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_none_or(|v| v.as_bytes().trim_ascii().is_empty())
 }
 
 /// Whether `Accept` names a media type that there is.
@@ -224,7 +233,11 @@ pub(crate) fn unsupported_patch() -> ApiError {
 /// The media type of the body without parameters, in lower case; empty if the client does not say.
 pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+    let mut parts = value.split(';');
+    let media = parts.next().unwrap_or("").trim().to_ascii_lowercase();
+    // A parameter without a value makes the whole unreadable.
+    let is_readable = parts.all(|part| part.trim().is_empty() || part.contains('='));
+    if is_readable { media } else { value.to_owned() }
 }
 
 #[cfg(test)]
@@ -246,7 +259,7 @@ mod tests {
         let cases = [
             ("", Some((Media::Json, View::Object))),
             ("*/*", Some((Media::Json, View::Object))),
-            ("application/*", Some((Media::Json, View::Object))),
+            ("application/*", None),
             (table, Some((Media::Json, View::Table("v1")))),
             ("application/yaml", Some((Media::Yaml, View::Object))),
             ("application/vnd.kubernetes.protobuf, */*", Some((Media::Protobuf, View::Object))),
@@ -283,6 +296,7 @@ mod tests {
         let accepted = format!("only the following media types are accepted: {all}");
         assert_eq!(form("application/json;as=Other;g=meta.k8s.io;v=v1", Offer::Views), Err(accepted.clone()));
         assert_eq!(form(PROTOBUF, Offer::Custom), Err(accepted));
+        assert_eq!(form("application/*", Offer::Custom), Ok((Media::Json, View::Object)));
         let fallback = form("application/vnd.kubernetes.protobuf,application/json", Offer::Custom);
         assert_eq!(fallback, Ok((Media::Json, View::Object)));
         let metadata =

@@ -31,9 +31,7 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
         "/metrics" => server.metrics.answer(server).await,
         "/metrics/slis" => server.metrics.indicators.answer(),
         "/openapi/v2" | "/openapi/v3" => openapi::serve(server, &path, &request),
-        _ if path.starts_with("/openapi/v3/") => {
-            openapi::serve(server, if path.len() > "/openapi/v3/".len() { &path } else { "/openapi/v3" }, &request)
-        }
+        _ if path.starts_with("/openapi/v3/") => openapi::serve(server, &path, &request),
         _ => route(server, path.strip_suffix('/').unwrap_or(&path), &request),
     }
 }

@@ -7,7 +7,6 @@ pub(crate) use published::Published;
 use crate::body::{self, Body};
 use crate::negotiate::{not_produced, takes_gzip};
 use crate::nonresource::tagged;
-use crate::pipeline::not_found_page;
 use crate::server::{ApiRequest, Inner};
 use api_core::ApiError;
 use api_schema::openapi::Document;
@@ -28,7 +27,11 @@ pub(crate) fn serve(server: &Inner, path: &str, request: &ApiRequest) -> Result<
         ("/openapi/v3", _) => Some(documents.index()?),
         _ => documents.v3(path.trim_start_matches("/openapi/v3/")),
     };
-    let Some(document) = document else { return Ok(not_found_page()) };
+    let Some(document) = document else {
+        let mut none = Response::new(body::empty());
+        *none.status_mut() = StatusCode::NOT_FOUND;
+        return Ok(none);
+    };
     let mut response = tagged(request, &document.hash, || answer(request, &document));
     match form {
         Some(Form::Json) => {}

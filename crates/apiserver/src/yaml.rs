@@ -9,7 +9,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
-    read_yaml(bytes).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))
+    read_yaml(bytes)
+        .map_err(|e| ApiError::bad_request(format!("error decoding YAML: error converting YAML to JSON: {e}")))
 }
 
 /// Writes YAML.

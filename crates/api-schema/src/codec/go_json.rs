@@ -77,7 +77,7 @@ impl Scanner<'_> {
 
     fn value(&mut self, depth: usize) -> Step {
         if depth > super::DEPTH_MAX {
-            return Err("exceeded max depth".into());
+            return self.invalid("exceeded max depth");
         }
         self.space();
         match self.peek() {

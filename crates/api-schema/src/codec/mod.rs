@@ -82,7 +82,7 @@ pub fn read_as(
             }
         }
         Media::Yaml => {
-            let document = yaml::parse(body, fields).map_err(|e| target.not_a_document(&e, body))?;
+            let document = yaml::parse(body, fields).map_err(|e| target.not_readable(&e, body))?;
             reader.note(document.duplicates);
             reader.root().deserialize(document.value).unwrap_or(Value::Null)
         }
@@ -105,11 +105,26 @@ pub fn decode_value(row: &Row, value: Value, fields: FieldValidation) -> Result<
 /// # Errors
 /// With why.
 pub fn read_value(row: &Row, value: Value, fields: FieldValidation, wording: Wording) -> Result<Decoded, Refused> {
-    let target = Root { schema: &row.schema, root: row.root, kind: &row.kind };
+    read_value_as(&row.schema, row.root, &row.kind, value, fields, wording)
+}
+
+/// [`read_value`] for a type without a row.
+///
+/// # Errors
+/// With why.
+pub fn read_value_as(
+    schema: &Schema,
+    root: StructId,
+    kind: &Gvk,
+    value: Value,
+    fields: FieldValidation,
+    wording: Wording,
+) -> Result<Decoded, Refused> {
+    let target = Root { schema, root, kind };
     if target.is_settled(&value) {
         return Ok(Decoded { value, warnings: Vec::new() });
     }
-    let mut reader = Reader::new(&row.schema, row.root, fields, wording);
+    let mut reader = Reader::new(schema, root, fields, wording);
     let value = reader.root().deserialize(value).unwrap_or(Value::Null);
     let found = target.check_kind(&value, &reader, b"")?;
     finish(target, reader, value, &found)
@@ -137,8 +152,12 @@ impl Root<'_> {
     }
 
     fn not_a_document(&self, why: &str, body: &[u8]) -> Refused {
+        self.not_readable(&format!("couldn't get version/kind; json parse error: {why}"), body)
+    }
+
+    fn not_readable(&self, why: &str, body: &[u8]) -> Refused {
         Refused::Whole(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({})",
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
             self.kind.kind,
             go_json::summary(body)
         ))
@@ -164,11 +183,7 @@ impl Root<'_> {
             Some((group, version)) if !version.contains('/') => (group, version),
             Some(_) => {
                 let why = format!("unexpected GroupVersion string: {api_version}");
-                return Err(Refused::Whole(format!(
-                    "the object provided is unrecognized (must be of type {}): {why} ({})",
-                    self.kind.kind,
-                    go_json::summary(body)
-                )));
+                return Err(self.not_readable(&why, body));
             }
             None => ("", api_version),
         };
@@ -179,8 +194,14 @@ impl Root<'_> {
             return Ok(found);
         }
         if !self.schema.kinds.is_empty() && known.is_none() {
+            // Each of upstream's servers names the place where its kinds are registered.
+            let scheme = match self.kind.group.as_str() {
+                "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:54",
+                "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
+                _ => "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30",
+            };
             let why = format!(
-                "no kind {:?} is registered for version {:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                "no kind {:?} is registered for version {:?} in scheme {scheme:?}",
                 found.kind,
                 found.api_version()
             );

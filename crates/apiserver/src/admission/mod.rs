@@ -323,13 +323,14 @@ impl Admission {
         namespace_lifecycle::check(&self.context, a, object).await
     }
 
-    /// Asks webhooks and policies alone, about what only they have a say in: connections, evictions, bindings.
+    /// Asks webhooks and policies, and what restricts node agents, which alone have a say in connections, evictions, bindings.
     pub(crate) async fn review(
         &self,
         a: &Attributes<'_>,
-        object: Value,
+        mut object: Value,
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
+        node_restriction::mutate(&self.context, a, &mut object)?;
         let mut object = Some(object);
         if let Some(webhooks) = &self.webhooks {
             webhooks.mutate(a, &mut object, warnings, &mut Rounds::default()).await?;
@@ -340,14 +341,16 @@ impl Admission {
         Ok(object.unwrap_or_default())
     }
 
-    /// Checks the deletion of an object; `reviewed` if webhooks and policies have been asked already.
+    /// Checks the deletion of an object; `reviewed` if all who have a say have been asked already.
     pub(crate) async fn validate_delete(
         &self,
         a: &Attributes<'_>,
         reviewed: bool,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        node_restriction::validate_delete(&self.context, a)?;
+        if !reviewed {
+            node_restriction::validate_delete(&self.context, a)?;
+        }
         let webhooks = self.webhooks.as_ref().filter(|_| !reviewed);
         if let Some(webhooks) = webhooks {
             webhooks.mutate(a, &mut None, warnings, &mut Rounds::default()).await?;

@@ -1,8 +1,8 @@
 //! A node agent writes only what belongs to its node.
 
 use super::{Attributes, Context, Operation};
-use api_core::ApiError;
 use api_core::meta::Meta;
+use api_core::{ApiError, GroupResource};
 use api_kinds::admission::node_restriction::{Write, check};
 use api_kinds::names;
 use serde_json::Value;
@@ -32,6 +32,11 @@ fn restrict(context: &Context, a: &Attributes<'_>, object: Option<&Value>) -> Re
         _ => None,
     };
     let pod = pod_name.and_then(|name| context.view.get("", names::PODS, a.namespace, name));
+    if let ("pods/eviction", None, Some(name)) = (path.as_str(), &pod, pod_name) {
+        // As the lister of pods says it.
+        let kind = GroupResource { group: String::new(), resource: "pod".into() };
+        return Err(ApiError::not_found(&kind, name));
+    }
     let write = Write {
         node,
         operation: if a.operation == Operation::Connect { "CREATE" } else { a.operation.as_str() },

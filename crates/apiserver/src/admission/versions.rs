@@ -4,7 +4,7 @@
 use super::{Attributes, Operation};
 use crate::registry::custom::convert::to_version;
 use crate::registry::object;
-use crate::registry::subresource;
+use crate::registry::scale;
 use crate::view::View;
 use crate::webhook::Client;
 use api_core::meta::Meta;
@@ -98,7 +98,7 @@ pub(super) async fn shown(
         Form::Posted | Form::Hidden => return Ok(value),
         Form::Scale => {
             set_revision(a, &mut value);
-            return Ok(subresource::scale_of(a.row, &value));
+            return Ok(scale::scale_of(a.row, &value));
         }
         Form::Whole => {}
     }
@@ -129,7 +129,7 @@ pub(super) async fn accept(
 ) -> Result<Value, ApiError> {
     match form(a) {
         Form::Posted | Form::Hidden => return Ok(patched),
-        Form::Scale => return Ok(subresource::with_replicas(a.row, before, &patched)),
+        Form::Scale => return Ok(scale::with_replicas(a.row, before, &patched)),
         Form::Whole => {}
     }
     let row = row(tools.view, a, gvr)?;

@@ -102,7 +102,7 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     }
     call.warn(api_kinds::custom::validate(row, &call.info.subresource, value, None, &mut errors));
     if !errors.is_empty() {
-        return Err(ApiError::invalid(&row.kind.group_kind(), value.name(), &errors));
+        return Err(ApiError::invalid(&row.storage_version.group_kind(), value.name(), &errors));
     }
     if let Some(warnings) = row.hooks.warnings {
         call.warn(warnings(value, None));

@@ -87,17 +87,43 @@ fn check_document(value: &Value) -> Result<(), ApiError> {
             codec::go_kind(value)
         )));
     }
+    for field in ["apiVersion", "kind"] {
+        if let Some(other) = value.get(field).filter(|v| !v.is_string() && !v.is_null()) {
+            let of = codec::go_kind(other);
+            return Err(not_options(&format!(
+                "json: cannot unmarshal {of} into Go struct field .{field} of type string"
+            )));
+        }
+    }
     let said = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
+    if said("apiVersion").matches('/').count() > 1 {
+        return failed(format!("unexpected GroupVersion string: {}", said("apiVersion")));
+    }
     if !matches!(said("kind"), "" | "DeleteOptions") {
         let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
-        let (kind, version) = (said("kind"), said("apiVersion"));
+        let (kind, version) = (said("kind"), Some(said("apiVersion")).filter(|v| !v.is_empty()));
+        let version = version.unwrap_or("meta.k8s.io/v1");
         return failed(format!("no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"));
     }
+    check_fields(value)
+}
+
+fn check_fields(value: &Value) -> Result<(), ApiError> {
+    let failed = |why: String| Err(ApiError::new(500, Reason::Unknown, why));
     for (field, kind, fits) in FIELDS {
         if let Some(value) = value.get(field).filter(|v| !v.is_null() && !fits(v)) {
             let of = codec::go_kind(value);
             return failed(format!(
                 "json: cannot unmarshal {of} into Go struct field DeleteOptions.{field} of type {kind}"
+            ));
+        }
+    }
+    for (field, kind) in [("uid", "types.UID"), ("resourceVersion", "string")] {
+        let given = value.get("preconditions").and_then(|p| p.get(field));
+        if let Some(other) = given.filter(|v| !v.is_string() && !v.is_null()) {
+            let of = codec::go_kind(other);
+            return failed(format!(
+                "json: cannot unmarshal {of} into Go struct field Preconditions.preconditions.{field} of type {kind}"
             ));
         }
     }

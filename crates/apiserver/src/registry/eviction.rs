@@ -25,6 +25,8 @@ pub(crate) async fn evict(mut call: Call, body: Body) -> Result<Response<Body>, 
     let bytes = of_today(call.read_body(body).await?);
     let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
     let eviction = decode_as(&call, &kind.group, &kind.kind, &bytes, Validation::Warn)?;
+    let attributes = call.admission(Operation::Create, &call.info.name, None, write.dry_run);
+    call.server.admission.check_namespace(&attributes, &eviction).await?;
     if eviction.name() != call.info.name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
     }

@@ -6,9 +6,11 @@ use crate::registry::call::Call;
 use api_core::selector::{fields, labels};
 use api_core::status::{Cause, Details};
 use api_core::{ApiError, Reason};
+use api_schema::codec;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -92,7 +94,7 @@ fn unknown_field(served: &Served, field: &str) -> ApiError {
         let known = "only \"metadata.name\", \"metadata.namespace\"";
         return ApiError::bad_request(format!("{field:?} is not a known field selector: {known}"));
     }
-    ApiError::bad_request(format!("field label not supported: {field}"))
+    ApiError::bad_request(api_kinds::select::unknown(&served.row.kind.group, &served.row.kind.kind, field))
 }
 
 /// Prefix of the keys of a namespace, or of all.
@@ -108,7 +110,7 @@ pub(crate) fn prefix(served: &Served, namespace: &str) -> String {
 const INCONSISTENT: i64 = -1;
 
 /// Where the next page starts.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Token {
     v: String,
     rv: i64,
@@ -122,10 +124,18 @@ pub(crate) fn encode_token(revision: i64, start: &str) -> String {
 
 pub(crate) fn decode_token(text: &str, prefix: &str) -> Result<(i64, String), ApiError> {
     let bad = |why: String| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-    let json = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| bad(e.to_string()))?;
-    let token: Token = serde_json::from_slice(&json).map_err(|e| bad(e.to_string()))?;
+    let json = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| bad(format!("illegal base64 data at input byte {}", illegal(text))))?;
+    let token: Value = serde_json::from_slice(&json).map_err(|e| bad(codec::json_wording(&json, &e)))?;
+    if !token.is_object() && !token.is_null() {
+        let kind = codec::go_kind(&token);
+        return Err(bad(format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken")));
+    }
+    let said = |field: &str| token.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let token = Token { v: said("v"), rv: token.get("rv").and_then(Value::as_i64).unwrap_or(0), start: said("start") };
     if token.v != "meta.k8s.io/v1" {
-        return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));
+        return Err(bad(format!("server does not recognize this encoded version {}", token.v)));
     }
     if token.rv == 0 {
         return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
@@ -138,6 +148,12 @@ pub(crate) fn decode_token(text: &str, prefix: &str) -> Result<(i64, String), Ap
         return Err(bad(token.start));
     }
     Ok((token.rv, format!("{prefix}{start}")))
+}
+
+/// Where a text stops to be base64.
+fn illegal(text: &str) -> usize {
+    let is_legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    text.bytes().position(|b| !is_legal(b)).unwrap_or(text.len() - 1)
 }
 
 /// Selects what the options ask for.
@@ -214,7 +230,10 @@ async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start
         }
         Some(0) => cache.snapshot(),
         Some(revision) => {
-            wait(call, revision).await?;
+            // What is asked for exactly is asked of the store, which has words of its own.
+            let future = "etcdserver: mvcc: required revision is a future revision";
+            let waited = wait(call, revision).await;
+            waited.map_err(|e| if exact && e.code == 504 { ApiError::new(500, Reason::Unknown, future) } else { e })?;
             let at = if exact { cache.snapshot_at(revision) } else { Ok(cache.snapshot()) };
             at.map_err(|_| ApiError::expired("The resourceVersion for the provided list is too old."))?
         }

@@ -18,6 +18,7 @@ pub(crate) mod pools;
 pub(crate) mod ranges;
 mod read;
 pub(crate) mod routing;
+pub(crate) mod scale;
 pub(crate) mod storage;
 pub(crate) mod subresource;
 pub(crate) mod txn;

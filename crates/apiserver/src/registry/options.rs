@@ -250,6 +250,16 @@ impl ListOptions {
         Ok(Self { revision, ..options })
     }
 
+    /// The same of one object alone.
+    pub(crate) fn of_one(mut self, name: &str) -> Result<Self, ApiError> {
+        if self.fields.is_empty() {
+            self.fields = fields::Selector::exact("metadata.name", name);
+        } else if self.fields.required("metadata.name") != Some(name) {
+            return Err(ApiError::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
+        Ok(self)
+    }
+
     fn check(&self, query: &Query, watch: bool) -> Result<(), ApiError> {
         let mut errors = Errors::new();
         let (path, asked) = (Path::new("resourceVersionMatch"), query.get("resourceVersionMatch"));
@@ -293,19 +303,37 @@ pub(crate) fn parse_revision(text: &str) -> Result<Option<i64>, ApiError> {
         return Ok(None);
     }
     text.parse::<u64>().ok().and_then(|v| i64::try_from(v).ok()).map(Some).ok_or_else(|| {
-        let why =
-            format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+        let what = if text.starts_with('-') { "invalid syntax" } else { not_parsed(text) };
+        let why = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {what}");
         ApiError::new(500, Reason::Unknown, why)
     })
 }
 
 fn read_int(query: &Query, key: &str) -> Result<Option<i64>, ApiError> {
-    let text = query.get(key);
-    if text.is_empty() { Ok(None) } else { parse_int(text).map(Some) }
+    if query.has(key) { parse_int(query.get(key)).map(Some) } else { Ok(None) }
 }
 
 fn parse_int(text: &str) -> Result<i64, ApiError> {
-    text.parse().map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
+    let bad = || ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: {}", not_parsed(text)));
+    text.parse().map_err(|_| bad())
+}
+
+/// Why a text is not read as a number.
+fn not_parsed(text: &str) -> &'static str {
+    let digits = text.trim_start_matches(['+', '-']);
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        "value out of range"
+    } else {
+        "invalid syntax"
+    }
+}
+
+/// 400 if an object is asked for in the form that it would be exported in, which there is no more.
+pub(crate) fn refuse_export(query: &Query) -> Result<(), ApiError> {
+    if query.flag("export") {
+        return Err(ApiError::bad_request("the export parameter, deprecated since v1.14, is no longer supported"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -69,12 +69,13 @@ fn edit<'a>(
     if kind == PatchType::Apply {
         return apply_edit(call, bytes, options);
     }
-    let parsed = parse(kind, bytes, options.validation)?;
+    let parsed = parse(kind, bytes, options.validation);
     Ok(Box::new(move |call, current, _| {
         let current = current.ok_or_else(|| call.not_found())?;
+        let parsed = parsed.as_ref().map_err(Clone::clone)?;
         let apply =
-            || patch_value(&call.row().schema, call.row().root, kind, bytes, &parsed, shown(call.row(), current));
-        let mut value = Patched { kind, bytes, parsed: &parsed, apply: &apply }.read(call, options.validation)?;
+            || patch_value(&call.row().schema, call.row().root, kind, bytes, parsed, shown(call.row(), current));
+        let mut value = Patched { kind, bytes, parsed, apply: &apply }.read(call, options.validation)?;
         update::check_name(call, &value)?;
         check_namespace(call, &mut value)?;
         call.complete(&mut value);
@@ -159,7 +160,8 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
     }))
 }
 
-fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
+/// Whether what is applied is an object of a kind that `fits`.
+pub(crate) fn check_applied_kind(applied: &Value, fits: impl Fn(&Gvk) -> bool) -> Result<(), ApiError> {
     if !applied.is_object() && !applied.is_null() {
         let why =
             format!("cannot unmarshal {} into Go value of type map[string]interface {{}}", codec::go_kind(applied));
@@ -168,12 +170,20 @@ fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
     }
     let said = |field: &str| applied.get(field).and_then(Value::as_str).unwrap_or("");
     let (group, version) = api_core::gvk::split_api_version(said("apiVersion"));
-    let (said, own) = (Gvk::new(group, version, said("kind")), &call.row().kind);
-    let in_another_version = said.group_kind() == own.group_kind() && call.row().schema.kinds.contains_key(&said);
-    if said != *own && !in_another_version && call.row().custom.is_none() || said.kind.is_empty() {
+    let said = Gvk::new(group, version, said("kind"));
+    if !fits(&said) {
         let why = format!("invalid object type: {group}/{version}, Kind={}", said.kind);
         return Err(ApiError::bad_request(why));
     }
+    Ok(())
+}
+
+fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
+    check_applied_kind(applied, |said| {
+        let own = &call.row().kind;
+        let in_another_version = said.group_kind() == own.group_kind() && call.row().schema.kinds.contains_key(said);
+        !said.kind.is_empty() && (said == own || in_another_version || call.row().custom.is_some())
+    })?;
     let name = applied.name();
     if !name.is_empty() && name != call.info.name {
         let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.info.name);
@@ -197,8 +207,7 @@ fn manager<'a>(call: &'a Call, name: &'a str, now: &'a str) -> Manager<'a> {
         name,
         api_version: &call.served.api_version,
         subresource,
-        // A write through `scale` leaves its entry without a time.
-        now: if subresource == "scale" { "" } else { now },
+        now,
         reset: match call.row().hooks.reset_fields {
             Some(reset) => reset(subresource),
             None => managed::reset_fields(has_status, subresource),
@@ -206,9 +215,10 @@ fn manager<'a>(call: &'a Call, name: &'a str, now: &'a str) -> Manager<'a> {
     }
 }
 
-/// Notes who set which field of `new`; both objects are in their stored version. Server-side apply has noted its own.
+/// Notes who set which field of `new`; both objects are in their stored version. Server-side apply has noted its own, and a
+/// write of a scale.
 pub(crate) async fn managed_update(call: &Call, options: &WriteOptions, old: Option<&Value>, new: &mut Value) {
-    if content_type(&call.headers) == APPLY {
+    if content_type(&call.headers) == APPLY || call.info.subresource == "scale" {
         return;
     }
     let row = call.row();

@@ -4,7 +4,7 @@ use super::call::Call;
 use super::custom::convert;
 use super::list::{self, Page};
 use super::object;
-use super::options::{ListOptions, parse_revision};
+use super::options::{ListOptions, parse_revision, refuse_export};
 use crate::body::Body;
 use crate::long::{Document, Items};
 use crate::negotiate::{Media, View, takes_gzip};
@@ -29,6 +29,7 @@ const GENERAL: [&str; 2] = ["Name", "Created At"];
 
 /// Serves a GET of an object.
 pub(crate) async fn get(call: Call) -> Result<Response<Body>, ApiError> {
+    refuse_export(&call.query)?;
     let bytes = current(&call).await?;
     call.answer(StatusCode::OK, &bytes).await
 }

@@ -18,18 +18,23 @@ use std::sync::Arc;
 /// Whether the resource has the subresource and the verb, and is asked for in its scope.
 pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Result<(), ApiError> {
     let row = &served.row;
-    // Upstream has no routes for HEAD but those that go to a proxy; custom resources are not served by routes.
-    if method == Method::HEAD && row.custom.is_none() && info.subresource != "proxy" {
-        return Err(ApiError::method_not_allowed());
-    }
     let verbs = if info.subresource.is_empty() {
         &row.verbs
     } else {
         &row.subresource(&info.subresource).ok_or_else(ApiError::no_such_resource)?.verbs
     };
     let is_collection = !info.name_in_path;
-    if !row.namespaced && !info.namespace.is_empty() && !is_own_namespace(served, info) {
+    let misplaced = !row.namespaced && !info.namespace.is_empty() && !is_own_namespace(served, info);
+    // What is in namespaces is only listed over all of them.
+    let over_all = row.namespaced && info.namespace.is_empty();
+    let unlisted = over_all && (info.name_in_path || !row.verbs.iter().any(|verb| verb == "list"));
+    if misplaced || info.verb == "proxy" || unlisted {
         return Err(ApiError::no_such_resource());
+    }
+    // Upstream has no routes for HEAD but those that go to a proxy; custom resources are not served by routes.
+    let no_head = method == Method::HEAD && row.custom.is_none() && info.subresource != "proxy";
+    if no_head || info.verb == "watch" && !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(ApiError::method_not_allowed());
     }
     if row.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") {
         return Err(ApiError::method_not_allowed());

@@ -40,8 +40,8 @@ pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiErr
     let options = WriteOptions::read(&call.query, "UpdateOptions", false)?;
     let bytes = call.read_body(body).await?;
     let mut value = call.decode(&bytes, options.validation)?;
-    check_name(&call, &value)?;
     check_namespace(&call, &mut value)?;
+    check_name(&call, &value)?;
     call.complete(&mut value);
     let create = call.row().hooks.create_on_update && call.info.subresource.is_empty();
     let edit = move |_: &Call, _: Option<&Current>, _: Known<'_>| Ok(value.clone());
@@ -366,7 +366,7 @@ fn validate<'a>(call: &'a Call, new: &mut Value, old: &Value, recorded: Recorded
     }
     call.warn(api_kinds::custom::validate(row, &call.info.subresource, new, Some(old), &mut errors));
     if !errors.is_empty() {
-        return Err(ApiError::invalid(&row.kind.group_kind(), new.name(), &errors));
+        return Err(ApiError::invalid(&row.storage_version.group_kind(), new.name(), &errors));
     }
     if let Some(warnings) = row.hooks.warnings {
         call.warn(warnings(new, Some(old)));

@@ -37,7 +37,10 @@ const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// Serves a watch.
 pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
-    let options = ListOptions::read(&call.query, true)?;
+    let mut options = ListOptions::read(&call.query, true)?;
+    if call.info.name_in_path {
+        options = options.of_one(&call.info.name)?;
+    }
     let selectors = Selectors::new(&call.served, &options)?;
     if call.form.media == Media::Yaml {
         return Err(no_stream());

@@ -124,7 +124,7 @@ pub(in crate::hooks) fn webhook_url(node: &Node<'_, '_>, e: &mut Errors) {
 /// The service of a webhook.
 pub(in crate::hooks) fn webhook_service(node: &Node<'_, '_>, e: &mut Errors) {
     // Upstream mixes the two up.
-    for (field, other) in [("name", "namespace"), ("namespace", "name")] {
+    for (field, other) in [("namespace", "name"), ("name", "namespace")] {
         if node.at(field).is_empty() {
             node.at(other).path_required(&format!("service {other} is required"), e);
         }

@@ -196,6 +196,14 @@ fn schemas(spec: &Node<'_, '_>, versions: &Node<'_, '_>, old: Option<&Value>, e:
         }
         let first = e.len();
         openapi::validate_root(&schema, status, e);
+        if let Some(field) = openapi::unstructured(schema.value) {
+            // Such a schema is looked at no further.
+            if e.len() == first {
+                let why = format!("OpenAPIV3Schema '{field}' is not supported");
+                e.invalid(&schema.path, "", &why);
+            }
+            return;
+        }
         let before = e.len();
         structural::validate(&schema, e);
         if e.len() == first {

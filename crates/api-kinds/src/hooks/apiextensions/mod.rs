@@ -98,7 +98,8 @@ fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     }
 }
 
+/// The first one; that there is only one is found out later.
 fn storage_versions(object: &Value) -> impl Iterator<Item = &str> {
     let versions = object.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
-    versions.filter(|v| v["storage"] == true).map(|v| v.text("name"))
+    versions.filter(|v| v["storage"] == true).map(|v| v.text("name")).take(1)
 }

@@ -3,6 +3,7 @@
 use super::rules;
 use crate::hooks::check::Node;
 use api_core::field::{BadValue, Errors};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -69,6 +70,30 @@ struct Place {
     no_defaults: &'static str,
 }
 
+/// A field anywhere in a schema that structural schemas have no place for, as upstream names it.
+pub(super) fn unstructured(schema: &Value) -> Option<&'static str> {
+    const FIELDS: [(&str, &str); 7] = [
+        ("id", "id"),
+        ("$schema", "schema"),
+        ("$ref", "$ref"),
+        ("patternProperties", "patternProperties"),
+        ("dependencies", "dependencies"),
+        ("additionalItems", "additionalItems"),
+        ("definitions", "definitions"),
+    ];
+    let is_set = |field: &str| match schema.get(field) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty(),
+        Some(_) => true,
+    };
+    let own = FIELDS.iter().find(|(field, _)| is_set(field)).map(|(_, name)| *name);
+    let all = |field: &str| schema.get(field).and_then(Value::as_object).into_iter().flat_map(|m| m.values());
+    let one = ["items", "additionalProperties", "not"].into_iter().filter_map(|field| schema.get(field));
+    let many = ["allOf", "oneOf", "anyOf"].into_iter().filter_map(|field| schema.get(field)?.as_array()).flatten();
+    own.or_else(|| all("properties").chain(one).chain(many).filter(|s| s.is_object()).find_map(unstructured))
+}
+
 struct Walk {
     e: Errors,
 }
@@ -124,6 +149,8 @@ impl Walk {
         for (name, property) in properties.entries() {
             let no_defaults = match name {
                 "metadata" if place.root => "in top-level metadata",
+                "apiVersion" if place.root => "in top-level apiVersion",
+                "kind" if place.root => "in top-level kind",
                 "apiVersion" | "kind" if is_resource => "in apiVersion and kind",
                 _ => place.no_defaults,
             };
@@ -195,6 +222,10 @@ impl Walk {
                 list_type.invalid(why, e);
             }
             item_keys(&keys, &items, e);
+        }
+        if list_type.str() == "map" && items.value.is_object() && items.text("type") != "object" {
+            let why = "must be object if parent array's x-kubernetes-list-type is map";
+            e.invalid(&items.path.child("type"), items.text("type"), why);
         }
         if ["set", "map"].contains(&list_type.str()) && items.value.is_object() {
             required_keys(list_type.str(), &keys, &items, e);

@@ -1,7 +1,7 @@
 //! Rules of certificate signing requests.
 
 use crate::hooks::check::Node;
-use api_core::field::Errors;
+use api_core::field::{BadValue, Errors};
 use api_core::names;
 use api_schema::row::WriteContext;
 use base64::Engine;
@@ -46,7 +46,8 @@ pub(super) fn validate(object: &Value, e: &mut Errors) {
     let spec = root.at("spec");
     let request = spec.at("request");
     if let Err(why) = parse(request.str()) {
-        request.invalid(&why, e);
+        let none = BadValue("[]byte(nil)".into());
+        e.invalid(&request.path, if request.present() { request.value.into() } else { none }, &why);
     }
     usages(&spec.at("usages"), e);
     let signer = spec.at("signerName");

@@ -114,6 +114,7 @@ fn bounds(limit: &Node<'_, '_>, e: &mut Errors) {
             if let (Some(lower), Some(higher)) = (get(low), get(high))
                 && lower > higher
             {
+                let [low, high] = [low, high].map(|f| if f == "defaultRequest" { "default request" } else { f });
                 let why = format!("{low} value {lower} is greater than {high} value {higher}");
                 limit.at(blame).key(name).invalid(&why, e);
             }
@@ -144,10 +145,9 @@ fn ratio(limit: &Node<'_, '_>, name: &str, e: &mut Errors) {
         at.invalid(&format!("ratio {ratio} is less than 1"), e);
     }
     if let (Some(min), Some(max)) = (get("min"), get("max"))
-        && min.sign() > 0
         && ratio.as_f64() > max.as_f64() / min.as_f64()
     {
-        at.invalid(&format!("ratio {ratio} is greater than max/min = {}", max.as_f64() / min.as_f64()), e);
+        at.invalid(&format!("ratio {ratio} is greater than max/min = {:.6}", max.as_f64() / min.as_f64()), e);
     }
 }
 

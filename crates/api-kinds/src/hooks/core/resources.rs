@@ -1,6 +1,6 @@
 //! Resource names and amounts: of containers, quotas, limit ranges, nodes and volumes.
 
-use crate::hooks::check::{NON_NEGATIVE, Node, POSITIVE};
+use crate::hooks::check::{NON_NEGATIVE, Node};
 use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
 use api_core::quantity::Quantity;
@@ -105,7 +105,7 @@ pub(in crate::hooks) fn amount(resource: &str, node: &Node<'_, '_>, e: &mut Erro
 pub(in crate::hooks) fn positive(node: &Node<'_, '_>, e: &mut Errors) -> bool {
     let good = node.quantity().is_some_and(|q| q.sign() > 0);
     if !good {
-        node.invalid(POSITIVE, e);
+        node.invalid("must be greater than zero", e);
     }
     good
 }

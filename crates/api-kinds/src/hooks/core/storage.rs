@@ -4,7 +4,7 @@ use super::{claim, persistent_sources, pod, resources, volume};
 use crate::hooks::check::Node;
 use crate::hooks::fill::Fill;
 use crate::hooks::meta;
-use api_core::field::{Errors, Path};
+use api_core::field::{BadValue, Errors, Path};
 use api_core::{names, time};
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::{Value, json};
@@ -76,7 +76,9 @@ fn volume_spec(spec: &Node<'_, '_>, name: &str, e: &mut Errors) {
     claim::access_modes(&modes, e);
     capacity.required(e);
     if !capacity.has("storage") || capacity.len() > 1 {
-        capacity.not_supported(&["storage"], e);
+        let none = || BadValue("core.ResourceList(nil)".into());
+        let bad = if capacity.present() { capacity.value.into() } else { none() };
+        e.not_supported(&capacity.path, bad, &["storage"]);
     }
     for (_, amount) in capacity.entries() {
         resources::positive(&amount, e);

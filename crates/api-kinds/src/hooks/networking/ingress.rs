@@ -3,7 +3,7 @@
 use super::policy::host;
 use crate::hooks::check::Node;
 use crate::hooks::meta;
-use api_core::field::{Errors, Path};
+use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
 use api_schema::row::WriteContext;
 use serde_json::Value;
@@ -27,7 +27,8 @@ fn ingress(root: &Node<'_, '_>, e: &mut Errors) {
     let spec = root.at("spec");
     let (rules, backend_) = (spec.at("rules"), spec.at("defaultBackend"));
     if rules.is_empty() && !backend_.present() {
-        spec.invalid("either `defaultBackend` or `rules` must be specified", e);
+        let none = BadValue("[]networking.IngressRule(nil)".into());
+        e.invalid(&spec.path, none, "either `defaultBackend` or `rules` must be specified");
     }
     if backend_.present() {
         backend(&backend_, e);

@@ -6,8 +6,12 @@ use serde_json::{Map, Value, json};
 
 /// A pod itself: what holds for its spec, and what a template leaves open.
 pub(in crate::hooks) fn default_pod(pod: &mut Value) {
+    pod.with("status", addresses);
     let Some(spec) = pod.at_mut("spec") else { return };
     default_spec(spec);
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
+        spec["terminationGracePeriodSeconds"] = 1.into();
+    }
     spec.fill("enableServiceLinks", true);
     let host_network = spec["hostNetwork"] == true;
     for list in ["containers", "initContainers"] {
@@ -17,6 +21,17 @@ pub(in crate::hooks) fn default_pod(pod: &mut Value) {
                 container.each_mut("ports", host_port_from_container_port);
             }
         });
+    }
+}
+
+/// `podIP` is the first of `podIPs`; where they differ, it is the one that counts.
+fn addresses(status: &mut Value) {
+    let one = status.text("podIP").to_owned();
+    let first = status["podIPs"][0]["ip"].as_str().map(str::to_owned);
+    match first {
+        Some(first) if one.is_empty() => status["podIP"] = first.into(),
+        first if !one.is_empty() && first.as_ref() != Some(&one) => status["podIPs"] = json!([{ "ip": one }]),
+        _ => {}
     }
 }
 

@@ -4,7 +4,7 @@ use super::spec::validate_pod_parts;
 use super::{app_armor, scheduling, security};
 use crate::hooks::check::Node;
 use crate::hooks::meta;
-use api_core::field::Errors;
+use api_core::field::{BadValue, ErrorKind, Errors};
 use api_core::names;
 use api_schema::row::WriteContext;
 use serde_json::Value;
@@ -243,16 +243,36 @@ fn status(new: &Value, old: &Value, e: &mut Errors) {
     {
         stays_terminated(&status.at(list), &old_status.at(list), policy, e);
     }
-    for (list, field) in [("podIPs", "ip"), ("hostIPs", "ip")] {
-        let all = status.at(list);
-        for (i, at) in all.items().enumerate() {
-            for why in names::is_ip(at.text(field)) {
-                at.invalid(&why, e);
-            }
-            if all.items().take(i).any(|before| before.text(field) == at.text(field)) {
-                at.duplicate(e);
-            }
+    let first = status.at("hostIPs").items().next().map(|at| at.text("ip").to_owned());
+    if first.as_deref().is_some_and(|first| first != status.text("hostIP")) {
+        status.at("hostIPs").index(0).at("ip").invalid("must be equal to `hostIP`", e);
+    }
+    addresses(&status.at("podIPs"), "core.PodIP", e);
+    addresses(&status.at("hostIPs"), "core.HostIP", e);
+}
+
+/// Addresses of one pod or host: at most one of each family.
+fn addresses(all: &Node<'_, '_>, go_type: &str, e: &mut Errors) {
+    let given: Vec<&str> = all.items().map(|at| at.text("ip")).collect();
+    for at in all.items() {
+        for why in names::is_ip(at.text("ip")) {
+            e.invalid(&at.path, at.text("ip"), &why);
         }
+    }
+    if given.len() < 2 {
+        return;
+    }
+    let shown = |ip: &&str| format!("{go_type}{{IP:{ip:?}}}");
+    for (i, at) in all.items().enumerate() {
+        if given[..i].contains(&given[i]) {
+            e.push(ErrorKind::Duplicate, &at.path, Some(BadValue(shown(&given[i]))), "");
+        }
+    }
+    let is_v6 = |ip: &str| ip.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+    if given.len() > 2 || is_v6(given[0]) == is_v6(given[1]) {
+        let shown: Vec<String> = given.iter().map(shown).collect();
+        let bad = BadValue(format!("[]{go_type}{{{}}}", shown.join(", ")));
+        e.invalid(&all.path, bad, "may specify no more than one IP for each IP family");
     }
 }
 

@@ -157,7 +157,10 @@ fn projected(projected: &Node<'_, '_>, e: &mut Errors) {
                 at.at("name").required(e);
                 keys_to_paths(&at.at("items"), e);
                 for item in at.at("items").items() {
-                    one_path(item.text("path"), projected, &mut paths, e);
+                    let path = item.text("path");
+                    if !path.is_empty() && !paths.insert(path) {
+                        e.invalid(&projected.path, at.text("name"), DUPLICATE_PATH);
+                    }
                 }
             }
         }
@@ -166,13 +169,16 @@ fn projected(projected: &Node<'_, '_>, e: &mut Errors) {
             kinds += 1;
             for item in downward.at("items").items() {
                 downward_file(&Node::new(item.value, downward.path), e);
-                one_path(item.text("path"), projected, &mut paths, e);
+                let path = item.text("path");
+                if !path.is_empty() && !paths.insert(path) {
+                    e.invalid(&projected.path, path, DUPLICATE_PATH);
+                }
             }
         }
         let token = source.at("serviceAccountToken");
         if token.present() {
             kinds += 1;
-            token_source(&token, projected, &mut paths, e);
+            token_source(&token, projected, e);
         }
         if kinds > 1 {
             source.forbidden("may not specify more than 1 volume type", e);
@@ -180,13 +186,10 @@ fn projected(projected: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn one_path<'v>(path: &'v str, projected: &Node<'_, '_>, seen: &mut HashSet<&'v str>, e: &mut Errors) {
-    if !path.is_empty() && !seen.insert(path) {
-        e.invalid(&projected.path, path, "conflicting duplicate paths");
-    }
-}
+const DUPLICATE_PATH: &str = "conflicting duplicate paths";
 
-fn token_source<'v>(token: &Node<'v, '_>, projected: &Node<'_, '_>, paths: &mut HashSet<&'v str>, e: &mut Errors) {
+/// Upstream does not look whether another source has the token's path.
+fn token_source(token: &Node<'_, '_>, projected: &Node<'_, '_>, e: &mut Errors) {
     let expiration = token.at("expirationSeconds");
     if expiration.int().is_some_and(|s| s < 600) {
         expiration.invalid("may not specify a duration less than 10 minutes", e);
@@ -198,7 +201,6 @@ fn token_source<'v>(token: &Node<'v, '_>, projected: &Node<'_, '_>, paths: &mut 
         e.required(&projected.path.child("path"), "");
     } else {
         local_not_reserved(&token.at("path"), e);
-        one_path(token.text("path"), projected, paths, e);
     }
 }
 
