@@ -74,7 +74,7 @@ pub fn built_in_kind(data: &[u8]) {
     let facts = Facts::of(&row.gvr.group_resource(), &value);
     drop(facts.amounts(NOW_UNIX_S));
     facts.changes_at(NOW_UNIX_S);
-    convert(row, &value);
+    convert(row, &value, errors.0.is_empty());
 }
 
 fn show(row: &Row, value: &Value) {
@@ -94,8 +94,10 @@ fn show(row: &Row, value: &Value) {
     }
 }
 
-/// To every version there is and back.
-fn convert(row: &'static Row, value: &Value) {
+/// To every version there is and back. Annotations, in which v1 of an autoscaler keeps what it has no fields for, are only
+/// made for what is valid.
+fn convert(row: &'static Row, value: &Value, is_valid: bool) {
+    let is_kept = is_valid || row.gvr.resource != "horizontalpodautoscalers";
     let mut stored = value.clone();
     normalize(&row.schema, row.root, &mut stored);
     for other in
@@ -103,7 +105,7 @@ fn convert(row: &'static Row, value: &Value) {
     {
         let there = converted(&stored, other);
         let back = converted(&there, row);
-        assert_eq!(back, stored, "by way of {there}");
+        assert!(!is_kept || back == stored, "by way of {there}: {back}, not {stored}");
     }
 }
 

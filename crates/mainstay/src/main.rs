@@ -1,7 +1,8 @@
 //! The `mainstay` binary: parse the command line, run the command, and say in one sentence what went wrong.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod allocator;
 mod bench;
 mod cli;
 mod config;
@@ -11,10 +12,8 @@ mod serve;
 use clap::Parser as _;
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_back_at_once();
     let cli = cli::Cli::parse();
     match cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use tower::{Service, ServiceExt};
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 pub const WIDGETS: &str = "/apis/example.com/v1/namespaces/a/widgets";
 /// Longer than anything takes; a test that waits so long has failed.
-const WAIT: Duration = Duration::from_secs(20);
+pub const WAIT: Duration = Duration::from_secs(20);
 
 pub struct Api {
     pub server: Server,
