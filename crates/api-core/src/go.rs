@@ -31,9 +31,9 @@ pub fn quote(text: &str) -> String {
         // Writing to a string cannot fail.
         match code {
             0x20..=0x7e => out.push(c),
-            0..=0x7f => write!(out, "\\x{code:02x}").unwrap_or_default(),
+            0..=0x1f | 0x7f => write!(out, "\\x{code:02x}").unwrap_or_default(),
             _ if is_printable(c) => out.push(c),
-            0..=0xffff => write!(out, "\\u{code:04x}").unwrap_or_default(),
+            0x80..=0xffff => write!(out, "\\u{code:04x}").unwrap_or_default(),
             _ => write!(out, "\\U{code:08x}").unwrap_or_default(),
         }
     }
