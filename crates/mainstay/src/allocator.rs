@@ -11,9 +11,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `mi_option_purge_delay` in the allocator's `mimalloc.h`: milliseconds that a free page is kept for its next user.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// Makes the allocator give free pages back to the system at once. After many writes a server holds a sixth less memory for
-/// it, and spends no more time that could be measured.
-pub(crate) fn give_back_at_once() {
+/// Makes the allocator give free pages back to the system after a millisecond, where it waits for ten. With 10,000 pods the
+/// server holds 7 to 15 MB less for it; creates cost the same, deletes 8 % more. At once would cost creates 10 %.
+pub(crate) fn give_back_soon() {
     // SAFETY: the option is one of the allocator's, and may be set at any time from any thread.
-    unsafe { mi_option_set(PURGE_DELAY, 0) }
+    unsafe { mi_option_set(PURGE_DELAY, 1) }
 }
