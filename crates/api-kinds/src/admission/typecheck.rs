@@ -77,7 +77,7 @@ fn reference(schema: &Value) -> Option<&str> {
 impl<'a> Resolver<'a> {
     fn resolve(&mut self, schema: &'a Value, depth: usize) -> Value {
         if depth > DEPTH_MAX {
-            return json!({"x-kubernetes-preserve-unknown-fields": true});
+            return Value::Null;
         }
         if let Some(name) = reference(schema) {
             return match self.schemas.get(name) {
@@ -104,9 +104,6 @@ impl<'a> Resolver<'a> {
                 }
                 ("format", Value::String(format)) if format == "int-or-string" => {
                     out.insert("x-kubernetes-int-or-string".into(), true.into());
-                }
-                ("oneOf" | "anyOf", _) if schema.get("type").is_none() => {
-                    out.insert("x-kubernetes-preserve-unknown-fields".into(), true.into());
                 }
                 ("description" | "allOf" | "oneOf" | "anyOf" | "not" | "example", _) => {}
                 _ => {

@@ -177,3 +177,38 @@ async fn where_a_webhook_converts() {
     let unowned = api.merge(&path, &json!({"spec": {"note": "m"}})).await.ok(200);
     assert_eq!(unowned["metadata"].get("managedFields"), None);
 }
+
+#[tokio::test]
+async fn keys_with_defaults_open_fields_and_wrong_types() {
+    let text = json!({"type": "string"});
+    let item = json!({"type": "object", "required": ["name", "proto"],
+        "properties": {"name": text, "proto": {"type": "string", "default": "TCP"}, "note": text}});
+    let fields = json!({
+        "list": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "proto"], "items": item},
+        "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"inner": {"type": "object", "properties": {"a": text}}}}});
+    let api = Api::start().await;
+    api.define(&two_versions(&fields, &fields)).await;
+    // What is left out of a key is its default.
+    apply(&api, "v2", "first", json!({"list": [{"name": "x"}]})).await.ok(201);
+    let both = apply(&api, "v2", "second", json!({"list": [{"name": "x", "proto": "TCP", "note": "n"}]})).await.ok(200);
+    assert_eq!(both["spec"]["list"], json!([{"name": "x", "proto": "TCP", "note": "n"}]));
+    let spec = |list: Value| json!({"list": list});
+    for (applied, why) in [
+        (
+            spec(json!([{"name": "x"}, {"name": "x", "proto": "TCP"}])),
+            ".spec.list: duplicate entries for key [name=\"x\",proto=\"TCP\"]",
+        ),
+        (
+            spec(json!([{"proto": "TCP"}])),
+            "element 0: associative list with keys has an element that omits key field \"name\"",
+        ),
+        (spec(json!({"a": [1.0]})), ".spec.list: expected list, got &{map[a:[1]]}"),
+    ] {
+        apply(&api, "v2", "third", applied).await.refused(500, why);
+    }
+    // Below a field that keeps unknown ones nothing is unknown to a configuration; what has a schema is pruned by it.
+    let open = json!({"open": {"inner": {"a": "1", "b": 2}, "c": [3]}});
+    let kept = apply(&api, "v2", "third", open).await.ok(200);
+    assert_eq!(kept["spec"]["open"], json!({"inner": {"a": "1"}, "c": [3]}));
+}

@@ -1,8 +1,6 @@
 //! Resources with several versions.
 
 use super::api::{Api, DEFINITIONS, WAIT, WIDGETS, definition, widget};
-use apiserver::body;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 const V2: &str = "/apis/example.com/v2/namespaces/a/widgets";
@@ -31,11 +29,16 @@ async fn without_a_webhook_only_the_version_changes() {
     let path = format!("{DEFINITIONS}/widgets.example.com");
     let mut d = api.get(&path).await.ok(200);
     d["spec"] = two_versions("v2")["spec"].clone();
-    let watch = api.raw("GET", &format!("{V2}?watch=1"), &[], body::empty()).await.into_body();
     let changed = api.put(&path, &d).await.ok(200);
     assert_eq!(changed["status"]["storedVersions"], json!(["v1", "v2"]));
-    // Watches end when the definition that they were begun under does.
-    tokio::time::timeout(WAIT, watch.collect()).await.expect("in time").expect("an end");
+    // The definition's change is followed; until then v1 is stored, and `b` is lost.
+    let attempt = format!("{V2}/x?dryRun=All");
+    let follow = async {
+        while api.merge(&attempt, &json!({"spec": {"b": "new"}})).await.ok(200)["spec"]["b"] != "new" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, follow).await.expect("in time");
     let all = api.get(V2).await.ok(200);
     assert!(all["items"].as_array().expect("items").iter().all(|i| i["apiVersion"] == "example.com/v2"));
     let put = api.merge(&format!("{V2}/x"), &json!({"spec": {"b": "new"}})).await.ok(200);

@@ -45,7 +45,7 @@ async fn policies_for_deployments_are_checked() {
     assert!(warnings[1].warning.contains("found no matching overload for '_+_' applied to '(string, int)'"));
     // A new generation is checked anew.
     let mended = json!({"spec": {"validations": [{"expression": "object.spec.template.spec.containers.all(c, \
-        c.image.startsWith('x/') && c.resources.limits['cpu'] != '0' && c.ports.all(p, p.containerPort > 0))"}]}});
+        c.image.startsWith('x/') && c.securityContext.runAsUser > 0 && c.ports.all(p, p.containerPort > 0))"}]}});
     let policies = world.api::<ValidatingAdmissionPolicy>();
     policies.patch("confused", &PatchParams::default(), &Patch::Merge(&mended)).await.unwrap();
     assert_eq!(checked(&world, "confused").await, []);
