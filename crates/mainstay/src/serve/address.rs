@@ -1,22 +1,24 @@
 //! Which address others reach this machine at.
 
 use anyhow::{Result, bail};
+use ipnet::Ipv4Net;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 /// A target that is never contacted: connecting a UDP socket only asks the kernel for a route (RFC 5737 address).
 const ROUTE_PROBE: &str = "192.0.2.1:9";
 
-/// The source address of the default route, else the first address that is not loopback.
+/// The source address of the default route, else the first address that is neither loopback nor one of `pods`, whose bridge
+/// is still there after a restart.
 ///
 /// # Errors
 /// If the machine has no address but loopback, which pods could not reach.
-pub fn find() -> Result<IpAddr> {
+pub fn find(pods: Ipv4Net) -> Result<IpAddr> {
     if let Some(address) = default_route() {
         return Ok(address);
     }
     let table = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    match local_addresses(&table).first() {
+    match local_addresses(&table, pods).first() {
         Some(address) => Ok(IpAddr::V4(*address)),
         None => bail!(
             "this machine has no network address that pods could reach (only loopback); bring an interface up or give \
@@ -32,8 +34,8 @@ fn default_route() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
-/// Local addresses of the kernel's routing table text, in its order, without loopback.
-fn local_addresses(fib_trie: &str) -> Vec<Ipv4Addr> {
+/// Local addresses of the kernel's routing table text, in its order, without loopback and those of `pods`.
+fn local_addresses(fib_trie: &str, pods: Ipv4Net) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();
     let mut last = None;
     for line in fib_trie.lines() {
@@ -43,6 +45,7 @@ fn local_addresses(fib_trie: &str) -> Vec<Ipv4Addr> {
         } else if line.starts_with("/32 host LOCAL")
             && let Some(address) = last
             && !address.is_loopback()
+            && !pods.contains(&address)
             && !found.contains(&address)
         {
             found.push(address);
@@ -69,12 +72,15 @@ mod tests {
         |-- 172.30.0.255
            /32 link BROADCAST
 Local:
+        |-- 10.244.0.1
+           /32 host LOCAL
         |-- 127.0.0.1
            /32 host LOCAL
         |-- 172.30.0.11
            /32 host LOCAL
 ";
-        assert_eq!(local_addresses(table), [Ipv4Addr::new(172, 30, 0, 11)]);
-        assert!(local_addresses("").is_empty());
+        let pods = "10.244.0.0/16".parse().expect("a network");
+        assert_eq!(local_addresses(table, pods), [Ipv4Addr::new(172, 30, 0, 11)]);
+        assert!(local_addresses("", pods).is_empty());
     }
 }

@@ -112,8 +112,10 @@ fn unexpected_end(ended: Option<Ended>) -> Result<()> {
 async fn start(config: &ServerConfig, stop: &CancellationToken) -> Result<Running> {
     let advertise = match config.advertise_address {
         Some(address) => address,
-        None if config.roles.iter().eq([&Role::Api]) => address::find().unwrap_or(IpAddr::from([127, 0, 0, 1])),
-        None => address::find()?,
+        None if config.roles.iter().eq([&Role::Api]) => {
+            address::find(config.cluster_cidr).unwrap_or(IpAddr::from([127, 0, 0, 1]))
+        }
+        None => address::find(config.cluster_cidr)?,
     };
     if config.roles.contains(&Role::Node) && !rustix::process::geteuid().is_root() {
         bail!("the node role needs root, for containers and networks; run as root or leave it out of --roles");

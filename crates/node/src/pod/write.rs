@@ -154,7 +154,7 @@ fn patch(new: &Value, old: &Value, uid: &str) -> Value {
             .filter(|o| !new[field].as_array().is_some_and(|n| n.contains(o)))
             .cloned()
             .collect();
-        if let Some(list) = status.get_mut(field).and_then(Value::as_array_mut).filter(|_| field == "podIPs") {
+        if let Some(list) = status.get_mut(field).and_then(Value::as_array_mut) {
             list.extend(gone.into_iter().map(|o| json!({"$patch": "delete", key: o[key]})));
         }
     }
@@ -169,14 +169,14 @@ mod tests {
     fn patches_say_only_what_changed() {
         let status = |v: Value| normal(&serde_json::from_value::<PodStatus>(v).unwrap());
         let old = status(json!({"phase": "Pending", "message": "m", "podIPs": [{"ip": "1"}], "hostIP": "h",
-            "conditions": [{"type": "Ready", "status": "False", "reason": "r"}, {"type": "Foreign", "status": "True"}]}));
-        let new = status(
-            json!({"phase": "Running", "podIPs": [{"ip": "2"}], "hostIP": "h", "conditions": [{"type": "Ready", "status": "True"}]}),
-        );
+            "hostIPs": [{"ip": "h"}], "conditions": [{"type": "Ready", "status": "False", "reason": "r"}, {"type": "Foreign", "status": "True"}]}));
+        let new = status(json!({"phase": "Running", "podIPs": [{"ip": "2"}], "hostIP": "i", "hostIPs": [{"ip": "i"}],
+            "conditions": [{"type": "Ready", "status": "True"}]}));
         assert_eq!(
             patch(&new, &old, "u"),
             json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "message": null,
             "podIPs": [{"ip": "2"}, {"$patch": "delete", "ip": "1"}],
+            "hostIP": "i", "hostIPs": [{"ip": "i"}, {"$patch": "delete", "ip": "h"}],
             "conditions": [{"type": "Ready", "status": "True", "reason": null, "message": null, "lastProbeTime": null}]}})
         );
     }
