@@ -93,7 +93,7 @@ impl Known {
     }
 
     /// The size for functions of Kubernetes and of sets, which do not know what a number has for a size.
-    fn library_size(&self) -> Estimate {
+    fn extension_size(&self) -> Estimate {
         self.known_size().unwrap_or(UNKNOWN)
     }
 
@@ -283,8 +283,8 @@ impl Call<'_> {
     }
 
     /// The same for functions of Kubernetes.
-    fn library(&self, i: usize) -> Estimate {
-        self.known.get(i).map_or(Estimate::of(0), Known::library_size)
+    fn extension(&self, i: usize) -> Estimate {
+        self.known.get(i).map_or(Estimate::of(0), Known::extension_size)
     }
 
     /// Its cost without that of its parts, and the size of what comes out.
@@ -315,18 +315,18 @@ impl Call<'_> {
                 (text.times(self.size(1).by(PATTERN_CHARACTER)), None)
             }
             "contains" => (self.size(0).by(CHARACTER).times(self.size(1).by(CHARACTER)), None),
-            _ => self.of_library(function),
+            _ => self.of_extension(function),
         }
     }
 
     /// Functions that Kubernetes adds, and those on sets.
-    fn of_library(&self, function: &str) -> (Estimate, Option<Estimate>) {
-        let of = self.library(0);
+    fn of_extension(&self, function: &str) -> (Estimate, Option<Estimate>) {
+        let of = self.extension(0);
         match function {
             "find" | "findAll" => {
                 let text = of.plus(ONE).by(CHARACTER);
                 let found = Estimate { min: 0, max: of.max };
-                (text.times(self.library(1).by(PATTERN_CHARACTER)), Some(found))
+                (text.times(self.extension(1).by(PATTERN_CHARACTER)), Some(found))
             }
             "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => {
                 let cost = match &self.item {
@@ -338,7 +338,7 @@ impl Call<'_> {
             }
             "url" | "quantity" | "isQuantity" => (of.by(CHARACTER), None),
             "lowerAscii" | "upperAscii" | "substring" | "trim" => (of.by(CHARACTER), Some(of)),
-            "replace" => (of.by(2.0 * CHARACTER), Some(replaced(of, self.library(1), self.library(2)))),
+            "replace" => (of.by(2.0 * CHARACTER), Some(replaced(of, self.extension(1), self.extension(2)))),
             "split" => {
                 let limit = self.args.get(1).and_then(|limit| match limit.kind {
                     Kind::Literal(Literal::Int(n)) => Some(n.cast_unsigned()),
@@ -349,11 +349,11 @@ impl Call<'_> {
             "join" => {
                 let texts = self.item.as_ref().map_or(Estimate::of(0), |item| of.times(item.size()));
                 let between = Estimate { min: of.min.saturating_sub(1), max: of.max.saturating_sub(1) };
-                let out = if self.known.len() > 1 { texts.plus(self.library(1).times(between)) } else { texts };
+                let out = if self.known.len() > 1 { texts.plus(self.extension(1).times(between)) } else { texts };
                 (out.by(CHARACTER), Some(out))
             }
-            "sets.contains" | "sets.intersects" => (of.times(self.library(1)).plus(ONE), None),
-            "sets.equivalent" => (of.times(self.library(1)).times(Estimate::of(2)).plus(ONE), None),
+            "sets.contains" | "sets.intersects" => (of.times(self.extension(1)).plus(ONE), None),
+            "sets.equivalent" => (of.times(self.extension(1)).times(Estimate::of(2)).plus(ONE), None),
             _ => (ONE, None),
         }
     }

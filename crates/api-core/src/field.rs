@@ -263,7 +263,7 @@ impl From<&Value> for BadValue {
             Value::String(s) => Self::from(s),
             // As Go writes them.
             Value::Array(list) if !list.is_empty() && list.iter().all(Value::is_string) => {
-                let items: Vec<String> = list.iter().map(ToString::to_string).collect();
+                let items: Vec<String> = list.iter().filter_map(Value::as_str).map(crate::go::quote).collect();
                 Self(format!("[]string{{{}}}", items.join(", ")))
             }
             other => Self(other.to_string()),

@@ -1,6 +1,6 @@
 //! Text and values as Go prints them: so they stand in the messages that clients are used to.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
 /// The text in double quotes, with what cannot be printed escaped (`%q`).
@@ -41,7 +41,41 @@ pub fn quote(text: &str) -> String {
     out
 }
 
-/// A value of JSON as Go's `%#v` has it.
+/// A value of JSON as `%v` has it: `map[a:1 b:[x y]]`.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(s) => s.clone(),
+        Value::Array(list) => {
+            let items: Vec<String> = list.iter().map(text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(map) => map_text(map),
+        Value::Number(n) if n.is_f64() => double(n.as_f64().unwrap_or_default()),
+        scalar => scalar.to_string(),
+    }
+}
+
+/// The same of an object.
+pub fn map_text(map: &Map<String, Value>) -> String {
+    let entries: Vec<String> = map.iter().map(|(k, v)| format!("{k}:{}", text(v))).collect();
+    format!("map[{}]", entries.join(" "))
+}
+
+/// The type that a value of JSON is read as (`%T`).
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// The same as `%#v` has it.
 pub fn syntax(value: &Value) -> String {
     match value {
         Value::Null => "interface {}(nil)".to_owned(),
@@ -81,10 +115,27 @@ fn is_printable(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::quote;
+    use serde_json::json;
+
+    #[test]
+    fn values_have_types_and_short_forms() {
+        for (value, name, short) in [
+            (json!(null), "<nil>", "<nil>"),
+            (json!(true), "bool", "true"),
+            (json!(-1), "int64", "-1"),
+            (json!(u64::MAX), "float64", "18446744073709551615"),
+            (json!(1.0), "float64", "1"),
+            (json!("a"), "string", "a"),
+            (json!([1, "x"]), "[]interface {}", "[1 x]"),
+            (json!({"b": [null], "a": 1}), "map[string]interface {}", "map[a:1 b:[<nil>]]"),
+        ] {
+            assert_eq!((super::type_name(&value), super::text(&value).as_str()), (name, short));
+        }
+    }
 
     #[test]
     fn values_as_go_prints_them() {
-        let value = serde_json::json!({"a": [1.0, 1.5, 1e30, 1e-7, 3, null], "b": "x\u{0}"});
+        let value = json!({"a": [1.0, 1.5, 1e30, 1e-7, 3, null], "b": "x\u{0}"});
         let found = super::syntax(&value);
         let list = "[]interface {}{1, 1.5, 1e+30, 1e-07, 3, interface {}(nil)}";
         assert_eq!(found, format!(r#"map[string]interface {{}}{{"a":{list}, "b":"x\x00"}}"#));

@@ -5,14 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod fields;
-mod go;
 mod json_patch;
 pub mod managed;
 mod merge_patch;
 mod strategic;
 mod typed;
 
-pub use go::go_text;
 pub use json_patch::{COPIED_BYTES_MAX, OPERATIONS_MAX, json_patch};
 pub use merge_patch::merge_patch;
 pub use strategic::strategic_merge;

@@ -6,9 +6,8 @@
 mod list;
 mod order;
 
-use crate::go::{go_map, go_text};
 use crate::json_patch::rejected;
-use api_core::{ApiError, Reason};
+use api_core::{ApiError, Reason, go};
 use api_schema::schema::{ListPatch, ListShape, Schema, Shape, StructId};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -54,15 +53,16 @@ impl PatchError {
     }
 
     fn no_merge_key(item: &Map<String, Value>, key: &str) -> Self {
-        Self::Other(format!("map: {} does not contain declared merge key: {key}", go_map(item)))
+        Self::Other(format!("map: {} does not contain declared merge key: {key}", go::map_text(item)))
     }
 
     fn bad_type(expected: &str, actual: &Value) -> Self {
-        Self::Other(format!("expected a {expected}, but received a {}", go_type(actual)))
+        let received = if actual.is_null() { "%!s(<nil>)" } else { go::type_name(actual) };
+        Self::Other(format!("expected a {expected}, but received a {received}"))
     }
 
     fn bad_directive(directive: &Value, item: &Map<String, Value>) -> Self {
-        Self::Other(format!("unknown patch type: {} in map: {}", go_text(directive), go_map(item)))
+        Self::Other(format!("unknown patch type: {} in map: {}", go::text(directive), go::map_text(item)))
     }
 }
 
@@ -206,18 +206,6 @@ fn without_directives(value: Value) -> Option<Value> {
         }
         Value::Array(items) => Some(items.into_iter().filter_map(without_directives).collect()),
         other => Some(other),
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Encodings of objects beside their own JSON: a message is made of an object once, for every list, watch and get in protobuf,
-//! and kept with the object while there is room; the frame of an event is made once for all who watch in its form (in JSON it need not be made: it is the object with a few bytes
-//! around it).
+//! and kept with the object while there is room; the frame of an event is made once for all who watch in its form. In JSON it
+//! need not be made: it is the object with a few bytes around it.
 //!
 //! What is made is counted by form, so that it can be seen that it is made once. Must never know a kind by name.
 

@@ -5,7 +5,7 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 
-/// Seconds as upstream's `HumanDuration` prints them. A second in the future passes for now, since clocks differ.
+/// Seconds as upstream's `HumanDuration` prints them. A second in the future counts as the present, since clocks differ.
 pub fn human(seconds: i64) -> String {
     match seconds {
         i64::MIN..=-2 => "<invalid>".into(),

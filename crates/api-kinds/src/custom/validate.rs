@@ -2,7 +2,7 @@
 
 use crate::hooks::meta;
 use api_core::field::{BadValue, ErrorKind, Errors, Path};
-use api_core::names;
+use api_core::{go, names};
 use api_schema::custom::{self, Custom};
 use api_schema::row::Row;
 use serde_json::Value;
@@ -86,8 +86,11 @@ fn scale_part(custom: &Custom, object: &Value, status: bool, errors: &mut Errors
             _ => {}
         },
         Some(other) => {
-            let why =
-                format!("{dotted} accessor error: {} is of the type {}, expected int64", plain(other), go_type(other));
+            let why = format!(
+                "{dotted} accessor error: {} is of the type {}, expected int64",
+                go::text(other),
+                go::type_name(other)
+            );
             errors.invalid(&at, 0, &why);
         }
     }
@@ -96,29 +99,12 @@ fn scale_part(custom: &Custom, object: &Value, status: bool, errors: &mut Errors
     }
     let dotted = format!(".{}", scale.selector.join("."));
     if let Some(other) = custom::at(object, &scale.selector).filter(|v| !v.is_string()) {
-        let why =
-            format!("{dotted} accessor error: {} is of the type {}, expected string", plain(other), go_type(other));
+        let why = format!(
+            "{dotted} accessor error: {} is of the type {}, expected string",
+            go::text(other),
+            go::type_name(other)
+        );
         errors.invalid(&Path::new(&dotted), "", &why);
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }
 

@@ -66,7 +66,7 @@ fn check(patch: &[Value], wanted: &[Value], key: &str) -> Result<(), PatchError>
             return Err(PatchError::no_merge_key(object(item)?, key));
         }
         if !rest.any(|other| same(&other)) {
-            let print = |list: &[Value]| crate::go_text(&Value::Array(list.to_vec()));
+            let print = |list: &[Value]| api_core::go::text(&Value::Array(list.to_vec()));
             let (patch, wanted) = (print(patch), print(wanted));
             let message = format!("The order in patch list:\n{patch}\n doesn't match {SET_ORDER} list:\n{wanted}\n");
             return Err(PatchError::Other(message));

@@ -2,7 +2,6 @@
 
 use super::{Atom, MapType, Scalar, Type, atom, item_element};
 use crate::fields::Element;
-use crate::go::go_text;
 use api_core::go;
 use api_schema::schema::{ListKind, Schema, Shape};
 use serde_json::{Map, Value};
@@ -48,11 +47,11 @@ impl<'a> Walk<'a> {
             Atom::Scalar(scalar) => self.scalar(scalar, value),
             Atom::Map(map) => match value {
                 Value::Object(fields) => self.map(map, fields),
-                other => self.error(&format!("expected map, got &{{{}}}", go_text(other))),
+                other => self.error(&format!("expected map, got &{{{}}}", go::text(other))),
             },
             Atom::List(item, kind) => match value {
                 Value::Array(items) => self.list(item, kind, items),
-                other => self.error(&format!("expected list, got &{{{}}}", go_text(other))),
+                other => self.error(&format!("expected list, got &{{{}}}", go::text(other))),
             },
             Atom::AtomicList(item) => match (value, item) {
                 (Value::Array(items), Some(item)) => {
@@ -61,7 +60,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 (Value::Array(_), None) => {}
-                (other, _) => self.error(&format!("expected list, got &{{{}}}", go_text(other))),
+                (other, _) => self.error(&format!("expected list, got &{{{}}}", go::text(other))),
             },
         }
     }
@@ -73,12 +72,12 @@ impl<'a> Walk<'a> {
             | (Scalar::Number, Value::Number(_))
             | (Scalar::Bool, Value::Bool(_))
             | (Scalar::Untyped, Value::String(_) | Value::Number(_) | Value::Bool(_)) => return,
-            (Scalar::Number, _) => format!("expected numeric (int or float), got {}", go_type(value)),
+            (Scalar::Number, _) => format!("expected numeric (int or float), got {}", go::type_name(value)),
             (Scalar::String, _) => {
                 format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::syntax(value))
             }
-            (Scalar::Bool, _) => format!("expected boolean, got &{{{}}}", go_text(value)),
-            (Scalar::Untyped, _) => format!("expected any scalar, got &{{{}}}", go_text(value)),
+            (Scalar::Bool, _) => format!("expected boolean, got &{{{}}}", go::text(value)),
+            (Scalar::Untyped, _) => format!("expected any scalar, got &{{{}}}", go::text(value)),
         };
         self.error(&what);
     }
@@ -112,17 +111,5 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
     }
 }

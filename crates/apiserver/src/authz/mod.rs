@@ -95,8 +95,9 @@ impl Authorizer {
         }
     }
 
-    /// Decides about a request as [`Authorizer::authorize`], but leaves health to everyone, and gives a node agent that it would refuse a moment: the agent may have
-    /// learnt of its pod from the watch that keeps our graph, and just have been quicker.
+    /// Decides about a request as [`Authorizer::authorize`], but leaves health to everyone, and gives a node agent that it
+    /// would refuse a moment: the agent may have learnt of its pod from the watch that keeps our graph, and just have been
+    /// quicker.
     pub async fn decide(&self, a: &Attributes<'_>) -> Decision {
         if matches!(a.target, Target::Path(path) if OPEN_PATHS.contains(&path)) {
             return Decision::Allow(String::new());
@@ -157,13 +158,12 @@ mod tests {
         let secret = ResourceTarget { resource: "secrets", namespace: "ns", name: "s", ..ResourceTarget::default() };
         let ask = Attributes::resource(&node, "get", secret);
         assert!(!authorizer.decide(&ask).await.is_allowed(), "it waits, and then refuses");
-        let late = authorizer.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let pod = json!({"metadata": {"namespace": "ns", "name": "p"},
-                "spec": {"nodeName": "one", "volumes": [{"secret": {"secretName": "s"}}]}});
-            late.observe("", "pods", Change::Put(&pod));
-        });
-        assert!(authorizer.decide(&ask).await.is_allowed());
+        let pod = json!({"metadata": {"namespace": "ns", "name": "p"},
+            "spec": {"nodeName": "one", "volumes": [{"secret": {"secretName": "s"}}]}});
+        let decided = authorizer.decide(&ask);
+        // Begins once the other waits.
+        let late = async { authorizer.observe("", "pods", Change::Put(&pod)) };
+        let (decided, ()) = tokio::join!(biased; decided, late);
+        assert!(decided.is_allowed());
     }
 }

@@ -5,7 +5,7 @@ use super::custom::{decode, duplicates};
 use super::options::Validation;
 use super::patching::PatchType;
 use api_core::field::{Errors, Path};
-use api_core::{ApiError, GroupKind};
+use api_core::{ApiError, GroupKind, go};
 use api_schema::codec::{self, Decoded, Media, Refused, Wording};
 use serde_json::Value;
 
@@ -71,7 +71,7 @@ impl Patched<'_> {
 
     fn refuse(&self, why: &str) -> ApiError {
         let quoted = match self.kind {
-            PatchType::Strategic => api_patch::go_text(self.parsed),
+            PatchType::Strategic => go::text(self.parsed),
             _ => (self.apply)().map(|made| made.to_string()).unwrap_or_default(),
         };
         let mut errors = Errors::new();

@@ -17,7 +17,7 @@ use crate::negotiate::View;
 use api_core::field::{Errors, Path};
 use api_core::meta::Meta;
 use api_core::selector::labels;
-use api_core::{ApiError, GroupResource, Gvk, Reason};
+use api_core::{ApiError, GroupResource, Gvk, Reason, go};
 use api_patch::managed::{self, Manager, Replicas, SCALE_VERSION};
 use api_schema::codec;
 use api_schema::custom;
@@ -82,28 +82,16 @@ fn check_custom(row: &Row, object: &Value) -> Result<(), ApiError> {
         let Some(found) = custom::at(object, path).filter(|_| !path.is_empty()) else { continue };
         let fits = if wanted == "string" { found.is_string() } else { found.is_i64() };
         if !fits {
-            let kind = go_type(found);
+            let kind = go::type_name(found);
             let why = format!(
                 ".{} accessor error: {} is of the type {kind}, expected {wanted}",
                 path.join("."),
-                api_patch::go_text(found)
+                go::text(found)
             );
             return Err(ApiError::new(500, Reason::Unknown, why));
         }
     }
     Ok(())
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 /// The `Scale` of an object that has `spec.replicas` and `spec.selector`.

@@ -46,7 +46,7 @@ struct Shared {
     graph: Mutex<Graph>,
     /// Every resource found so far; an index into it never changes its meaning.
     resources: Mutex<Vec<Found>>,
-    /// Those that cannot be asked for now, since the API service of their extension server is gone.
+    /// Those that cannot be asked at present, since the API service of their extension server is gone.
     away: Mutex<HashSet<usize>>,
     /// How many resources have been listed, and how many are to be; `None` before discovery.
     listed: watch::Sender<(usize, Option<usize>)>,

@@ -4,7 +4,7 @@
 
 use crate::webhook::{Client, Target};
 use api_core::meta::Meta;
-use api_core::{ApiError, Reason};
+use api_core::{ApiError, Reason, go};
 use api_schema::custom::Family;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -121,22 +121,10 @@ pub(crate) fn read_answer(answer: &Value, version: &str) {
     }
 }
 
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
 fn restore_metadata(old: &Value, mut new: Value) -> Result<Value, String> {
     let Some(given) = new.get("metadata") else { return Err("missing metadata in converted object".into()) };
     let Some(given) = given.as_object().cloned() else {
-        return Err(format!("invalid metadata of type {} in converted object", go_type(given)));
+        return Err(format!("invalid metadata of type {} in converted object", go::type_name(given)));
     };
     let mut metadata: Map<String, Value> = old["metadata"].as_object().cloned().unwrap_or_default();
     for field in ["labels", "annotations"] {
@@ -145,10 +133,10 @@ fn restore_metadata(old: &Value, mut new: Value) -> Result<Value, String> {
             continue;
         };
         let Some(map) = value.as_object() else {
-            return Err(format!("invalid metadata.{field} of type {} in converted object", go_type(value)));
+            return Err(format!("invalid metadata.{field} of type {} in converted object", go::type_name(value)));
         };
         if let Some((key, other)) = map.iter().find(|(_, v)| !v.is_string()) {
-            let is = go_type(other);
+            let is = go::type_name(other);
             return Err(format!("metadata.{field}[{key}] must be a string, but is {is} in converted object"));
         }
         if metadata.get(field) != Some(value) {
