@@ -3,6 +3,8 @@
 //! Rows must come in the order in which they are to be listed: groups by priority, versions preferred first.
 
 use crate::row::{Row, Subresource};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 /// Version of the aggregated form.
@@ -172,40 +174,75 @@ fn foreign(row: &Row, sub: &Subresource) -> bool {
     (&sub.kind.group, &sub.kind.version) != (&row.gvr.group, &row.gvr.version)
 }
 
-/// The aggregated document of `/api` (rows of the core group) or `/apis` (all others).
-pub fn aggregated<'a>(form: Aggregated, rows: impl IntoIterator<Item = &'a Row>) -> Value {
+/// The aggregated document of `/api` (rows of the core group).
+///
+/// # Panics
+/// Never: what it is made of can be written to memory.
+pub fn aggregated<'a>(form: Aggregated, rows: impl IntoIterator<Item = &'a Row>) -> Vec<u8> {
     let rows: Vec<&Row> = rows.into_iter().collect();
-    let all = groups(rows.iter().copied()).into_iter().map(|group| {
+    let groups = groups(rows.iter().copied()).into_iter().map(|group| {
         let versions = group.versions.iter();
         let versions = versions.map(|version| aggregated_version(&group.name, version, rows.iter().copied()));
-        let versions = versions.collect();
+        let versions: Vec<Box<RawValue>> = versions.collect();
         (group.name, versions)
     });
-    aggregated_list(form, all)
+    let groups: Vec<_> = groups.collect();
+    aggregated_list(
+        form,
+        groups.iter().map(|(name, versions)| (name.as_str(), versions.iter().map(|v| &**v).collect())),
+    )
 }
 
 /// What the aggregated form says of a group version, whose rows are among these.
-pub fn aggregated_version<'a>(group: &str, version: &str, rows: impl IntoIterator<Item = &'a Row>) -> Value {
+///
+/// # Panics
+/// Never: a `Value` has nothing that JSON cannot write.
+pub fn aggregated_version<'a>(group: &str, version: &str, rows: impl IntoIterator<Item = &'a Row>) -> Box<RawValue> {
     let own = rows.into_iter().filter(|r| r.gvr.group == group && r.gvr.version == version);
-    json!({"version": version, "resources": own.map(aggregated_resource).collect::<Value>(), "freshness": "Current"})
+    let said = json!({"version": version, "resources": own.map(aggregated_resource).collect::<Value>(), "freshness": "Current"});
+    to_raw_value(&said).expect("a JSON value can be written to memory")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AggregatedList<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Map<String, Value>,
+    items: Vec<AggregatedGroup<'a>>,
+}
+
+#[derive(Serialize)]
+struct AggregatedGroup<'a> {
+    metadata: Value,
+    versions: Vec<&'a RawValue>,
 }
 
 /// The aggregated form of groups, each with what is said of its versions.
-pub fn aggregated_list(form: Aggregated, groups: impl IntoIterator<Item = (String, Vec<Value>)>) -> Value {
+///
+/// # Panics
+/// Never: what it is made of can be written to memory.
+pub fn aggregated_list<'a>(
+    form: Aggregated,
+    groups: impl IntoIterator<Item = (&'a str, Vec<&'a RawValue>)>,
+) -> Vec<u8> {
     let items = groups.into_iter().map(|(name, versions)| {
         let mut metadata = json!({"creationTimestamp": null});
         if !name.is_empty() {
             metadata["name"] = name.into();
         }
-        json!({"metadata": metadata, "versions": versions})
+        AggregatedGroup { metadata, versions }
     });
-    let version = if form == Aggregated::V2 { "v2" } else { "v2beta1" };
-    json!({
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
-        "metadata": {},
-        "items": items.collect::<Value>(),
-    })
+    let list = AggregatedList {
+        kind: "APIGroupDiscoveryList",
+        api_version: match form {
+            Aggregated::V2 => "apidiscovery.k8s.io/v2",
+            Aggregated::V2Beta1 => "apidiscovery.k8s.io/v2beta1",
+        },
+        metadata: Map::new(),
+        items: items.collect(),
+    };
+    serde_json::to_vec(&list).expect("a JSON value can be written to memory")
 }
 
 fn aggregated_resource(row: &Row) -> Value {

@@ -84,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) fairness: Fairness,
     pub(crate) makers: Makers,
     pub(crate) encodings: Encodings,
+    /// What discovery says of the rows that are served.
+    pub(crate) discovered: crate::discovery::Discovered,
     /// OpenAPI documents of the rows that are served.
     pub(crate) openapi: crate::openapi::Published,
     /// Cancelled when the server drains: watches end, background work ends.
@@ -127,7 +129,7 @@ impl Server {
     pub async fn build(config: Config, store: Arc<dyn Store>) -> Result<Server, BuildError> {
         let store = Measured::new(store, &config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?;
         let registry = Registry::build(&config, Arc::new(store)).await?;
-        custom::load(&registry).await?;
+        let definitions = custom::load(&registry).await?;
         let authenticator = Authenticator::new(&config, registry.clone()).map_err(BuildError::Credentials)?;
         let authorizer = Arc::new(Authorizer::new(bootstrap::node_rules()));
         let transport = Arc::new(transport(&config, &registry).map_err(BuildError::Credentials)?);
@@ -150,6 +152,7 @@ impl Server {
                 .with_metrics(admission),
             authorizer,
             authenticator,
+            discovered: crate::discovery::Discovered::default(),
             openapi: crate::openapi::Published::default(),
             aggregation: Aggregation::new(&registry, transport, &config)
                 .map_err(|e| BuildError::Metrics(e.to_string()))?,
@@ -171,7 +174,7 @@ impl Server {
         });
         feed::start(&inner)?;
         fairness::start(&inner)?;
-        inner.tasks.spawn(custom::run(inner.clone()));
+        inner.tasks.spawn(custom::run(inner.clone(), definitions));
         inner.tasks.spawn(aggregation::run(inner.clone()));
         inner.tasks.spawn(webhooks::announce(inner.clone(), noticed));
         inner.tasks.spawn(crate::tokens::legacy::run(inner.clone()));

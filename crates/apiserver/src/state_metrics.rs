@@ -33,7 +33,7 @@ impl StateMetrics {
     /// Brings them up to date.
     pub(crate) async fn gather(&self, objects: &Objects) {
         self.pools.gather(&objects.pools);
-        for served in &objects.table().rows {
+        for served in objects.table().rows() {
             let Some(cache) = &served.cache else { continue };
             let (resource, stats) = (served.row.gvr.group_resource().to_string(), cache.stats());
             self.objects.with_label_values(&[&resource]).set(i64::try_from(stats.objects).unwrap_or(i64::MAX));

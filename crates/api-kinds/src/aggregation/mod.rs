@@ -12,6 +12,7 @@ use api_schema::discovery::version_order;
 use base64::Engine;
 use serde_json::Value;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The group of API services themselves, which no extension server may have; it is listed first.
@@ -154,8 +155,10 @@ pub fn in_order<'a>(services: impl IntoIterator<Item = &'a ApiService>, ties: Ti
         b.group_priority.cmp(&a.group_priority).then_with(tie)
     });
     let mut groups: Vec<Vec<&ApiService>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for service in sorted {
-        match groups.iter_mut().find(|g| g[0].group == service.group) {
+        let place = *places.entry(&service.group).or_insert(groups.len());
+        match groups.get_mut(place) {
             Some(group) => group.push(service),
             None => groups.push(vec![service]),
         }

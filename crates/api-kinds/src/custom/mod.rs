@@ -5,18 +5,21 @@ mod status;
 mod validate;
 
 pub(crate) use status::set_condition;
-pub use status::{is_served, is_terminating, next, served_key, terminated, terminating};
+pub use status::{
+    Schemas, ServedKey, doubts_schemas, generation, is_served, is_terminating, next, terminated, terminating, waits,
+};
 pub use validate::{convertible_metadata, validate};
 
 use crate::rows::column_text;
 use api_core::meta::Meta;
+use api_core::project::Projection;
 use api_core::{Gvk, Gvr};
 use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Structural, Unusable, compile};
 use api_schema::row::{Column, Hooks, Row, Subresource};
 use api_schema::schema::{Schema, StructId};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Holds back a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -28,6 +31,25 @@ static HOOKS: Hooks =
 /// The resource of the definitions.
 pub fn definitions() -> Gvr {
     Gvr::new("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+}
+
+/// A definition as it stands in the cache, without its schemas, which are nearly all of it.
+///
+/// # Errors
+/// If it is no JSON.
+pub fn outline(definition: &[u8]) -> Result<Value, serde_json::Error> {
+    static OUTLINE: LazyLock<Projection> = LazyLock::new(|| {
+        let version = ["name", "served", "storage", "deprecated", "deprecationWarning", "subresources"];
+        let version = version.iter().chain(&["additionalPrinterColumns"]);
+        let paths = version.map(|field| format!("spec.versions.{field}"));
+        let metadata = ["name", "uid", "generation", "creationTimestamp", "deletionTimestamp", "annotations"];
+        let paths = paths.chain(metadata.iter().map(|field| format!("metadata.{field}")));
+        let spec = ["group", "names", "scope", "conversion", "preserveUnknownFields"];
+        let paths = paths.chain(spec.iter().map(|field| format!("spec.{field}")));
+        let paths: Vec<String> = paths.chain(["metadata.resourceVersion".into(), "status".into()]).collect();
+        Projection::new(paths.iter().map(String::as_str))
+    });
+    OUTLINE.pick(definition)
 }
 
 /// A row for each version that the definition serves, under the names that it was given.

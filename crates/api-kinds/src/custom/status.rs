@@ -7,9 +7,31 @@ use api_core::meta::Meta;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// The definition with the status that it should have; `None` if it has it. `others` are the definitions of its group,
-/// with or without itself; `now` is RFC 3339.
-pub fn next(definition: &Value, others: &[&Value], now: &str) -> Option<Value> {
+/// What is known of a definition's schemas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schemas {
+    /// They are as they were when the status was written.
+    Same,
+    /// They are structural; else what is not.
+    Checked(Option<String>),
+}
+
+impl Schemas {
+    /// Looks at the whole definition.
+    pub fn of(definition: &Value) -> Self {
+        Self::Checked(structural_errors(definition))
+    }
+}
+
+/// Whether the status says of schemas what may have changed without any change of theirs: that they are not structural.
+pub fn doubts_schemas(definition: &Value) -> bool {
+    is_true(definition, "NonStructuralSchema")
+}
+
+/// The definition with the status that it should have; `None` if it has it. It need not have its schemas; what they are is
+/// told in `schemas`. `others` are the definitions of its group, with or without itself, of which only name and status
+/// matter; `now` is RFC 3339.
+pub fn next(definition: &Value, others: &[&Value], schemas: &Schemas, now: &str) -> Option<Value> {
     let mut new = definition.clone();
     give_names(&mut new, others, now);
     if is_true(&new, "NamesAccepted") && !is_true(&new, "Established") {
@@ -19,9 +41,12 @@ pub fn next(definition: &Value, others: &[&Value], now: &str) -> Option<Value> {
     if let Some((status, reason, message)) = approval_of(&new) {
         set_condition(&mut new, ["KubernetesAPIApprovalPolicyConformant", status, reason, &message], now);
     }
-    match structural_errors(&new) {
-        Some(message) => set_condition(&mut new, ["NonStructuralSchema", "True", "Violations", &message], now),
-        None => drop_condition(&mut new, "NonStructuralSchema"),
+    match schemas {
+        Schemas::Checked(Some(why)) => {
+            set_condition(&mut new, ["NonStructuralSchema", "True", "Violations", why], now);
+        }
+        Schemas::Checked(None) => drop_condition(&mut new, "NonStructuralSchema"),
+        Schemas::Same => {}
     }
     (new != *definition).then_some(new)
 }
@@ -36,14 +61,34 @@ pub fn is_terminating(definition: &Value) -> bool {
     is_true(definition, "Terminating")
 }
 
+/// Whether the definition waits for names that others have.
+pub fn waits(definition: &Value) -> bool {
+    !same_names(&definition["spec"]["names"], &definition["status"]["acceptedNames"])
+}
+
 /// What of a definition says how its objects are served; nothing else needs to be looked at.
-pub fn served_key(definition: &Value) -> Value {
-    json!([
-        definition["spec"],
-        definition["status"]["acceptedNames"],
-        is_served(definition),
-        is_terminating(definition)
-    ])
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServedKey {
+    /// Counts the changes of its specification.
+    generation: i64,
+    accepted_names: Value,
+    terminating: bool,
+}
+
+impl ServedKey {
+    /// That of a definition; `None` if its objects are not served.
+    pub fn of(definition: &Value) -> Option<Self> {
+        is_served(definition).then(|| Self {
+            generation: generation(definition),
+            accepted_names: definition["status"]["acceptedNames"].clone(),
+            terminating: is_terminating(definition),
+        })
+    }
+}
+
+/// `metadata.generation`.
+pub fn generation(definition: &Value) -> i64 {
+    definition["metadata"]["generation"].as_i64().unwrap_or(0)
 }
 
 /// The definition whose objects are about to be deleted.
@@ -217,19 +262,20 @@ mod tests {
     #[test]
     fn names_that_are_free_are_given() {
         let first = definition("widgets", "Widget", &["wd"]);
-        let done = next(&first, &[&first], NOW).expect("a status");
+        let done = next(&first, &[&first], &Schemas::Checked(None), NOW).expect("a status");
         assert_eq!(condition(&done, "NamesAccepted"), ("True", "NoConflicts", "no conflicts found"));
         assert_eq!(condition(&done, "Established").1, "InitialNamesAccepted");
         assert_eq!(done["status"]["acceptedNames"]["shortNames"], json!(["wd"]));
         assert!(is_served(&done));
-        assert_eq!(next(&done, &[&done], NOW), None, "what is done stays");
+        assert_eq!(next(&done, &[&done], &Schemas::Checked(None), NOW), None, "what is done stays");
     }
 
     #[test]
     fn names_that_others_have_are_not_given() {
-        let first = next(&definition("widgets", "Widget", &["wd"]), &[], NOW).expect("a status");
+        let first =
+            next(&definition("widgets", "Widget", &["wd"]), &[], &Schemas::Checked(None), NOW).expect("a status");
         let second = definition("gadgets", "Widget", &["wd", "g"]);
-        let denied = next(&second, &[&first, &second], NOW).expect("a status");
+        let denied = next(&second, &[&first, &second], &Schemas::Checked(None), NOW).expect("a status");
         assert_eq!(
             condition(&denied, "NamesAccepted"),
             ("False", "ListKindConflict", "\"WidgetList\" is already in use")
@@ -237,7 +283,7 @@ mod tests {
         assert_eq!(condition(&denied, "Established"), ("False", "NotAccepted", "not all names are accepted"));
         assert_eq!(denied["status"]["acceptedNames"], json!({"plural": "gadgets", "kind": ""}));
         assert!(!is_served(&denied));
-        let free = next(&denied, &[&denied], NOW).expect("names are free again");
+        let free = next(&denied, &[&denied], &Schemas::Checked(None), NOW).expect("names are free again");
         assert_eq!(condition(&free, "NamesAccepted").0, "True");
         assert_eq!(condition(&free, "Established").0, "True");
     }
@@ -247,10 +293,10 @@ mod tests {
         let mut given = definition("widgets", "Widget", &[]);
         given["spec"]["group"] = "x.k8s.io".into();
         given["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "https://a.b/c"});
-        let done = next(&given, &[], NOW).expect("a status");
+        let done = next(&given, &[], &Schemas::Checked(None), NOW).expect("a status");
         assert_eq!(condition(&done, "KubernetesAPIApprovalPolicyConformant").1, "ApprovedAnnotation");
         given["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, experimental"});
-        let done = next(&given, &[], NOW).expect("a status");
+        let done = next(&given, &[], &Schemas::Checked(None), NOW).expect("a status");
         assert_eq!(condition(&done, "KubernetesAPIApprovalPolicyConformant").1, "UnapprovedAnnotation");
     }
 }

@@ -21,6 +21,7 @@ use http::Method;
 use http::uri::PathAndQuery;
 use rand::seq::SliceRandom;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -221,20 +222,21 @@ async fn write(
     }
 }
 
-/// What is served here is available; whether all of it could be written.
-pub(super) async fn settle_local(server: &Arc<Inner>, all: &[Value]) -> bool {
+/// What is served here of these is available; gives those of which it could not be written.
+pub(super) async fn settle_local(server: &Arc<Inner>, names: BTreeSet<String>) -> BTreeSet<String> {
     let local = |object: &Value| ApiService::read(object).backend.is_none();
-    let mut all_well = true;
-    for object in all.iter().filter(|o| local(o)) {
-        server.aggregation.metrics.is(object.name(), true);
+    let (gvr, mut failed) = (api_services(), BTreeSet::new());
+    for name in names {
+        let Some(object) = server.registry.get(&gvr.group, &gvr.resource, "", &name).filter(local) else { continue };
+        server.aggregation.metrics.is(&name, true);
         let condition = Condition::local();
-        if availability::with(object, &condition, &now()).is_none() {
+        if availability::with(&object, &condition, &now()).is_none() {
             continue;
         }
-        if let Err(error) = write(server, object.name(), &condition, local).await {
-            tracing::warn!(%error, name = object.name(), "the status of an API service could not be written");
-            all_well = false;
+        if let Err(error) = write(server, &name, &condition, local).await {
+            tracing::warn!(%error, name, "the status of an API service could not be written");
+            failed.insert(name);
         }
     }
-    all_well
+    failed
 }

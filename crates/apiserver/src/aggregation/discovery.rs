@@ -9,6 +9,7 @@ use crate::authn::user::MASTERS;
 use crate::server::Inner;
 use api_kinds::aggregation::ApiService;
 use http::header;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,13 +27,17 @@ const FORMS: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDisc
 
 /// What is known of extension servers' group versions, by the API services' names.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Documents(BTreeMap<String, Arc<Value>>);
+pub(crate) struct Documents(BTreeMap<String, Arc<RawValue>>);
 
 impl Documents {
     /// What the aggregated form says of a group version.
-    pub(crate) fn version(&self, service: &ApiService) -> Value {
-        self.0.get(&service.name).map_or_else(|| stale(service), |known| Value::clone(known))
+    pub(crate) fn version(&self, service: &ApiService) -> Arc<RawValue> {
+        self.0.get(&service.name).map_or_else(|| raw(&stale(service)), Arc::clone)
     }
+}
+
+fn raw(said: &Value) -> Arc<RawValue> {
+    Arc::from(to_raw_value(said).expect("a JSON value can be written to memory"))
 }
 
 /// Of a server that does not answer.
@@ -53,7 +58,7 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
                 stale(&remote.service)
             }
         };
-        publish(&server.aggregation, &remote.service.name, version);
+        publish(&server.aggregation, &remote.service.name, &version);
         tokio::select! {
             changed = told.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(REFRESH) => {}
@@ -61,11 +66,11 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
     }
 }
 
-fn publish(aggregation: &Aggregation, name: &str, version: Value) {
-    if aggregation.documents.load().0.get(name).is_some_and(|known| **known == version) {
+fn publish(aggregation: &Aggregation, name: &str, version: &Value) {
+    let version = raw(version);
+    if aggregation.documents.load().0.get(name).is_some_and(|known| known.get() == version.get()) {
         return;
     }
-    let version = Arc::new(version);
     aggregation.documents.rcu(|known| {
         let mut next = Documents::clone(known);
         next.0.insert(name.to_owned(), version.clone());

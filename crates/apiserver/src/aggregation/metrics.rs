@@ -54,15 +54,12 @@ impl Metrics {
         self.aggregations.inc();
     }
 
-    /// Forgets all others.
-    pub(super) fn keep<'a>(&self, names: impl Iterator<Item = &'a str>) {
-        let names: HashSet<&str> = names.collect();
-        self.shown.lock().retain(|name| {
-            let stays = names.contains(name.as_str());
-            if !stays && let Err(error) = self.unavailable.remove_label_values(&[name]) {
-                tracing::error!(%error, name, "a metric that was shown cannot be taken away");
-            }
-            stays
-        });
+    /// Says nothing any more of one that is gone.
+    pub(super) fn forget(&self, name: &str) {
+        if self.shown.lock().remove(name)
+            && let Err(error) = self.unavailable.remove_label_values(&[name])
+        {
+            tracing::error!(%error, name, "a metric that was shown cannot be taken away");
+        }
     }
 }

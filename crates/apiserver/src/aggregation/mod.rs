@@ -25,14 +25,15 @@ use crate::view::View;
 use crate::webhook::transport::Transport;
 use api_kinds::aggregation::{ApiService, api_services};
 use arc_swap::ArcSwap;
+use base::OrderedMap;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
-use watch_cache::{Cache, Interest, Object};
+use watch_cache::{Cache, Interest, Object, Snapshot};
 
 /// Pause before a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -58,24 +59,45 @@ pub(crate) struct Aggregation {
 /// The API services of one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Services {
-    /// All of them.
-    pub(crate) all: Vec<ApiService>,
+    /// All of them, by the objects' names.
+    all: OrderedMap<String, Arc<ApiService>>,
     /// Those of extension servers, by group.
     remote: HashMap<String, Vec<Arc<Remote>>>,
 }
 
 impl Services {
     fn read(registry: &Registry) -> Self {
-        let mut services = Self::default();
-        let Some(cache) = cache(registry) else { return services };
-        for object in cache.snapshot().prefix(cache.prefix()) {
+        let Some(cache) = cache(registry) else { return Self::default() };
+        let snapshot = cache.snapshot();
+        let names: Vec<String> = names(&cache, &snapshot).collect();
+        Self::default().with(&cache, &snapshot, &names)
+    }
+
+    /// These services, but those of the names as they are now.
+    fn with<'n>(&self, cache: &Cache, snapshot: &Snapshot, names: impl IntoIterator<Item = &'n String>) -> Self {
+        let (mut all, mut remote) = (self.all.clone(), self.remote.clone());
+        for name in names {
+            if let Some(before) = all.remove(name)
+                && let Some(of_group) = remote.get_mut(&before.group)
+            {
+                of_group.retain(|r| r.service.name != *name);
+                if of_group.is_empty() {
+                    remote.remove(&before.group);
+                }
+            }
+            let Some(object) = snapshot.get(&key(cache, name)) else { continue };
             let Some(service) = read(object) else { continue };
             if let Some(found) = Remote::new(&service, object.revision) {
-                services.remote.entry(found.service.group.clone()).or_default().push(Arc::new(found));
+                remote.entry(found.service.group.clone()).or_default().push(Arc::new(found));
             }
-            services.all.push(service);
+            all.insert(name.clone(), Arc::new(service));
         }
-        services
+        Self { all, remote }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ApiService> {
+        self.all.iter().map(|(_, service)| &**service)
     }
 
     /// The extension server of a group version.
@@ -139,8 +161,7 @@ impl Aggregation {
             services.remote(group, version)?
         };
         let cache = cache(registry)?;
-        let key = [cache.prefix().as_ref(), known.service.name.as_bytes()].concat();
-        let object = cache.get(&key)?;
+        let object = cache.get(&key(&cache, &known.service.name))?;
         if object.revision == known.revision {
             return Some(known.clone());
         }
@@ -152,6 +173,14 @@ impl Aggregation {
 fn cache(registry: &Registry) -> Option<Arc<Cache>> {
     let gvr = api_services();
     registry.cache_of(&gvr.group, &gvr.resource)
+}
+
+fn key(cache: &Cache, name: &str) -> Vec<u8> {
+    [cache.prefix().as_ref(), name.as_bytes()].concat()
+}
+
+fn names(cache: &Cache, snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    snapshot.prefix(cache.prefix()).map(|object| object.name.to_string())
 }
 
 fn read(object: &Object) -> Option<ApiService> {
@@ -184,18 +213,27 @@ async fn follow(server: &Arc<Inner>) {
     let Some(cache) = cache(&server.registry) else { return };
     let mut kept: HashMap<String, Kept> = HashMap::new();
     loop {
-        let Ok((_, mut watch)) = cache.snapshot_and_watch(Interest::prefix(cache.prefix().clone())) else { return };
+        let watched = cache.snapshot_and_watch(Interest::prefix(cache.prefix().clone()));
+        let Ok((snapshot, mut watch)) = watched else { return };
+        let known = server.aggregation.services();
+        let known = known.all.iter().map(|(name, _)| name.clone());
+        let mut changed: BTreeSet<String> = known.chain(names(&cache, &snapshot)).collect();
         loop {
-            server.aggregation.services.store(Arc::new(Services::read(&server.registry)));
+            let before = server.aggregation.services();
+            let services = before.with(&cache, &cache.snapshot(), &changed);
+            for gone in changed.iter().filter(|name| services.all.get(*name).is_none()) {
+                server.aggregation.metrics.forget(gone);
+            }
+            server.aggregation.services.store(Arc::new(services));
             adjust(server, &mut kept);
             server.aggregation.following.send_replace(true);
-            if !availability::settle_local(server, &objects(&server.registry)).await {
+            changed = availability::settle_local(server, changed).await;
+            if !changed.is_empty() {
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
-            if watch.next().await.is_err() {
-                break;
-            }
+            let Ok(events) = watch.next().await else { break };
+            changed = events.iter().map(|event| event.object.name.to_string()).collect();
         }
     }
 }
@@ -207,7 +245,6 @@ fn adjust(server: &Arc<Inner>, kept: &mut HashMap<String, Kept>) {
     kept.retain(|name, _| now.contains_key(name.as_str()));
     discovery::forget_others(&server.aggregation, &now);
     openapi::forget_others(&server.aggregation, &now);
-    server.aggregation.metrics.keep(services.all.iter().map(|s| s.name.as_str()));
     for (name, remote) in now {
         if let Some(kept) = kept.get(name) {
             kept.told.send_if_modified(|known| {

@@ -1,5 +1,6 @@
 //! Keeps an API service for each group version of custom resources. What is to be done is decided in
-//! `api_kinds::aggregation::registration`; here it is carried out, after every change of a definition or of an object.
+//! `api_kinds::aggregation::registration`; here it is carried out, after every change of a definition or of an
+//! object, for those that it concerns.
 
 use super::{RETRY, objects};
 use crate::authn::UserInfo;
@@ -7,13 +8,14 @@ use crate::server::Inner;
 use crate::view::View;
 use api_core::ApiError;
 use api_core::meta::Meta;
-use api_kinds::aggregation::api_services;
-use api_kinds::aggregation::registration::{Step, steps, steps_at_start};
+use api_kinds::aggregation::registration::{Step, Wanted, steps_at_start};
+use api_kinds::aggregation::{GROUP, api_services};
 use api_kinds::custom;
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use watch_cache::{Cache, Interest, Watch};
+use watch_cache::{Cache, Event, Interest, Snapshot, Watch};
 
 /// Keeps them until the server drains.
 pub(super) async fn run(server: Arc<Inner>) {
@@ -39,32 +41,54 @@ async fn follow(server: &Arc<Inner>) {
     let cache = |group: &str, resource: &str| server.registry.cache_of(group, resource);
     let Some(definitions) = cache(&definitions.group, &definitions.resource) else { return };
     let Some(services) = cache(&services.group, &services.resource) else { return };
+    let mut wanted = Wanted::default();
     loop {
-        let (Some(mut defined), Some(mut served)) = (watch(&definitions), watch(&services)) else { return };
+        let (Some((all, mut defined)), Some((found, mut served))) = (watch(&definitions), watch(&services)) else {
+            return;
+        };
+        let mut changed: BTreeSet<String> = wanted.definitions().cloned().chain(names(&definitions, &all)).collect();
+        let mut touched: BTreeSet<String> = names(&services, &found).collect();
         loop {
-            if !carry_out(server, todo(server)).await {
+            for name in std::mem::take(&mut changed) {
+                touched.extend(wanted.set(&name, versions(&definitions, &name).as_ref()));
+            }
+            let found = |name: &str| server.registry.get(GROUP, &api_services().resource, "", name);
+            let steps = touched.iter().filter_map(|name| wanted.step(name, found(name).as_ref()));
+            let steps: Vec<Step> = steps.collect();
+            if !carry_out(server, steps).await {
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
+            touched.clear();
             server.aggregation.registered.send_replace(true);
-            let changed = tokio::select! {
-                changed = defined.next() => changed,
-                changed = served.next() => changed,
+            let again = tokio::select! {
+                events = defined.next() => events.map(|events| changed.extend(named(&events))),
+                events = served.next() => events.map(|events| touched.extend(named(&events))),
             };
-            if changed.is_err() {
+            if again.is_err() {
                 break;
             }
         }
     }
 }
 
-fn watch(cache: &Arc<Cache>) -> Option<Watch> {
-    cache.snapshot_and_watch(Interest::prefix(cache.prefix().clone())).ok().map(|(_, watch)| watch)
+fn watch(cache: &Arc<Cache>) -> Option<(Arc<Snapshot>, Watch)> {
+    cache.snapshot_and_watch(Interest::prefix(cache.prefix().clone())).ok()
 }
 
-fn todo(server: &Inner) -> Vec<Step> {
-    let gvr = custom::definitions();
-    steps(&server.registry.list(&gvr.group, &gvr.resource, ""), &objects(&server.registry))
+fn names(cache: &Cache, snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    snapshot.prefix(cache.prefix()).map(|object| object.name.to_string())
+}
+
+fn named(events: &[Arc<Event>]) -> impl Iterator<Item = String> {
+    events.iter().map(|event| event.object.name.to_string())
+}
+
+/// Group and versions of a definition as it is now.
+fn versions(definitions: &Cache, name: &str) -> Option<Value> {
+    let object = definitions.get(&[definitions.prefix(), name.as_bytes()].concat())?;
+    let outline = custom::outline(&object.bytes);
+    outline.inspect_err(|error| tracing::error!(%error, name, "a definition is unreadable")).ok()
 }
 
 /// Whether nothing is left to do.

@@ -54,7 +54,7 @@ impl Published {
 }
 
 fn custom(table: &Table) -> impl Iterator<Item = &Row> {
-    table.rows.iter().map(|s| &*s.row).filter(|r| r.custom.is_some())
+    table.custom().flat_map(|version| &version.rows).map(|served| &*served.row)
 }
 
 fn kept(

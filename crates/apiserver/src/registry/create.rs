@@ -164,7 +164,7 @@ pub(crate) fn drop_status(call: &Call, value: &mut Value) {
         return;
     }
     let Some(object) = value.as_object_mut() else { return };
-    match &call.served.empty_status {
+    match call.served.empty_status() {
         Some(status) => object.insert("status".into(), status.clone()),
         None => object.remove("status"),
     };

@@ -21,6 +21,7 @@ pub(crate) mod routing;
 pub(crate) mod scale;
 pub(crate) mod storage;
 pub(crate) mod subresource;
+pub(crate) mod table;
 pub(crate) mod txn;
 mod update;
 mod versions;
@@ -40,9 +41,10 @@ use pools::Pools;
 use ranges::Recorded;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use store::Store;
+pub(crate) use table::Table;
 use txn::Current;
 use watch_cache::Cache;
 
@@ -73,17 +75,6 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-/// Group → version → resource.
-type Index = HashMap<String, HashMap<String, HashMap<String, Arc<Served>>>>;
-
-/// The rows of one moment.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Table {
-    /// In discovery order.
-    pub(crate) rows: Vec<Arc<Served>>,
-    index: Index,
-}
-
 /// A row and where its objects are.
 #[derive(Debug)]
 pub(crate) struct Served {
@@ -92,8 +83,8 @@ pub(crate) struct Served {
     pub(crate) api_version: String,
     /// `None` for a resource that is never stored.
     pub(crate) cache: Option<Arc<Cache>>,
-    /// The status of an object that was given none, in the version that is stored.
-    pub(crate) empty_status: Option<Value>,
+    /// See [`Served::empty_status`].
+    empty_status: OnceLock<Option<Value>>,
     /// Whether it is a built-in kind; items of its lists have no `kind`, as upstream's.
     pub(crate) builtin: bool,
     /// Fields that a selector may name, beside name and namespace.
@@ -104,22 +95,24 @@ pub(crate) struct Served {
 
 impl Served {
     fn new(row: Arc<Row>, cache: Option<Arc<Cache>>) -> Self {
-        let bare = json!({"kind": row.kind.kind, "apiVersion": row.kind.api_version()});
-        let empty = codec::decode_value(&row, bare, codec::FieldValidation::Ignore).ok().map(|d| d.value);
-        let mut stored = empty.clone().unwrap_or_default();
-        object::convert(&row, &mut stored, &row.storage_version);
-        let empty_status = stored.get("status").cloned();
-        let fields = row.hooks.selectable_fields.map(|fields| fields(&empty.unwrap_or(Value::Null)));
+        let fields = row.hooks.selectable_fields.map(|fields| fields(&empty(&row).unwrap_or_default()));
         let selectable = fields.unwrap_or_default().into_iter().map(|(name, _)| name).collect();
         let builtin = api_kinds::resource(&row.gvr).is_some();
         let table = (!row.hooks.table_paths.is_empty())
             .then(|| Projection::new(["apiVersion", "kind"].iter().chain(row.hooks.table_paths).copied()));
-        Self { api_version: row.gvr.api_version(), row, cache, empty_status, builtin, selectable, table }
+        let (api_version, empty_status) = (row.gvr.api_version(), OnceLock::new());
+        Self { api_version, row, cache, empty_status, builtin, selectable, table }
     }
 
-    /// Whether it is of the definition of that name, `widgets.example.com`.
-    fn is_of(&self, definition: &str) -> bool {
-        self.row.custom.is_some() && self.row.gvr.group_resource().to_string() == definition
+    /// The status of an object that was given none, in the version that is stored. Of a custom resource it takes its schema,
+    /// so it is made when it is needed.
+    pub(crate) fn empty_status(&self) -> Option<&Value> {
+        let made = self.empty_status.get_or_init(|| {
+            let mut stored = empty(&self.row).unwrap_or_default();
+            object::convert(&self.row, &mut stored, &self.row.storage_version);
+            stored.get("status").cloned()
+        });
+        made.as_ref()
     }
 
     /// Key of an object.
@@ -168,7 +161,7 @@ impl Registry {
     async fn record_held(&self) -> Result<(), ApiError> {
         let Some(ranges) = &self.pools.ranges else { return Ok(()) };
         let mut held = Vec::new();
-        for served in &self.table().rows {
+        for served in self.table().rows() {
             let (Some(allocated), Some(cache)) = (served.row.hooks.allocated, &served.cache) else { continue };
             let snapshot = cache.snapshot();
             let values = snapshot.prefix(cache.prefix()).filter_map(|object| readable(storage::value(object)));
@@ -185,63 +178,63 @@ impl Registry {
         }
     }
 
-    /// Serves more resources. Versions of one resource share a cache.
+    /// Serves built-in kinds. Versions of one resource share a cache.
     pub(crate) async fn insert(&self, rows: &[Arc<Row>]) -> Result<(), BuildError> {
-        self.replace("", rows).await
-    }
-
-    /// Serves these rows in place of those of a definition. Only one task at a time may change the table.
-    pub(crate) async fn replace(&self, definition: &str, rows: &[Arc<Row>]) -> Result<(), BuildError> {
-        let before = self.table.load_full();
-        let mut table = Table::default();
-        before.rows.iter().filter(|s| !s.is_of(definition)).for_each(|served| table.add(served.clone()));
-        // A cache whose objects would now be read in another way is made anew; its watches end.
-        let kept = before.rows.iter().filter(|s| !s.is_of(definition) || rows.iter().any(|r| reads_like(r, &s.row)));
-        let known = kept.filter_map(|s| Some((s.row.storage_prefix.clone(), s.cache.clone()?)));
-        let mut caches: HashMap<String, Arc<Cache>> = known.collect();
-        let mut started = Vec::new();
+        let mut caches: HashMap<&str, Arc<Cache>> = HashMap::new();
+        let mut served = Vec::new();
         for row in rows {
-            let cache = match caches.get(&row.storage_prefix) {
-                _ if row.storage_prefix.is_empty() => None,
-                Some(cache) => Some(cache.clone()),
-                None => {
-                    let same = |r: &&Arc<Row>| r.storage_prefix == row.storage_prefix && object::is_as_stored(r);
-                    let stored = rows.iter().find(same).unwrap_or(row).clone();
-                    let cache = storage::cache(stored, self.store.clone());
-                    let running = cache.clone();
-                    self.feeder.spawn(async move { running.run().await });
-                    caches.insert(row.storage_prefix.clone(), cache.clone());
-                    started.push((row, cache.clone()));
-                    Some(cache)
-                }
-            };
-            table.add(Arc::new(Served::new(row.clone(), cache)));
+            let is_stored = |r: &&Arc<Row>| r.storage_prefix == row.storage_prefix && object::is_as_stored(r);
+            let decoded_by = || rows.iter().find(is_stored).unwrap_or(row).clone();
+            let cache = (!row.storage_prefix.is_empty())
+                .then(|| caches.entry(&row.storage_prefix).or_insert_with(|| self.start_cache(decoded_by())).clone());
+            served.push(Arc::new(Served::new(row.clone(), cache)));
         }
-        let deadline = tokio::time::Instant::now() + LOAD_TIMEOUT;
-        for (row, cache) in started {
-            cache.wait_until(1, deadline).await.map_err(|e| BuildError::Registry(e.to_string()))?;
-            self.mark_held(row, &cache);
-        }
-        table.rows.sort_by(|a, b| place(&a.row, &b.row));
-        self.table.store(Arc::new(table));
-        for old in before.rows.iter().filter(|s| s.is_of(definition)) {
-            if let Some(cache) = old.cache.as_ref().filter(|c| !caches.values().any(|kept| Arc::ptr_eq(kept, c))) {
-                cache.close();
+        let deadline = Instant::now() + LOAD_TIMEOUT;
+        for (row, cache) in served.iter().filter_map(|served| Some((&served.row, served.cache.as_ref()?))) {
+            loaded(cache, deadline).await?;
+            if caches.remove(row.storage_prefix.as_str()).is_some() {
+                self.mark_held(row, cache);
             }
         }
+        self.table.store(Arc::new(Table::new(served)));
         Ok(())
     }
 
-    /// Takes the rows of a definition out of the table; gives them. Their caches go on.
-    pub(crate) fn withdraw_rows(&self, definition: &str) -> Vec<Arc<Served>> {
-        let old = self.table.load();
-        let (taken, kept): (Vec<_>, Vec<_>) = old.rows.iter().cloned().partition(|s| s.is_of(definition));
-        if !taken.is_empty() {
-            let mut table = Table::default();
-            kept.into_iter().for_each(|served| table.add(served));
-            self.table.store(Arc::new(table));
+    fn start_cache(&self, row: Arc<Row>) -> Arc<Cache> {
+        let cache = storage::cache(row, self.store.clone());
+        let running = cache.clone();
+        self.feeder.spawn(async move { running.run().await });
+        cache
+    }
+
+    /// Serves these rows in place of those of their definitions, all at once. Only one task at a time may change the table.
+    pub(crate) async fn replace(&self, changes: &[(String, Vec<Arc<Row>>)]) -> Result<(), BuildError> {
+        let mut table = Table::clone(&self.table.load());
+        let (mut started, mut ended) = (Vec::new(), Vec::new());
+        for (definition, rows) in changes {
+            let before = table.of_definition(definition);
+            // A cache whose objects would now be read in another way is made anew; its watches end.
+            let kept = before.first().filter(|old| rows.iter().any(|row| reads_like(row, &old.row)));
+            let cache = match (kept.and_then(|old| old.cache.clone()), rows.first()) {
+                (None, Some(row)) => {
+                    let cache = self.start_cache(row.clone());
+                    started.push(cache.clone());
+                    Some(cache)
+                }
+                (kept, _) => kept,
+            };
+            let goes_on = |old: &Served| old.cache.as_ref().zip(cache.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b));
+            ended.extend(before.iter().filter(|old| !goes_on(old)).cloned());
+            let rows: Vec<_> = rows.iter().map(|row| Arc::new(Served::new(row.clone(), cache.clone()))).collect();
+            table.replace(definition, &rows);
         }
-        taken
+        let deadline = Instant::now() + LOAD_TIMEOUT;
+        for cache in started {
+            loaded(&cache, deadline).await?;
+        }
+        self.table.store(Arc::new(table));
+        ended.iter().filter_map(|served| served.cache.as_ref()).for_each(|cache| cache.close());
+        Ok(())
     }
 
     fn mark_held(&self, row: &Row, cache: &Cache) {
@@ -257,19 +250,17 @@ impl Registry {
 
     /// The resource of that group, version and name.
     pub(crate) fn lookup(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Served>> {
-        self.table.load().index.get(group)?.get(version)?.get(resource).cloned()
+        self.table.load().lookup(group, version, resource).cloned()
     }
 
     /// Whether the group has that version.
     pub(crate) fn has_version(&self, group: &str, version: &str) -> bool {
-        self.table.load().index.get(group).is_some_and(|versions| versions.contains_key(version))
+        self.table.load().has_version(group, version)
     }
 
     /// Whether a group is one that the server has by itself, whatever definitions there are.
     pub(crate) fn is_built_in(&self, group: &str) -> bool {
-        let table = self.table.load();
-        let mut versions = table.index.get(group).into_iter().flat_map(HashMap::values);
-        versions.any(|resources| resources.values().any(|served| served.row.custom.is_none()))
+        self.table.load().is_built_in(group)
     }
 
     /// The rows of this moment.
@@ -279,7 +270,7 @@ impl Registry {
 
     /// A resource of any version.
     fn any_version(&self, group: &str, resource: &str) -> Option<Arc<Served>> {
-        self.table.load().index.get(group)?.values().find_map(|v| v.get(resource)).cloned()
+        self.table.load().any_version(group, resource).cloned()
     }
 
     /// The cache of a resource.
@@ -290,7 +281,7 @@ impl Registry {
     /// The stored resource with a subresource that takes POSTs of this kind, and the subresource's name.
     pub(crate) fn taker_of(&self, kind: &Gvk) -> Option<(Arc<Served>, String)> {
         let table = self.table.load();
-        table.rows.iter().filter(|s| s.cache.is_some()).find_map(|served| {
+        table.rows().filter(|s| s.cache.is_some()).find_map(|served| {
             let takes = served.row.subresources.iter().find(|sub| sub.kind == *kind && sub.verbs == ["create"])?;
             Some((served.clone(), takes.name.clone()))
         })
@@ -314,7 +305,7 @@ impl Registry {
 
     /// Stops the caches.
     pub(crate) async fn close(&self) {
-        for served in &self.table().rows {
+        for served in self.table().rows() {
             if let Some(cache) = &served.cache {
                 cache.close();
             }
@@ -329,23 +320,14 @@ fn reads_like(a: &Row, b: &Row) -> bool {
     a.storage_prefix == b.storage_prefix && a_custom.family.reads_like(&b_custom.family)
 }
 
-/// Built-in kinds in their own order, then custom resources by group and version, preferred first.
-fn place(a: &Row, b: &Row) -> std::cmp::Ordering {
-    match (&a.custom, &b.custom) {
-        (Some(_), Some(_)) => (a.gvr.group.cmp(&b.gvr.group))
-            .then_with(|| api_schema::discovery::version_order(&b.gvr.version, &a.gvr.version))
-            .then_with(|| a.gvr.resource.cmp(&b.gvr.resource)),
-        (a, b) => a.is_some().cmp(&b.is_some()),
-    }
+/// What an object has that was given nothing.
+fn empty(row: &Row) -> Option<Value> {
+    let bare = json!({"kind": row.kind.kind, "apiVersion": row.kind.api_version()});
+    codec::decode_value(row, bare, codec::FieldValidation::Ignore).ok().map(|d| d.value)
 }
 
-impl Table {
-    fn add(&mut self, served: Arc<Served>) {
-        let gvr = &served.row.gvr;
-        let versions = self.index.entry(gvr.group.clone()).or_default();
-        versions.entry(gvr.version.clone()).or_default().insert(gvr.resource.clone(), served.clone());
-        self.rows.push(served);
-    }
+async fn loaded(cache: &Cache, deadline: Instant) -> Result<(), BuildError> {
+    cache.wait_until(1, deadline.into()).await.map_err(|e| BuildError::Registry(e.to_string()))
 }
 
 fn readable<T>(value: Result<T, ApiError>) -> Option<T> {

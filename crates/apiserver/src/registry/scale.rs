@@ -240,8 +240,8 @@ fn scaled(call: &Call, current: &Current, make: &Make<'_>) -> Result<Value, ApiE
     check_custom(row, &current.value)?;
     let table = call.server.registry.table();
     let path_in = |api_version: &str| {
-        let is_other = |r: &&Row| r.storage_prefix == row.storage_prefix && r.gvr.api_version() == api_version;
-        let other = table.rows.iter().map(|served| &*served.row).find(is_other);
+        let mut others = table.same_objects(row);
+        let other = others.find(|served| served.api_version == api_version).map(|served| &*served.row);
         match (other, &row.custom) {
             (Some(other), Some(_)) => {
                 Some(other.custom.as_ref().and_then(|c| c.scale.as_ref()).map(|s| s.spec.clone()).unwrap_or_default())

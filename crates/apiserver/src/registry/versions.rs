@@ -10,6 +10,7 @@ use api_core::meta::Meta;
 use api_kinds::custom;
 use api_patch::managed::{Types, Versioned, Versions};
 use api_schema::custom::{Conversion, Custom};
+use api_schema::row::Row;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub(super) async fn in_all<T>(call: &Call, mut decide: impl FnMut(Known<'_>) -> 
 #[derive(Debug)]
 struct Others {
     table: Arc<Table>,
-    storage_prefix: String,
+    row: Arc<Row>,
     asked: Mutex<Asked>,
 }
 
@@ -50,9 +51,8 @@ struct Wanted {
 
 impl Others {
     fn of(call: &Call) -> Option<Self> {
-        let storage_prefix = call.row().storage_prefix.clone();
-        let table = call.server.registry.table();
-        (!storage_prefix.is_empty()).then(|| Self { table, storage_prefix, asked: Mutex::default() })
+        let (table, row) = (call.server.registry.table(), call.served.row.clone());
+        (!row.storage_prefix.is_empty()).then(|| Self { table, row, asked: Mutex::default() })
     }
 
     /// Converts what was asked for in vain; whether there was any.
@@ -108,7 +108,7 @@ impl Others {
     }
 
     fn rows(&self) -> impl Iterator<Item = &Arc<super::Served>> {
-        self.table.rows.iter().filter(|s| s.row.storage_prefix == self.storage_prefix)
+        self.table.same_objects(&self.row)
     }
 }
 

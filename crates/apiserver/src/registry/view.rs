@@ -85,7 +85,7 @@ impl View for Registry {
 
     fn resource_of(&self, api_version: &str, kind: &str) -> Option<(String, String, bool)> {
         let table = self.table();
-        let found = table.rows.iter().find(|s| s.api_version == api_version && s.row.kind.kind == kind)?;
+        let found = table.of_kind(api_version, kind)?;
         Some((found.row.gvr.group.clone(), found.row.gvr.resource.clone(), found.row.namespaced))
     }
 
@@ -94,7 +94,7 @@ impl View for Registry {
             return Vec::new();
         }
         let table = self.table();
-        let same = table.rows.iter().filter(|s| s.row.storage_prefix == row.storage_prefix);
+        let same = table.same_objects(row);
         let has_sub = |row: &Row| subresource.is_empty() || row.subresource(subresource).is_some();
         same.filter(|s| has_sub(&s.row)).map(|s| s.row.gvr.clone()).collect()
     }
