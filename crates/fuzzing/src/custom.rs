@@ -155,8 +155,9 @@ pub fn custom_definition(data: &[u8]) {
         validate(&value, &mut errors);
     }
     let now = "2027-01-01T00:00:00Z";
-    if let Some(next) = custom::next(&value, &[], now) {
-        assert_eq!(custom::next(&next, &[], now), None, "the status settles at once");
+    let schemas = custom::Schemas::of(&value);
+    if let Some(next) = custom::next(&value, &[], &schemas, now) {
+        assert_eq!(custom::next(&next, &[], &schemas, now), None, "the status settles at once");
     }
     custom::finalizers_without_cleanup(&value);
     let Ok(rows) = custom::rows_of(&value) else {
