@@ -84,7 +84,7 @@ fn row_of<'a>(rows: &[&'a Arc<Row>], group: &str, version: &str, kind: &str) -> 
     let own = rows.iter().find(|row| row.kind.group == group || row.storage_version.group == group);
     own.copied().or_else(|| {
         let root = message_type_of(&Gvk::new(group, version, kind))?;
-        rows.iter().find(|row| row.root == root).copied()
+        rows.iter().find(|row| row.root() == root).copied()
     })
 }
 

@@ -40,7 +40,7 @@ fn an_answer_decodes_to_itself() {
         let decoded = decode(row, &body, Media::Json, FieldValidation::Strict).unwrap();
         assert_eq!(&decoded.value, answer, "{:?}", row.gvr);
         let mut again = decoded.value.clone();
-        normalize(&row.schema, row.root, &mut again);
+        normalize(row.schema(), row.root(), &mut again);
         assert_eq!(again, decoded.value, "{:?}", row.gvr);
         assert_eq!(serde_json::from_slice::<Value>(&encode(&again)).unwrap(), again);
     }
@@ -114,7 +114,7 @@ fn a_request_becomes_its_answer() {
         if let Some(prepare) = row.hooks.prepare_create {
             prepare(&context, &mut value);
         }
-        normalize(&row.schema, row.root, &mut value);
+        normalize(row.schema(), row.root(), &mut value);
         let mut answer = object["answer"].clone();
         empty_is_null(&mut answer);
         let mut found = Vec::new();

@@ -56,7 +56,7 @@ fn decoded(row: &Row, body: &Value) -> Value {
         object.set_meta("namespace", "sample");
     }
     object.set_meta("uid", "11111111-2222-3333-4444-555555555555");
-    normalize(&row.schema, type_of(&row.storage_version).unwrap(), &mut object);
+    normalize(row.schema(), type_of(&row.storage_version).unwrap(), &mut object);
     object
 }
 

@@ -16,14 +16,14 @@ fn main() {
     let scenario: Value = serde_json::from_str(line).expect("JSON");
     let row = api_kinds::resource(&Gvr::new("", "v1", "pods")).expect("a built-in resource");
     let mut pod = scenario["steps"].as_array().and_then(|steps| steps.last()).expect("steps")["body"].clone();
-    normalize::normalize(&row.schema, row.root, &mut pod);
+    normalize::normalize(row.schema(), row.root(), &mut pod);
     if let Some(default) = row.hooks.default {
         default(&mut pod);
     }
     let manager =
         Manager { name: "a", api_version: "v1", subresource: "", now: "2024-01-01T00:00:00Z", reset: &[&["status"]] };
     let mut created = pod.clone();
-    managed::update(&row.schema, row.root, None, &mut created, &manager);
+    managed::update(row.schema(), row.root(), None, &mut created, &manager);
     let mut changed = created.clone();
     changed["metadata"]["labels"]["new"] = "x".into();
     let status = Manager { name: "kubelet", subresource: "status", reset: &[&["spec"]], ..manager };
@@ -34,7 +34,7 @@ fn main() {
             let mut copies = vec![new.clone(); BATCH];
             let start = Instant::now();
             for new in &mut copies {
-                managed::update(&row.schema, row.root, old, new, manager);
+                managed::update(row.schema(), row.root(), old, new, manager);
             }
             start.elapsed().as_secs_f64() * 1e6 / BATCH as f64
         };

@@ -31,9 +31,9 @@ impl Object {
     }
 
     fn update_at(&mut self, name: &str, subresource: &str, mut object: Value) {
-        api_schema::normalize::normalize(&self.row.schema, self.row.root, &mut object);
+        api_schema::normalize::normalize(self.row.schema(), self.row.root(), &mut object);
         let object = self.write(name, subresource, |this, manager| {
-            managed::update(&this.row.schema, this.row.root, this.live.as_ref(), &mut object, manager);
+            managed::update(this.row.schema(), this.row.root(), this.live.as_ref(), &mut object, manager);
             object
         });
         self.live = Some(object);
@@ -52,10 +52,10 @@ impl Object {
 
     fn apply(&mut self, name: &str, applied: Value, force: bool) -> Result<(), ApiError> {
         let result = self.write(name, "", |this, manager| {
-            managed::apply(&this.row.schema, this.row.root, this.live.as_ref(), &applied, manager, force)
+            managed::apply(this.row.schema(), this.row.root(), this.live.as_ref(), &applied, manager, force)
         });
         let mut object = result?;
-        api_schema::normalize::normalize(&self.row.schema, self.row.root, &mut object);
+        api_schema::normalize::normalize(self.row.schema(), self.row.root(), &mut object);
         if let Some(live) = &self.live {
             managed::keep_times_if_unchanged(live, &mut object);
         }
@@ -271,12 +271,12 @@ proptest! {
         let row = row("", "pods");
         let manager = Manager { name: "a", api_version: "v1", subresource: "", now: "", reset: &[] };
         let mut new = applied.clone();
-        managed::update(&row.schema, row.root, Some(&live), &mut new, &manager);
+        managed::update(row.schema(), row.root(), Some(&live), &mut new, &manager);
         let mut applied = applied;
         if applied.is_object() {
             applied["apiVersion"] = "v1".into();
         }
-        let result = managed::apply(&row.schema, row.root, Some(&live), &applied, &manager, force);
+        let result = managed::apply(row.schema(), row.root(), Some(&live), &applied, &manager, force);
         prop_assert!(result.map_or_else(|e| e.code >= 400, |v| v.is_object()));
     }
 
@@ -310,7 +310,7 @@ fn a_new_object_is_its_makers_however_that_is_found_out() {
                 let metadata = object["metadata"].as_object_mut().expect("an object");
                 metadata.remove("managedFields");
                 metadata.extend(given.map(|given| ("managedFields".to_owned(), given)));
-                managed::update(&row.schema, row.root, None, &mut object, &manager);
+                managed::update(row.schema(), row.root(), None, &mut object, &manager);
                 object
             };
             let found = made(None);

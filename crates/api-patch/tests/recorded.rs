@@ -84,7 +84,7 @@ impl Server {
     fn create(&self, target: &Target, body: &str) -> Result<(String, Value), ApiError> {
         let mut object = decode(&target.row, body.as_bytes(), Media::Json, FieldValidation::Ignore)?.value;
         finish(&target.row, &mut object);
-        managed::update(&target.row.schema, target.row.root, None, &mut object, &target.manager());
+        managed::update(target.row.schema(), target.row.root(), None, &mut object, &target.manager());
         Ok((format!("{}/{}", target.object_path, object.name()), object))
     }
 
@@ -96,7 +96,7 @@ impl Server {
     fn replace(&self, target: &Target, mut object: Value) -> Result<(String, Value), ApiError> {
         let old = self.live(target)?;
         finish(&target.row, &mut object);
-        managed::update(&target.row.schema, target.row.root, Some(old), &mut object, &target.manager());
+        managed::update(target.row.schema(), target.row.root(), Some(old), &mut object, &target.manager());
         Ok((target.object_path.clone(), object))
     }
 
@@ -112,7 +112,7 @@ impl Server {
             "application/apply-patch+yaml" => {
                 let force = target.query.get("force").is_some_and(|f| f == "true");
                 let live = self.objects.get(&target.object_path);
-                let applied = managed::apply(&row.schema, row.root, live, &patch, &target.manager(), force)?;
+                let applied = managed::apply(row.schema(), row.root(), live, &patch, &target.manager(), force)?;
                 let mut object = decode_value(row, applied, FieldValidation::Ignore)?.value;
                 finish(row, &mut object);
                 return Ok((target.object_path.clone(), object));
@@ -120,7 +120,7 @@ impl Server {
             "application/json-patch+json" => api_patch::json_patch(self.live(target)?, body.as_bytes())?,
             "application/merge-patch+json" => api_patch::merge_patch(self.live(target)?.clone(), body.as_bytes())?,
             "application/strategic-merge-patch+json" => {
-                api_patch::strategic_merge(&row.schema, row.root, self.live(target)?.clone(), &patch)?
+                api_patch::strategic_merge(row.schema(), row.root(), self.live(target)?.clone(), &patch)?
             }
             _ => return Err(ApiError::new(415, api_core::Reason::UnsupportedMediaType, "")),
         };

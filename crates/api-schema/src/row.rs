@@ -8,7 +8,10 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+/// Types of a row that has none.
+static NO_TYPES: LazyLock<Schema> = LazyLock::new(Schema::default);
 
 /// A resource that the server serves.
 #[derive(Debug)]
@@ -35,10 +38,9 @@ pub struct Row {
     pub storage_version: Gvk,
     /// `discovery.json`'s storage version hash; empty if it has none.
     pub storage_version_hash: String,
-    /// The types it is made of.
-    pub schema: Arc<Schema>,
-    /// Its own type in `schema`.
-    pub root: StructId,
+    /// The types that a built-in kind is made of, and its own among them; those of a custom resource are made when they are
+    /// needed. See [`Row::schema`].
+    pub types: Option<(Arc<Schema>, StructId)>,
     /// What lies below an object.
     pub subresources: Vec<Subresource>,
     /// Columns of its Table.
@@ -50,6 +52,22 @@ pub struct Row {
 }
 
 impl Row {
+    /// The types it is made of.
+    pub fn schema(&self) -> &Schema {
+        match (&self.types, &self.custom) {
+            (None, Some(custom)) => &custom.types().0,
+            (types, _) => types.as_ref().map_or(&NO_TYPES, |(schema, _)| schema),
+        }
+    }
+
+    /// Its own type in [`Row::schema`].
+    pub fn root(&self) -> StructId {
+        match (&self.types, &self.custom) {
+            (None, Some(custom)) => custom.types().1,
+            (types, _) => types.as_ref().map_or(0, |(_, root)| *root),
+        }
+    }
+
     /// The subresource of that name.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)

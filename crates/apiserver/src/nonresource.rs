@@ -30,8 +30,8 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
         "/" | "/index.html" => Ok(pretty(&root(server))),
         "/metrics" => server.metrics.answer(server).await,
         "/metrics/slis" => server.metrics.indicators.answer(),
-        "/openapi/v2" | "/openapi/v3" => openapi::serve(server, &path, &request),
-        _ if path.starts_with("/openapi/v3/") => openapi::serve(server, &path, &request),
+        "/openapi/v2" | "/openapi/v3" => openapi::serve(server, &path, request).await,
+        _ if path.starts_with("/openapi/v3/") => openapi::serve(server, &path, request).await,
         _ => route(server, path.strip_suffix('/').unwrap_or(&path), &request),
     }
 }

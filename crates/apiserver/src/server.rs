@@ -153,7 +153,7 @@ impl Server {
             authorizer,
             authenticator,
             discovered: crate::discovery::Discovered::default(),
-            openapi: crate::openapi::Published::default(),
+            openapi: crate::openapi::Published::new(&config.metrics).map_err(|e| BuildError::Metrics(e.to_string()))?,
             aggregation: Aggregation::new(&registry, transport, &config)
                 .map_err(|e| BuildError::Metrics(e.to_string()))?,
             audit: Audit::open(config.audit_log.as_deref())?,

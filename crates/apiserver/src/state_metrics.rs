@@ -13,6 +13,7 @@ pub(crate) struct StateMetrics {
     objects: IntGaugeVec,
     watches: IntGaugeVec,
     size: IntGaugeVec,
+    compiled: IntGaugeVec,
     caches: CacheMetrics,
     pools: PoolMetrics,
 }
@@ -25,6 +26,12 @@ impl StateMetrics {
             objects: gauge("apiserver_storage_objects", "Stored objects.", "resource")?,
             watches: gauge("apiserver_registered_watchers", "Watches by resource.", "resource")?,
             size: gauge("apiserver_storage_size_bytes", "Size of the store.", "storage_cluster_id")?,
+            compiled: metrics::gauge(
+                registry,
+                "mainstay_custom_resource_schemas_compiled",
+                "Versions of custom resources whose schemas are compiled, because their objects were used.",
+                &[],
+            )?,
             caches: CacheMetrics::new(registry)?,
             pools: PoolMetrics::new(registry)?,
         })
@@ -40,6 +47,12 @@ impl StateMetrics {
             self.watches.with_label_values(&[&resource]).set(i64::try_from(stats.watches).unwrap_or(i64::MAX));
             self.caches.gather(&resource, &stats);
         }
+        let table = objects.table();
+        let schemas = table.custom().flat_map(|version| &version.rows).filter_map(|s| {
+            let custom = s.row.custom.as_ref()?;
+            Some(usize::from(custom.family.is_compiled(&custom.version)))
+        });
+        self.compiled.with_label_values::<&str>(&[]).set(i64::try_from(schemas.sum::<usize>()).unwrap_or(i64::MAX));
         if let Ok(bytes) = objects.store.size_bytes().await {
             self.size.with_label_values(&["default"]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }

@@ -19,6 +19,8 @@ mod documents;
 mod fields;
 #[path = "custom/managers.rs"]
 mod managers;
+#[path = "custom/many.rs"]
+mod many;
 #[path = "custom/objects.rs"]
 mod objects;
 #[path = "custom/scale.rs"]

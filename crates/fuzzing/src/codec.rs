@@ -47,7 +47,7 @@ fn check_decoded(row: &Row, value: &Value) {
     // As it is written: a double without a fraction has none there, and is an integer to whoever reads it.
     assert_eq!(again.as_ref().map(|d| encode(&d.value)), Ok(encode(value)), "what was decoded decodes to itself");
     let mut normal = value.clone();
-    normalize(&row.schema, row.root, &mut normal);
+    normalize(row.schema(), row.root(), &mut normal);
     // An empty list is somebody's until the object is stored.
     assert!(has_empty_list(value) || normal == *value, "what was decoded is normal: {value}");
 }

@@ -99,7 +99,7 @@ fn show(row: &Row, value: &Value) {
 fn convert(row: &'static Row, value: &Value, is_valid: bool) {
     let is_kept = is_valid || row.gvr.resource != "horizontalpodautoscalers";
     let mut stored = value.clone();
-    normalize(&row.schema, row.root, &mut stored);
+    normalize(row.schema(), row.root(), &mut stored);
     for other in
         rows().iter().filter(|r| r.storage_version == row.storage_version && r.gvr.resource == row.gvr.resource)
     {

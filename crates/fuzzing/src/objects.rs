@@ -20,7 +20,7 @@ pub fn object(data: &[u8]) -> (&'static Row, Value) {
     }
     let mut source = Source::new(data);
     let row = &rows()[source.below(rows().len())];
-    let mut value = self::value(&row.schema, &Shape::Struct(row.root), &mut source, 0);
+    let mut value = self::value(row.schema(), &Shape::Struct(row.root()), &mut source, 0);
     if value.is_object() {
         value["kind"] = row.kind.kind.as_str().into();
         value["apiVersion"] = row.kind.api_version().into();

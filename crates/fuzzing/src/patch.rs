@@ -91,16 +91,16 @@ pub fn strategic_patch(data: &[u8]) {
     let (row, object) = object(first);
     let Ok(decoded) = decode_value(row, object, FieldValidation::Ignore) else { return };
     let patch = serde_json::from_slice::<Value>(second).unwrap_or_else(|_| directed(row, second));
-    let unchanged = strategic_merge(&row.schema, row.root, decoded.value.clone(), &json!({})).map_err(|e| e.message);
+    let unchanged = strategic_merge(row.schema(), row.root(), decoded.value.clone(), &json!({})).map_err(|e| e.message);
     assert_eq!(unchanged.as_ref(), Ok(&decoded.value), "an empty patch changes nothing");
-    let Ok(once) = strategic_merge(&row.schema, row.root, decoded.value.clone(), &patch) else { return };
+    let Ok(once) = strategic_merge(row.schema(), row.root(), decoded.value.clone(), &patch) else { return };
     let text = patch.to_string();
     // A list that was not there is taken as it is, one that is there holds nothing twice.
     if text.contains('$') || text.contains("null") || repeats(&patch) {
         return;
     }
     // An item without its key is added to a list that was not there, and cannot be merged with one that is.
-    if let Ok(twice) = strategic_merge(&row.schema, row.root, once.clone(), &patch) {
+    if let Ok(twice) = strategic_merge(row.schema(), row.root(), once.clone(), &patch) {
         assert_eq!(twice, once, "twice is once: {patch}");
     }
 }
@@ -119,7 +119,7 @@ fn repeats(value: &Value) -> bool {
 /// A patch along the type, with a directive here and there.
 fn directed(row: &Row, bytes: &[u8]) -> Value {
     let mut source = Source::new(bytes);
-    let mut patch = objects::value(&row.schema, &api_schema::schema::Shape::Struct(row.root), &mut source, 0);
+    let mut patch = objects::value(row.schema(), &api_schema::schema::Shape::Struct(row.root()), &mut source, 0);
     direct(&mut patch, &mut source);
     patch
 }
@@ -160,7 +160,13 @@ pub fn server_side_apply(data: &[u8]) {
     let api_version = row.kind.api_version();
     let mut live = decoded.value;
     live.metadata_mut().remove("managedFields");
-    managed::update(&row.schema, row.root, None, &mut live, &manager("creator", &api_version, "2027-01-01T00:00:00Z"));
+    managed::update(
+        row.schema(),
+        row.root(),
+        None,
+        &mut live,
+        &manager("creator", &api_version, "2027-01-01T00:00:00Z"),
+    );
     check_managed(&live);
     let mut owners = ["first", "second", "kubectl"].into_iter().cycle();
     for config in [second, third, second] {
@@ -175,7 +181,7 @@ fn configuration(row: &Row, bytes: &[u8]) -> Value {
     let said = serde_json::from_slice::<Value>(bytes).ok().filter(|v| row_of(v).is_some());
     let mut config = said.unwrap_or_else(|| {
         let mut source = Source::new(bytes);
-        objects::value(&row.schema, &api_schema::schema::Shape::Struct(row.root), &mut source, 0)
+        objects::value(row.schema(), &api_schema::schema::Shape::Struct(row.root()), &mut source, 0)
     });
     if config.is_object() {
         config["apiVersion"] = row.kind.api_version().into();
@@ -186,8 +192,8 @@ fn configuration(row: &Row, bytes: &[u8]) -> Value {
 
 fn apply_twice(row: &Row, live: Value, config: &Value, manager: &Manager<'_>) -> Value {
     let apply = |live: &Value, manager: &Manager<'_>| {
-        let mut applied = managed::apply(&row.schema, row.root, Some(live), config, manager, true)?;
-        normalize(&row.schema, row.root, &mut applied);
+        let mut applied = managed::apply(row.schema(), row.root(), Some(live), config, manager, true)?;
+        normalize(row.schema(), row.root(), &mut applied);
         Ok::<_, api_core::ApiError>(applied)
     };
     let once = match apply(&live, manager) {

@@ -14,11 +14,11 @@ use crate::rows::column_text;
 use api_core::meta::Meta;
 use api_core::project::Projection;
 use api_core::{Gvk, Gvr};
-use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Structural, Unusable, compile};
+use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Structural, Tools, Unusable};
 use api_schema::row::{Column, Hooks, Row, Subresource};
-use api_schema::schema::{Schema, StructId};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use api_schema::schema::StructId;
+use bytes::Bytes;
+use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 
 /// Holds back a definition until its objects are gone.
@@ -52,15 +52,25 @@ pub fn outline(definition: &[u8]) -> Result<Value, serde_json::Error> {
     OUTLINE.pick(definition)
 }
 
-/// A row for each version that the definition serves, under the names that it was given.
+/// What schemas are compiled with.
+static TOOLS: Tools = Tools { builtin: || (crate::schema(), object_meta()), rules: rules::of };
+
+/// A row for each version that the definition serves, under the names that it was given. The definition need not have its
+/// schemas; they are in `source`, the whole of it as JSON, and are compiled when they are needed.
+pub fn rows_of(definition: &Value, source: Bytes) -> Vec<Arc<Row>> {
+    let versions: Vec<&Value> = definition["spec"]["versions"].as_array().into_iter().flatten().collect();
+    let family = Arc::new(family(definition, &versions, source));
+    let served = versions.iter().filter(|v| v["served"] == true);
+    served.map(|version| Arc::new(row(definition, version, &family))).collect()
+}
+
+/// Whether the schemas of a definition can be used.
 ///
 /// # Errors
-/// If a version's schema cannot be used.
-pub fn rows_of(definition: &Value) -> Result<Vec<Arc<Row>>, Unusable> {
-    let versions: Vec<&Value> = definition["spec"]["versions"].as_array().into_iter().flatten().collect();
-    let family = Arc::new(family(definition, &versions)?);
-    let served = versions.iter().filter(|v| v["served"] == true);
-    Ok(served.map(|version| Arc::new(row(definition, version, &family))).collect())
+/// If one of them cannot.
+pub fn check(definition: &Value) -> Result<(), Unusable> {
+    let mut versions = definition["spec"]["versions"].as_array().into_iter().flatten();
+    versions.try_for_each(|version| Structural::read(&version["schema"]["openAPIV3Schema"]).map(drop))
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {
@@ -75,15 +85,8 @@ fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|w| (*w).to_owned()).collect()
 }
 
-fn family(definition: &Value, versions: &[&Value]) -> Result<Family, Unusable> {
+fn family(definition: &Value, versions: &[&Value], source: Bytes) -> Family {
     let spec = &definition["spec"];
-    let mut trees = BTreeMap::new();
-    let mut schemas = Map::new();
-    for version in versions {
-        let schema = &version["schema"]["openAPIV3Schema"];
-        trees.insert(text(version, "name").to_owned(), Structural::read(schema)?);
-        schemas.insert(text(version, "name").to_owned(), schema.clone());
-    }
     let stored = versions.iter().find(|v| v["storage"] == true);
     let webhook = &spec["conversion"]["webhook"];
     let conversion = match text(&spec["conversion"], "strategy") {
@@ -93,25 +96,16 @@ fn family(definition: &Value, versions: &[&Value]) -> Result<Family, Unusable> {
         },
         _ => Conversion::None,
     };
-    let kind = text(accepted(definition), "kind").to_owned();
-    let (_, loose) = compile(&Structural::default(), &kind, crate::schema(), object_meta());
-    Ok(Family {
+    let names = versions.iter().map(|version| text(version, "name").to_owned());
+    Family {
         definition: definition.name().to_owned(),
         group: text(spec, "group").to_owned(),
-        kind,
-        generation: definition["metadata"]["generation"].as_i64().unwrap_or(0),
+        kind: text(accepted(definition), "kind").to_owned(),
+        generation: generation(definition),
         storage_version: stored.map_or("", |v| text(v, "name")).to_owned(),
-        versions: trees,
-        schemas: schemas.into(),
         conversion,
-        loose,
-    })
-}
-
-/// The type of a version's objects, which need not be served.
-pub fn schema_of(family: &Family, tree: &Structural, version: &str) -> (Schema, StructId) {
-    let name = format!("{}.{version}.{}", family.group, family.kind);
-    compile(tree, &name, crate::schema(), object_meta()).0
+        schemas: api_schema::custom::Schemas::new(source, names, &TOOLS),
+    }
 }
 
 /// The names that the definition was given; those that it wants as long as it has none.
@@ -125,18 +119,14 @@ fn row(definition: &Value, version: &Value, family: &Arc<Family>) -> Row {
     let names = accepted(definition);
     let (group, plural, kind) = (text(spec, "group"), text(names, "plural"), text(names, "kind"));
     let gvk = Gvk::new(group, text(version, "name"), kind);
-    let (schema, root) = schema_of(family, &family.versions[&gvk.version], &gvk.version);
     let (columns, cells) = columns(version);
-    let schema_value = &version["schema"]["openAPIV3Schema"];
     let custom = Custom {
-        rules: rules::of(schema_value),
         family: family.clone(),
         version: gvk.version.clone(),
         columns: cells,
         scale: scale(version),
         deprecation: deprecation(definition, version),
         terminating: is_terminating(definition),
-        definition: version.clone(),
     };
     Row {
         gvr: Gvr::new(group, &gvk.version, plural),
@@ -149,8 +139,7 @@ fn row(definition: &Value, version: &Value, family: &Arc<Family>) -> Row {
         storage_prefix: format!("/registry/{group}/{plural}"),
         storage_version: Gvk::new(group, &family.storage_version, kind),
         storage_version_hash: storage_version_hash(group, &family.storage_version, kind),
-        schema: Arc::new(schema),
-        root,
+        types: None,
         subresources: subresources(version, &gvk),
         columns,
         hooks: &HOOKS,
@@ -165,10 +154,13 @@ fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
 }
 
 /// The type of `metadata`, as every built-in kind has it.
-fn object_meta() -> api_schema::schema::StructId {
-    let schema = crate::schema();
-    let found = schema.structs.iter().position(|s| s.name == "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-    found.and_then(|i| api_schema::schema::StructId::try_from(i).ok()).expect("the table has the type of metadata")
+fn object_meta() -> StructId {
+    static FOUND: LazyLock<StructId> = LazyLock::new(|| {
+        let schema = crate::schema();
+        let found = schema.structs.iter().position(|s| s.name == "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+        found.and_then(|i| StructId::try_from(i).ok()).expect("the table has the type of metadata")
+    });
+    *FOUND
 }
 
 fn subresources(version: &Value, gvk: &Gvk) -> Vec<Subresource> {
@@ -266,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_definition_becomes_rows() {
-        let rows = rows_of(&definition()).expect("rows");
+        let rows = rows_of(&definition(), definition().to_string().into());
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].storage_prefix, "/registry/example.com/widgets");
         assert_eq!(rows[0].subresources.len(), 2);

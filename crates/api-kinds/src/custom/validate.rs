@@ -59,7 +59,7 @@ fn blocks_rules(errors: &Errors) -> bool {
 
 fn rules(custom: &Custom, new: &Value, old: Option<&Value>, errors: &mut Errors) -> Vec<String> {
     let mut warnings = Vec::new();
-    let Some(rules) = &custom.rules else { return warnings };
+    let Some(rules) = custom.rules() else { return warnings };
     if blocks_rules(errors) {
         let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
                    complete validation";
@@ -184,7 +184,7 @@ mod tests {
         v.as_object_mut().expect("object").extend(version.as_object().expect("object").clone());
         let definition = json!({"metadata": {"name": "ws.e.com"}, "spec": {"group": "e.com", "scope": "Namespaced",
             "names": {"plural": "ws", "singular": "w", "kind": "W", "listKind": "WList"}, "versions": [v]}});
-        let rows = crate::custom::rows_of(&definition).expect("rows");
+        let rows = crate::custom::rows_of(&definition, definition.to_string().into());
         let mut errors = Errors::new();
         drop(validate(&rows[0], subresource, &new, old, &mut errors));
         errors.0.iter().map(ToString::to_string).collect()

@@ -5,10 +5,10 @@
 
 use super::descriptions::Descriptions;
 use super::{Definitions, api};
-use api_schema::openapi::{Api, document_v2, document_v3, paths};
+use api_schema::openapi::{Api, document_v2, frame_v3, paths, paths_v3, referred, types_of};
 use api_schema::row::Row;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
@@ -103,11 +103,10 @@ impl Form {
     }
 }
 
-/// Paths and definitions of the rows, as the v2 document has them.
-pub fn v2<'r>(rows: impl IntoIterator<Item = &'r Row>) -> (Map<String, Value>, Map<String, Value>) {
-    let rows: Vec<&Row> = rows.into_iter().collect();
-    let definitions: Map<String, Value> = rows.iter().flat_map(|row| definitions(row, Form::V2)).collect();
-    let mut document = document_v2("", &paths(rows, &custom_api()), Map::new(), definitions, &[]);
+/// Paths and definitions of a row, as the v2 document has them.
+pub fn v2(row: &Row) -> (Map<String, Value>, Map<String, Value>) {
+    let definitions: Map<String, Value> = definitions(row, Form::V2).into_iter().collect();
+    let mut document = document_v2("", &paths([row], &CUSTOM_API), Map::new(), definitions, &[]);
     let mut take = |field: &str| match document[field].take() {
         Value::Object(map) => map,
         _ => Map::new(),
@@ -115,31 +114,56 @@ pub fn v2<'r>(rows: impl IntoIterator<Item = &'r Row>) -> (Map<String, Value>, M
     (take("paths"), take("definitions"))
 }
 
-/// The v3 documents of the rows by name: one for each group version.
-pub fn v3<'r>(rows: impl IntoIterator<Item = &'r Row>) -> BTreeMap<String, Value> {
-    let mut groups: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        groups.entry(format!("apis/{}", row.gvr.api_version())).or_default().push(row);
-    }
-    if groups.is_empty() {
-        return BTreeMap::new();
-    }
-    let builtin = Definitions::load();
-    let document = |rows: Vec<&Row>| {
-        let own: Map<String, Value> = rows.iter().flat_map(|row| definitions(row, Form::V3)).collect();
-        let define = |name: &str| own.get(name).cloned().or_else(|| builtin.of(name));
-        let mut document = document_v3("v0.1.0", paths(rows, &custom_api()), &define);
-        document["info"]["title"] = "Kubernetes CRD Swagger".into();
-        document
-    };
-    groups.into_iter().map(|(name, rows)| (name, document(rows))).collect()
+/// What a v3 document has of a row.
+#[derive(Debug)]
+pub struct V3 {
+    /// Its paths.
+    pub paths: Map<String, Value>,
+    /// Its types.
+    pub schemas: Map<String, Value>,
+    /// Names of the built-in types that these refer to.
+    pub shared: BTreeSet<String>,
 }
 
-fn custom_api() -> Api {
+/// What the v3 document of a group version has of a row.
+pub fn v3(row: &Row) -> V3 {
+    let schemas: Map<String, Value> = definitions(row, Form::V3).into_iter().collect();
+    let paths = paths_v3(paths([row], &CUSTOM_API));
+    let mut shared = referred(paths.values().chain(schemas.values()));
+    shared.retain(|name| !schemas.contains_key(name));
+    V3 { paths, schemas, shared }
+}
+
+/// Built-in types of these names for a v3 document, with all that they refer to.
+pub fn shared_v3(names: &BTreeSet<String>) -> Map<String, Value> {
+    let builtin = Definitions::load();
+    types_of(names, &|name| builtin.of(name))
+}
+
+/// What stands around the paths and types of a v3 document.
+pub fn frame() -> [String; 3] {
+    frame_v3("Kubernetes CRD Swagger", "v0.1.0")
+}
+
+/// Names of the types of a row.
+pub fn names(row: &Row) -> [String; 2] {
+    [name_of(row, &row.kind.kind), name_of(row, &row.list_kind)]
+}
+
+/// All that the documents say of a row follows from this, as long as the program is the same.
+pub fn origin(row: &Row, feed: &mut dyn FnMut(&[u8])) {
+    let Row { gvr, kind, list_kind, namespaced, verbs, subresources, .. } = row;
+    feed(format!("{:?}", (gvr, kind, list_kind, namespaced, verbs, subresources)).as_bytes());
+    if let Some(custom) = &row.custom {
+        custom.family.schemas.with_text(&custom.version, |text| feed(text.as_bytes()));
+    }
+}
+
+static CUSTOM_API: LazyLock<Api> = LazyLock::new(|| {
     let all = api();
     let (parameters, field_manager) = (all.parameters.clone(), all.field_manager.clone());
     Api { parameters, field_manager, options: Vec::new(), built_in: false }
-}
+});
 
 /// `com.example.v1.Widget`.
 fn name_of(row: &Row, kind: &str) -> String {
@@ -151,8 +175,8 @@ fn name_of(row: &Row, kind: &str) -> String {
 fn definitions(row: &Row, form: Form) -> Vec<(String, Value)> {
     let Some(custom) = &row.custom else { return Vec::new() };
     let name = name_of(row, &row.kind.kind);
-    let schema = &custom.definition["schema"]["openAPIV3Schema"];
-    let mut object = object(schema, form);
+    let schema = custom.family.schemas.schema(&custom.version);
+    let mut object = object(&schema, form);
     object["x-kubernetes-group-version-kind"] = kinds(row, &row.kind.kind);
     vec![(name.clone(), object), (name_of(row, &row.list_kind), list(row, &name, form))]
 }
@@ -287,7 +311,7 @@ mod tests {
             "names": {"plural": "ws", "singular": "w", "kind": "W", "listKind": "WList"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
                 "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.n", "statusReplicasPath": ".status.n"}}}]}});
-        crate::custom::rows_of(&definition).expect("rows")
+        crate::custom::rows_of(&definition, definition.to_string().into())
     }
 
     #[test]
@@ -297,8 +321,8 @@ mod tests {
                 "n": {"type": "integer", "nullable": true, "minimum": 1}, "ios": {"x-kubernetes-int-or-string": true},
                 "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": {"type": "string"}}},
                 "one": {"type": "object", "oneOf": [{"required": ["a"]}], "example": 1}}}}}));
-        let rows = || rows.iter().map(|r| &**r);
-        let (paths, definitions) = v2(rows());
+        let row = &rows[0];
+        let (paths, definitions) = v2(row);
         let spec = &definitions["com.example.v1.W"]["properties"]["spec"];
         assert_eq!(
             *spec,
@@ -331,9 +355,9 @@ mod tests {
         );
         assert_eq!(one["get"]["produces"], json!(["application/json", "application/yaml"]));
         assert_eq!(one["get"]["responses"]["200"]["schema"]["$ref"], "#/definitions/com.example.v1.W");
-        let documents = v3(rows());
-        let document = &documents["apis/example.com/v1"];
-        let schemas = &document["components"]["schemas"];
+        let mut document = v3(row);
+        document.schemas.extend(shared_v3(&document.shared));
+        let schemas = &document.schemas;
         assert_eq!(
             schemas["com.example.v1.W"]["properties"]["spec"]["properties"]["ios"]["anyOf"][0]["type"],
             "integer"
@@ -352,13 +376,12 @@ mod tests {
         let rows = rows(
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"spec": {"type": "object"}}}),
         );
-        let (_, definitions) = v2(rows.iter().map(|r| &**r));
+        let (_, definitions) = v2(&rows[0]);
         assert_eq!(
             definitions["com.example.v1.W"],
             json!({"type": "object", "x-kubernetes-group-version-kind": [{"group": "example.com", "kind": "W", "version": "v1"}]})
         );
-        let documents = v3(rows.iter().map(|r| &**r));
-        let schema = &documents["apis/example.com/v1"]["components"]["schemas"]["com.example.v1.W"];
+        let schema = &v3(&rows[0]).schemas["com.example.v1.W"];
         assert!(schema["properties"]["spec"].is_object() && schema["properties"]["apiVersion"].is_object());
     }
 }

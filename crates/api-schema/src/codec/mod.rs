@@ -39,7 +39,7 @@ pub const STRICT_ERRORS_MAX: usize = 100;
 /// 400 with upstream's wording when it is no document, another kind, has values of the wrong type, or in strict mode
 /// unknown or duplicate fields.
 pub fn decode(row: &Row, body: &[u8], media: Media, fields: FieldValidation) -> Result<Decoded, ApiError> {
-    decode_as(&row.schema, row.root, &row.kind, body, media, fields)
+    decode_as(row.schema(), row.root(), &row.kind, body, media, fields)
 }
 
 /// [`decode`] for a type without a row, such as the `Scale` of a subresource.
@@ -105,7 +105,7 @@ pub fn decode_value(row: &Row, value: Value, fields: FieldValidation) -> Result<
 /// # Errors
 /// With why.
 pub fn read_value(row: &Row, value: Value, fields: FieldValidation, wording: Wording) -> Result<Decoded, Refused> {
-    read_value_as(&row.schema, row.root, &row.kind, value, fields, wording)
+    read_value_as(row.schema(), row.root(), &row.kind, value, fields, wording)
 }
 
 /// [`read_value`] for a type without a row.

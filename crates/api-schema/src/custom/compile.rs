@@ -7,20 +7,24 @@ use std::collections::HashMap;
 /// A schema with its root.
 pub type Compiled = (Schema, StructId);
 
-/// Compiles the tree; `builtin` and `metadata` say where the type of `metadata` is, which is copied. The first is the whole
-/// type, the second the loose one for decoding.
-pub fn compile(tree: &Structural, name: &str, builtin: &Schema, metadata: StructId) -> (Compiled, Compiled) {
+/// Compiles the tree; `builtin` and `metadata` say where the type of `metadata` is, which is copied.
+pub(super) fn compile_full(tree: &Structural, name: &str, builtin: &Schema, metadata: StructId) -> Compiled {
     let mut full = Copier::new(builtin);
     let shape = Shape::Struct(full.copy(metadata));
     let mut ty = full.struct_of(tree, name, false);
     add_header(&mut ty, shape);
     let root = full.push(ty);
+    (full.schema, root)
+}
+
+/// The loose type for decoding: typed metadata, anything else as it is.
+pub(super) fn compile_loose(name: &str, builtin: &Schema, metadata: StructId) -> Compiled {
     let mut loose = Copier::new(builtin);
     let shape = Shape::Struct(loose.copy(metadata));
     let mut ty = StructType { name: name.to_owned(), preserve_unknown: true, ..StructType::default() };
     add_header(&mut ty, shape);
-    let loose_root = loose.push(ty);
-    ((full.schema, root), (loose.schema, loose_root))
+    let root = loose.push(ty);
+    (loose.schema, root)
 }
 
 fn field(name: &str, shape: Shape) -> Field {

@@ -1,11 +1,14 @@
-//! Custom resources: the structural schemas of a definition, compiled once, and what is done with them to an object.
+//! Custom resources: the structural schemas of a definition, compiled once when they are first needed, and what is done with
+//! them to an object.
 //!
 //! An object is decoded loosely (metadata is typed, the rest is anything), then pruned, defaulted and validated by the
-//! tree in [`Structural`]. The same schema is compiled into a [`Schema`] for merging and managed fields.
+//! tree in [`Structural`]. The same schema is compiled into a [`Schema`](crate::schema::Schema) for
+//! merging and managed fields.
 //! Must never do I/O.
 
 mod compile;
 mod embedded;
+mod family;
 mod format;
 mod lists;
 mod path;
@@ -16,40 +19,16 @@ mod prune;
 mod structural;
 mod validate;
 
-pub use compile::{Compiled, compile};
+pub use compile::Compiled;
 pub use embedded::Typed;
+pub use family::{Family, Schemas, Tools};
 pub use path::JsonPath;
 pub use pattern::compile as compile_pattern;
 pub use structural::{Structural, Unusable};
 
-use crate::schema::{Schema, StructId};
 use api_core::field::{Errors, Path};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// What all versions of a custom resource have in common.
-#[derive(Debug)]
-pub struct Family {
-    /// Name of the definition.
-    pub definition: String,
-    /// Group of its objects.
-    pub group: String,
-    /// Kind of its objects.
-    pub kind: String,
-    /// Generation of the definition.
-    pub generation: i64,
-    /// The version that objects are stored in.
-    pub storage_version: String,
-    /// The tree of each version, also of those that are not served.
-    pub versions: BTreeMap<String, Structural>,
-    /// The schemas as they stand in the definition: whether two families store and read objects alike.
-    pub schemas: Value,
-    /// How objects come from one version to another.
-    pub conversion: Conversion,
-    /// The loose type that bodies are decoded as: typed metadata, anything else as it is.
-    pub loose: (Schema, StructId),
-}
 
 /// `spec.conversion` of a definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,8 +53,6 @@ pub trait ObjectRules: std::fmt::Debug + Send + Sync {
 /// What a row of a custom resource has beside other rows.
 #[derive(Debug)]
 pub struct Custom {
-    /// Rules of its schema (`x-kubernetes-validations`); `None` if it has none.
-    pub rules: Option<Box<dyn ObjectRules>>,
     /// What it shares with the rows of the other versions.
     pub family: Arc<Family>,
     /// Its version.
@@ -88,8 +65,6 @@ pub struct Custom {
     pub deprecation: Option<String>,
     /// Whether the definition is being deleted, so that nothing new is made.
     pub terminating: bool,
-    /// The definition's version, for the OpenAPI document.
-    pub definition: Value,
 }
 
 /// Paths of the `scale` subresource, as in `.spec.replicas`.
@@ -103,51 +78,26 @@ pub struct Scale {
     pub selector: Vec<String>,
 }
 
-impl Family {
-    /// Whether a stored object is read the same way by both.
-    pub fn reads_like(&self, other: &Family) -> bool {
-        self.schemas == other.schemas && self.kind == other.kind && self.group == other.group
-    }
-
-    /// The tree of a version.
-    pub fn tree(&self, version: &str) -> Option<&Structural> {
-        self.versions.get(version)
-    }
-
-    /// `example.com/v1` for `v1`.
-    pub fn api_version(&self, version: &str) -> String {
-        format!("{}/{version}", self.group)
-    }
-
-    /// The version that an object says it is in.
-    pub fn version_of<'v>(&self, object: &'v Value) -> &'v str {
-        let api_version = object["apiVersion"].as_str().unwrap_or("");
-        api_version.strip_prefix(self.group.as_str()).and_then(|v| v.strip_prefix('/')).unwrap_or("")
-    }
-
-    /// Brings an object that comes from the store, or from a conversion, into order: what its version's schema does not
-    /// know goes; with `defaults`, what it fills in comes.
-    pub fn tidy(&self, object: &mut Value, defaults: bool) {
-        let version = self.version_of(object).to_owned();
-        let Some(tree) = self.versions.get(&version) else { return };
-        prune::prune(tree, object, true);
-        prune::drop_nulls(Some(tree), object);
-        if defaults {
-            prune::fill(tree, object);
-        }
-    }
-
-    /// Converts an object by naming its version anew; what the other schema does not know goes.
-    pub fn rename(&self, object: &mut Value, version: &str) {
-        object["apiVersion"] = self.api_version(version).into();
-        self.tidy(object, false);
-    }
-}
-
 impl Custom {
     /// The tree that objects of the version are pruned, defaulted and validated by.
+    ///
+    /// # Panics
+    /// Never: a row is of a version of its family.
     pub fn tree(&self) -> &Structural {
-        &self.family.versions[&self.version]
+        self.family.tree(&self.version).expect("a row is of a version of its family")
+    }
+
+    /// The type of the version's objects.
+    ///
+    /// # Panics
+    /// Never: a row is of a version of its family.
+    pub fn types(&self) -> &Compiled {
+        self.family.types(&self.version).expect("a row is of a version of its family")
+    }
+
+    /// Rules of its schema (`x-kubernetes-validations`); `None` if it has none.
+    pub fn rules(&self) -> Option<&dyn ObjectRules> {
+        self.family.rules(&self.version)
     }
 
     /// Drops fields that the schema does not know; gives their paths.

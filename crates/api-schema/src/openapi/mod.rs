@@ -5,11 +5,13 @@
 mod foreign;
 mod operations;
 mod paths;
+mod pieces;
 mod protobuf;
 mod v2;
 
 pub use foreign::{Part, Section};
 pub use paths::{Api, group_names, paths, reference};
+pub use pieces::Piece;
 pub use protobuf::protobuf;
 pub use v2::{definition_v2, document_v2, shared_parameters};
 
@@ -19,6 +21,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 
 /// Where v3 documents keep their types.
@@ -108,8 +111,7 @@ pub fn document_v3(version: &str, paths: Map<String, Value>, define: &dyn Fn(&st
     v2::clean(&mut paths);
     let schemas = closure(&paths, define);
     let mut components = json!({
-        "securitySchemes": {"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header",
-            "description": "Bearer Token authentication"}}
+        "securitySchemes": security_v3()
     });
     if !schemas.is_empty() {
         components["schemas"] = Value::Object(schemas);
@@ -129,6 +131,45 @@ pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Val
         (String::from(name), json!({"serverRelativeURL": url}))
     };
     json!({"paths": documents.into_iter().map(entry).collect::<Map<_, _>>()})
+}
+
+/// Paths of a v3 document, without what only the conversion to v2 needs.
+pub fn paths_v3(paths: Map<String, Value>) -> Map<String, Value> {
+    let mut paths = Value::Object(paths);
+    v2::clean(&mut paths);
+    match paths {
+        Value::Object(paths) => paths,
+        _ => Map::new(),
+    }
+}
+
+/// What stands in a v3 document before its paths, between them and its types, and after those.
+pub fn frame_v3(title: &str, version: &str) -> [String; 3] {
+    let info = json!({"title": title, "version": version});
+    let security = security_v3();
+    [
+        format!("{{\"openapi\":\"3.0.0\",\"info\":{info},\"paths\":{{"),
+        format!("}},\"components\":{{\"securitySchemes\":{security},\"schemas\":{{"),
+        "}}}".into(),
+    ]
+}
+
+fn security_v3() -> Value {
+    json!({"BearerToken": {"type": "apiKey", "name": "authorization", "in": "header",
+        "description": "Bearer Token authentication"}})
+}
+
+/// Names of the types that values refer to.
+pub fn referred<'v>(values: impl IntoIterator<Item = &'v Value>) -> BTreeSet<String> {
+    let mut found = Vec::new();
+    values.into_iter().for_each(|value| references(value, &mut found));
+    found.into_iter().collect()
+}
+
+/// Every type of these names, and all that they refer to.
+pub fn types_of(names: &BTreeSet<String>, define: &dyn Fn(&str) -> Option<Value>) -> Map<String, Value> {
+    let from: Value = names.iter().map(|name| paths::reference(name)).collect();
+    closure(&from, define)
 }
 
 /// Every type that `from` refers to, directly or not.

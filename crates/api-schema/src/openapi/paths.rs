@@ -3,7 +3,6 @@
 use super::operations::{Answer, Operation};
 use super::{Parameter, SCHEMAS};
 use crate::row::{Row, Subresource};
-use crate::schema::Schema;
 use api_core::Gvk;
 use serde_json::{Map, Value, json};
 
@@ -173,7 +172,7 @@ impl Builder<'_> {
     }
 
     fn collection(&mut self, path: &str) {
-        let own = type_name(&self.row.schema, &self.row.kind);
+        let own = type_name(self.row, &self.row.kind);
         let mut operations = Operations::new();
         if self.has("list") {
             operations.push(("get", self.stream("list", self.id("list", "")), LIST.to_vec()));
@@ -193,7 +192,7 @@ impl Builder<'_> {
     }
 
     fn item(&mut self, path: &str) {
-        let own = type_name(&self.row.schema, &self.row.kind);
+        let own = type_name(self.row, &self.row.kind);
         let kind = &self.row.kind;
         let mut operations = Operations::new();
         if self.has("get") {
@@ -249,7 +248,7 @@ impl Builder<'_> {
     }
 
     fn object_subresource(&self, sub: &Subresource, suffix: &str) -> Operations {
-        let own = type_name(&self.row.schema, &sub.kind);
+        let own = type_name(self.row, &sub.kind);
         let has = |verb: &str| sub.verbs.iter().any(|v| v == verb);
         let mut operations = Operations::new();
         if has("get") {
@@ -304,7 +303,7 @@ impl Builder<'_> {
 
     fn stream(&self, action: &'static str, id: String) -> Map<String, Value> {
         let list = Gvk { kind: self.row.list_kind.clone(), ..self.row.kind.clone() };
-        let watched = type_name(&self.row.schema, &list);
+        let watched = type_name(self.row, &list);
         let events = format!("{META}WatchEvent");
         let answer = if action == "list" { &watched } else { &events };
         let answer = if self.api.built_in { Answer::Stream(answer) } else { Answer::Type(answer) };
@@ -404,9 +403,10 @@ fn patch_parameters() -> Vec<&'static str> {
 }
 
 /// The definition's name of a kind.
-fn type_name(schema: &Schema, kind: &Gvk) -> String {
-    match schema.kinds.get(kind) {
-        Some(id) => schema.get(*id).name.clone(),
+fn type_name(row: &Row, kind: &Gvk) -> String {
+    let built_in = row.types.as_ref().and_then(|(schema, _)| Some((schema, *schema.kinds.get(kind)?)));
+    match built_in {
+        Some((schema, id)) => schema.get(id).name.clone(),
         None => {
             // A group without a domain is one of Kubernetes' own.
             if !kind.group.contains('.') {

@@ -162,7 +162,7 @@ fn decode(row: &Row, patched: Value) -> Result<Value, ApiError> {
     let Some(custom) = &row.custom else {
         return codec::decode_value(row, patched, FieldValidation::Ignore).map(|d| d.value);
     };
-    let (schema, root) = &custom.family.loose;
+    let (schema, root) = custom.family.loose();
     let bytes = patched.to_string();
     let ignore = FieldValidation::Ignore;
     let mut value = codec::decode_as(schema, *root, &row.kind, bytes.as_bytes(), Media::Json, ignore)?.value;

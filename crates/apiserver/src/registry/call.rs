@@ -148,14 +148,14 @@ impl Call {
     pub(crate) fn drop_empty_lists(&self, value: &mut Value) {
         let row = self.row();
         if row.custom.is_none() && object::is_as_stored(row) && normalize::has_empty_list(value) {
-            normalize::normalize(&row.schema, row.root, value);
+            normalize::normalize(row.schema(), row.root(), value);
         }
     }
 
     /// Brings a decoded object into its stored version, with defaults.
     pub(crate) fn complete(&self, value: &mut Value) {
         if !object::is_as_stored(self.row()) && normalize::has_empty_list(value) {
-            normalize::normalize(&self.row().schema, self.row().root, value);
+            normalize::normalize(self.row().schema(), self.row().root(), value);
         }
         object::convert(self.row(), value, &self.row().storage_version);
         if let Some(default) = self.row().hooks.default {

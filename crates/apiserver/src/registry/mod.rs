@@ -91,6 +91,8 @@ pub(crate) struct Served {
     pub(crate) selectable: Vec<&'static str>,
     /// What its cells in a Table are made of; `None` if nobody said.
     pub(crate) table: Option<Projection>,
+    /// What OpenAPI documents say of it, if it is a custom resource.
+    pub(crate) said: crate::openapi::Said,
 }
 
 impl Served {
@@ -101,7 +103,16 @@ impl Served {
         let table = (!row.hooks.table_paths.is_empty())
             .then(|| Projection::new(["apiVersion", "kind"].iter().chain(row.hooks.table_paths).copied()));
         let (api_version, empty_status) = (row.gvr.api_version(), OnceLock::new());
-        Self { api_version, row, cache, empty_status, builtin, selectable, table }
+        Self {
+            api_version,
+            row,
+            cache,
+            empty_status,
+            builtin,
+            selectable,
+            table,
+            said: crate::openapi::Said::default(),
+        }
     }
 
     /// The status of an object that was given none, in the version that is stored. Of a custom resource it takes its schema,

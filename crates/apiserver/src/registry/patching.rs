@@ -74,7 +74,7 @@ fn edit<'a>(
         let current = current.ok_or_else(|| call.not_found())?;
         let parsed = parsed.as_ref().map_err(Clone::clone)?;
         let apply =
-            || patch_value(&call.row().schema, call.row().root, kind, bytes, parsed, shown(call.row(), current));
+            || patch_value(call.row().schema(), call.row().root(), kind, bytes, parsed, shown(call.row(), current));
         let mut value = Patched { kind, bytes, parsed, apply: &apply }.read(call, options.validation)?;
         update::check_name(call, &value)?;
         check_namespace(call, &mut value)?;
@@ -143,7 +143,7 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
         let name = call.manager(options);
         let now = call.now();
         let manager = manager(call, &name, &now);
-        let (schema, root, live) = (&row.schema, row.root, live.as_ref());
+        let (schema, root, live) = (row.schema(), row.root(), live.as_ref());
         let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
         // What the schema does not know has been refused by the merge, as what has the wrong type.
         drop(call.decode_value(applied.clone(), super::options::Validation::Ignore)?);
@@ -181,7 +181,7 @@ pub(crate) fn check_applied_kind(applied: &Value, fits: impl Fn(&Gvk) -> bool) -
 fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
     check_applied_kind(applied, |said| {
         let own = &call.row().kind;
-        let in_another_version = said.group_kind() == own.group_kind() && call.row().schema.kinds.contains_key(said);
+        let in_another_version = said.group_kind() == own.group_kind() && call.row().schema().kinds.contains_key(said);
         !said.kind.is_empty() && (said == own || in_another_version || call.row().custom.is_some())
     })?;
     let name = applied.name();
@@ -247,7 +247,7 @@ async fn note(call: &Call, manager: &Manager<'_>, old: Option<&Value>, new: &mut
         if row.custom.is_some() {
             set_fields(new, given.clone());
         }
-        managed::update_between(&row.schema, row.root, old, new, manager, known);
+        managed::update_between(row.schema(), row.root(), old, new, manager, known);
     });
     noted.await;
 }

@@ -15,6 +15,9 @@ use http::{Method, Response};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
+/// Verbs that take objects.
+const WRITES: [&str; 3] = ["create", "update", "patch"];
+
 /// Whether the resource has the subresource and the verb, and is asked for in its scope.
 pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Result<(), ApiError> {
     let row = &served.row;
@@ -78,6 +81,14 @@ async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest
     })
 }
 
+/// What is written of a custom resource must be understood; its schemas are compiled for the first who writes.
+fn usable(call: &Call) -> Result<(), ApiError> {
+    let Some(custom) = call.row().custom.as_ref().filter(|_| WRITES.contains(&call.info.verb.as_str())) else {
+        return Ok(());
+    };
+    custom.family.usable(&custom.version).map_err(ApiError::internal)
+}
+
 async fn serve_verb(
     server: Arc<Inner>,
     served: Arc<Served>,
@@ -102,6 +113,7 @@ async fn serve_verb(
     };
     call.warn(api_kinds::deprecation(&call.row().gvr).map(str::to_owned));
     call.warn(call.row().custom.as_ref().and_then(|c| c.deprecation.clone()));
+    usable(&call)?;
     if subresource::is_special(&call.info.subresource) {
         return subresource::serve(call, body).await;
     }

@@ -38,13 +38,15 @@ pub(crate) struct GroupVersion {
     pub(crate) rows: Vec<Arc<Served>>,
     /// What the aggregated form of discovery says of it.
     pub(crate) said: OnceLock<Arc<RawValue>>,
+    /// Hash of its OpenAPI document.
+    pub(crate) documented: OnceLock<String>,
 }
 
 impl GroupVersion {
     fn new(rows: Vec<Arc<Served>>) -> Option<Arc<Self>> {
         let gvr = &rows.first()?.row.gvr;
         let (group, version) = (gvr.group.clone(), gvr.version.clone());
-        Some(Arc::new(Self { group, version, rows, said: OnceLock::new() }))
+        Some(Arc::new(Self { group, version, rows, said: OnceLock::new(), documented: OnceLock::new() }))
     }
 
     fn get(&self, resource: &str) -> Option<&Arc<Served>> {
@@ -192,7 +194,7 @@ mod tests {
             versions.iter().map(|v| json!({"name": v, "served": true, "storage": true, "schema": schema})).collect();
         let definition = json!({"metadata": {"name": format!("{plural}.{group}")}, "spec": {"group": group,
             "scope": "Cluster", "names": {"plural": plural, "kind": plural, "listKind": "L"}, "versions": versions}});
-        let rows = api_kinds::custom::rows_of(&definition).expect("rows");
+        let rows = api_kinds::custom::rows_of(&definition, definition.to_string().into());
         rows.into_iter().map(|row| Arc::new(Served::new(row, None))).collect()
     }
 

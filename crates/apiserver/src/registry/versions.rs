@@ -7,7 +7,6 @@ use super::call::Call;
 use super::custom::convert;
 use super::{Table, object};
 use api_core::meta::Meta;
-use api_kinds::custom;
 use api_patch::managed::{Types, Versioned, Versions};
 use api_schema::custom::{Conversion, Custom};
 use api_schema::row::Row;
@@ -72,10 +71,15 @@ impl Others {
         any
     }
 
-    fn custom(&self, object: &Value, custom: &Custom, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
+    fn custom<'c>(
+        &self,
+        object: &Value,
+        custom: &'c Custom,
+        api_version: &str,
+    ) -> Result<Option<Versioned<'c>>, String> {
         let family = &custom.family;
         let version = api_version.strip_prefix(family.group.as_str()).and_then(|v| v.strip_prefix('/'));
-        let Some((version, tree)) = version.and_then(|v| Some((v, family.tree(v)?))) else { return Ok(None) };
+        let Some((version, types)) = version.and_then(|v| Some((v, family.types(v)?))) else { return Ok(None) };
         let converted = match family.conversion {
             _ if family.version_of(object) == version => object.clone(),
             // What the version does not know stays, so that nothing is lost on the way back.
@@ -86,15 +90,7 @@ impl Others {
             }
             Conversion::Webhook { .. } => self.by_webhook(object, version)?,
         };
-        let served = self.rows().find(|s| s.api_version == api_version);
-        let (schema, root) = match served {
-            Some(served) => (Types::Lent(&served.row.schema), served.row.root),
-            None => {
-                let (schema, root) = custom::schema_of(family, tree, version);
-                (Types::Made(Box::new(schema)), root)
-            }
-        };
-        Ok(Some(Versioned { object: converted, schema, root }))
+        Ok(Some(Versioned { object: converted, schema: Types::Lent(&types.0), root: types.1 }))
     }
 
     fn by_webhook(&self, object: &Value, version: &str) -> Result<Value, String> {
@@ -114,13 +110,13 @@ impl Others {
 
 impl Versions for Others {
     fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
-        if let Some(custom) = self.rows().find_map(|s| s.row.custom.clone()) {
-            return self.custom(object, &custom, api_version);
+        if let Some(custom) = self.rows().find_map(|s| s.row.custom.as_ref()) {
+            return self.custom(object, custom, api_version);
         }
         let Some(served) = self.rows().find(|s| s.api_version == api_version) else { return Ok(None) };
         let row = &served.row;
         let mut converted = object.clone();
         object::convert(row, &mut converted, &row.kind);
-        Ok(Some(Versioned { object: converted, schema: Types::Lent(&row.schema), root: row.root }))
+        Ok(Some(Versioned { object: converted, schema: Types::Lent(row.schema()), root: row.root() }))
     }
 }

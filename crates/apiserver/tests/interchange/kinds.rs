@@ -34,7 +34,7 @@ fn paths(case: &Value) -> (String, String) {
 /// An object without what is of one moment or one server.
 fn lasting(row: &Row, object: &Value) -> Value {
     let mut object = object.clone();
-    normalize(&row.schema, row.root, &mut object);
+    normalize(row.schema(), row.root(), &mut object);
     object["metadata"].as_object_mut().expect("metadata").remove("resourceVersion");
     // In protobuf an empty list is none.
     empty_is_null(&mut object);

@@ -45,7 +45,7 @@ pub(crate) fn read(
     media: codec::Media,
     validation: Validation,
 ) -> Result<codec::Decoded, codec::Refused> {
-    let (schema, root) = &custom.family.loose;
+    let (schema, root) = custom.family.loose();
     let decoded = codec::read_as(schema, *root, &call.row().kind, bytes, media, codec::FieldValidation::Warn)?;
     let mut value = decoded.value;
     let unknown = custom.prune(&mut value);
@@ -112,7 +112,7 @@ fn check_kind(own: &Gvk, bytes: &[u8], media: codec::Media) -> Result<(), ApiErr
 
 /// Metadata of an embedded resource, with what is unknown in it.
 fn typed(call: &Call, custom: &Custom, metadata: &Value) -> Result<(Value, Vec<String>), String> {
-    let (schema, root) = &custom.family.loose;
+    let (schema, root) = custom.family.loose();
     let body = json!({"metadata": metadata}).to_string();
     let media = codec::Media::Json;
     let read = codec::read_as(schema, *root, &call.row().kind, body.as_bytes(), media, codec::FieldValidation::Warn);

@@ -11,6 +11,7 @@ use crate::server::{BuildError, Inner};
 use api_core::ApiError;
 use api_core::meta::Meta;
 use api_kinds::custom::{self, Schemas, ServedKey};
+use api_schema::custom::Unusable;
 use api_schema::row::Row;
 use futures::StreamExt;
 use http::Method;
@@ -91,10 +92,8 @@ impl Found {
         crate::registry::object::decode(&self.object.bytes)
     }
 
-    fn rows(&self, outline: &Value) -> Result<Vec<Arc<Row>>, String> {
-        let mut whole = self.whole().map_err(|e| e.to_string())?;
-        whole["status"] = outline["status"].clone();
-        custom::rows_of(&whole).map_err(|e| e.to_string())
+    fn rows(&self, outline: &Value) -> Vec<Arc<Row>> {
+        custom::rows_of(outline, self.object.bytes.clone())
     }
 }
 
@@ -105,6 +104,8 @@ struct Decided {
     next: Option<Value>,
     /// Whether its objects are to be served in another way, or not at all.
     changed: bool,
+    /// Why its objects cannot be served.
+    unusable: Option<Unusable>,
 }
 
 impl Decided {
@@ -149,8 +150,12 @@ impl Definitions {
         let mut known = Known::new(&found.object, outline);
         let before = self.known.get(&name).filter(|before| before.uid == known.uid);
         let same = before.is_some_and(|before| before.generation == known.generation);
-        let schemas =
-            if same && !custom::doubts_schemas(outline) { Schemas::Same } else { Schemas::of(&found.whole()?) };
+        let (schemas, unusable) = if same && !custom::doubts_schemas(outline) {
+            (Schemas::Same, None)
+        } else {
+            let whole = found.whole()?;
+            (Schemas::of(&whole), custom::check(&whole).err())
+        };
         let next = if outline.is_deleting() {
             None
         } else {
@@ -163,7 +168,7 @@ impl Definitions {
         known.ending = before.is_some_and(|before| before.ending);
         let changed = known.served.as_ref() != before.and_then(|before| before.served.as_ref());
         self.keep(&name, known);
-        Ok(Decided { found, next, changed })
+        Ok(Decided { found, next, changed, unusable })
     }
 }
 
@@ -185,13 +190,8 @@ pub(crate) async fn load(registry: &Registry) -> Result<Definitions, BuildError>
     for found in &found {
         let (name, outline) = (found.outline.name(), &found.outline);
         if let Some(key) = ServedKey::of(outline) {
-            match found.rows(outline) {
-                Ok(rows) => {
-                    changes.push((name.to_owned(), rows));
-                    definitions.known.entry(name.to_owned()).and_modify(|known| known.served = Some(key));
-                }
-                Err(error) => tracing::error!(%error, name, "a custom resource cannot be served"),
-            }
+            changes.push((name.to_owned(), found.rows(outline)));
+            definitions.known.entry(name.to_owned()).and_modify(|known| known.served = Some(key));
         }
         // What is served has been checked; what its status says of it stays true.
         let others = definitions.others(text(&outline["spec"]["group"]));
@@ -290,16 +290,19 @@ fn prepare(
         known.ending = true;
         server.tasks.spawn(end(server.clone(), name.to_owned(), known.uid.clone()));
     }
+    if let Some(error) = decided.unusable.as_ref().filter(|_| decided.changed && known.served.is_some()) {
+        // Its schema cannot be used; that does not change until someone changes it.
+        tracing::error!(%error, name, "a custom resource cannot be served");
+        known.served = None;
+        return None;
+    }
     if decided.changed {
-        match known.served.as_ref().map(|_| decided.found.rows(decided.outline())).transpose() {
-            Ok(rows) => changes.push((name.to_owned(), rows.unwrap_or_default())),
-            Err(error) => {
-                // Its schema cannot be used; that does not change until someone changes it.
-                tracing::error!(%error, name, "a custom resource cannot be served");
-                known.served = None;
-                return None;
-            }
-        }
+        let rows = known.served.as_ref().map(|_| decided.found.rows(decided.outline()));
+        changes.push((name.to_owned(), rows.unwrap_or_default()));
+    } else if let Some(served) = server.registry.table().of_definition(name).first()
+        && let Some(custom) = &served.row.custom
+    {
+        custom.family.schemas.renew(decided.found.object.bytes.clone());
     }
     decided.next.is_some().then(|| (name.to_owned(), decided))
 }
