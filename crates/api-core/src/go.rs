@@ -62,6 +62,19 @@ pub fn map_text(map: &Map<String, Value>) -> String {
     format!("map[{}]", entries.join(" "))
 }
 
+/// A time as it is in JSON; what there is none of is the first instant that Go knows.
+///
+/// ```
+/// assert_eq!(api_core::go::time("2026-01-02T03:04:05.060000Z"), "2026-01-02 03:04:05.06 +0000 UTC");
+/// assert_eq!(api_core::go::time(""), "0001-01-01 00:00:00 +0000 UTC");
+/// ```
+pub fn time(text: &str) -> String {
+    let text = if text.is_empty() { "0001-01-01T00:00:00Z" } else { text };
+    let text = text.trim_end_matches('Z').replace('T', " ");
+    let shown = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{shown} +0000 UTC")
+}
+
 /// The type that a value of JSON is read as (`%T`).
 pub fn type_name(value: &Value) -> &'static str {
     match value {

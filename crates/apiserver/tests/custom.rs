@@ -27,5 +27,7 @@ mod objects;
 mod scale;
 #[path = "custom/steps.rs"]
 mod steps;
+#[path = "custom/updates.rs"]
+mod updates;
 #[path = "custom/versions.rs"]
 mod versions;

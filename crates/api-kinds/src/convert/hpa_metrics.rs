@@ -79,6 +79,9 @@ pub fn to_v1(metric: &Value, form: Form) -> String {
     if *field == "object" {
         // These are no pointers to upstream, so they are always there.
         put(amounts(field, form)[2], &source[inner(form)].get("value").cloned().unwrap_or_else(|| "0".into()));
+    } else if form == Form::Measured {
+        let (name, at) = if *field == "external" { ("value", 2) } else { ("averageValue", 1) };
+        put(amounts(field, form)[at], &source[inner(form)].get(name).cloned().unwrap_or_else(|| "0".into()));
     }
     format!("{{\"type\":{},{field:?}:{}}}", json!(kind), in_order(&Value::Object(flat), order(field, form)))
 }

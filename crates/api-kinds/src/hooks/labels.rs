@@ -62,6 +62,13 @@ fn selector_requirement(node: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
+/// Whether a selector can be held against labels.
+pub(super) fn is_valid_selector(node: &Node<'_, '_>) -> bool {
+    let mut own = Errors::new();
+    selector(node, &mut own);
+    own.is_empty()
+}
+
 /// Whether a selector selects everything.
 pub(super) fn is_empty_selector(node: &Node<'_, '_>) -> bool {
     node.at("matchLabels").is_empty() && node.at("matchExpressions").is_empty()

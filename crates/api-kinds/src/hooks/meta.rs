@@ -6,7 +6,7 @@
 
 use super::check::{IMMUTABLE, Node};
 use super::labels;
-use api_core::field::{Errors, Path};
+use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
 use api_schema::row::Row;
 use serde_json::Value;
@@ -46,7 +46,10 @@ pub(super) fn again_on_update(new: &Value, old: &Value, e: &mut Errors) {
 
 /// What a kind's own rules for a new object find in metadata, when an update runs them.
 pub(super) fn again_on_create(new: &Value, e: &mut Errors) {
-    Meta { namespaced: None, kube_finalizers: true }.check(new, |_, _| Vec::new(), e);
+    let text = |field: &str| new.get(field).and_then(Value::as_str).unwrap_or("");
+    let (group, _) = api_core::gvk::split_api_version(text("apiVersion"));
+    let name_check = super::for_kind(group, text("kind")).validate_name.unwrap_or(names::name_is_dns_subdomain);
+    Meta { namespaced: None, kube_finalizers: true }.check(new, name_check, e);
 }
 
 /// The same with a check of the name, and of the namespace of a kind that has one.
@@ -217,7 +220,10 @@ fn update(new: &Value, old: &Value, e: &mut Errors) {
     for field in ["name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (new, old) = (meta.at(field), old_meta.at(field));
         if !new.is_empty() && new.value != old.value {
-            new.invalid(IMMUTABLE, e);
+            match field {
+                "deletionTimestamp" => e.invalid(&new.path, BadValue(api_core::go::time(new.str())), IMMUTABLE),
+                _ => new.invalid(IMMUTABLE, e),
+            }
         }
     }
     labels::labels(&meta.at("labels"), e);

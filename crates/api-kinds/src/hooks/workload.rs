@@ -4,7 +4,9 @@ use super::check::Node;
 use super::core::pod;
 use super::labels;
 use api_core::field::{BadValue, Errors};
+use api_core::meta::Meta;
 use api_core::names;
+use serde_json::Value;
 
 /// A workload's label selector: there, and not empty. Answers whether the template can be held against it.
 pub(super) fn selector(selector: &Node<'_, '_>, of: &str, e: &mut Errors) -> bool {
@@ -23,10 +25,13 @@ pub(super) fn selector(selector: &Node<'_, '_>, of: &str, e: &mut Errors) -> boo
     }
 }
 
-/// The template's labels match the selector; an absent selector matches nothing.
+/// The template's labels match the selector, if it is valid; an absent selector matches nothing.
 pub(super) fn template_matches(selector: &Node<'_, '_>, template: &Node<'_, '_>, e: &mut Errors) {
     let metadata = template.at("metadata");
     let labels = metadata.at("labels");
+    if !labels::is_valid_selector(selector) {
+        return;
+    }
     let matches = selector.present() && (labels::is_empty_selector(selector) || labels::matches(selector, &labels));
     if !matches {
         e.invalid(&labels.path, go_map(&labels), "`selector` does not match template `labels`");
@@ -95,4 +100,17 @@ pub(super) fn at_most_all(node: &Node<'_, '_>, e: &mut Errors) {
 /// The number, or the number of per cents, as upstream compares with zero; text that is neither is zero.
 pub(super) fn int_or_percent_value(node: &Node<'_, '_>) -> i64 {
     node.percent().or(node.int()).unwrap_or(0)
+}
+
+/// What is said of a new workload whose name makes no good names of pods.
+pub(super) fn name_warning(object: &Value) -> Option<String> {
+    let wrong = names::is_dns1123_label(object.name());
+    let why =
+        "this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended";
+    (!wrong.is_empty()).then(|| format!("metadata.name: {why}: [{}]", wrong.join(" ")))
+}
+
+/// Whether an update (or a new object, for want of `old`) makes another generation.
+pub(super) fn is_new_generation(new: &Value, old: Option<&Value>) -> bool {
+    old.is_none_or(|old| old["metadata"]["generation"] != new["metadata"]["generation"])
 }

@@ -116,7 +116,9 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
         let why = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::new(500, Reason::Unknown, why));
     }
-    value.set_meta("resourceVersion", "");
+    if !options.dry_run {
+        value.set_meta("resourceVersion", "");
+    }
     let stored = custom::convert::outgoing(call, value).await?;
     let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
     if options.dry_run {
@@ -138,6 +140,7 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
 /// Sets the namespace of the URL; another one in the object is refused.
 pub(crate) fn check_namespace(call: &Call, value: &mut Value) -> Result<(), ApiError> {
     if !call.row().namespaced {
+        value.set_meta("namespace", "");
         return Ok(());
     }
     let namespace = value.namespace();

@@ -11,7 +11,7 @@ use super::versions;
 use crate::Body;
 use crate::negotiate::{content_type, unsupported, unsupported_patch};
 use api_core::meta::Meta;
-use api_core::{ApiError, Gvk};
+use api_core::{ApiError, Gvk, Reason};
 use api_patch::managed::{self, Manager};
 use api_schema::codec;
 use api_schema::row::Row;
@@ -145,19 +145,34 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
         let manager = manager(call, &name, &now);
         let (schema, root, live) = (row.schema(), row.root(), live.as_ref());
         let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
-        // What the schema does not know has been refused by the merge, as what has the wrong type.
-        drop(call.decode_value(applied.clone(), super::options::Validation::Ignore)?);
-        if live.is_none() {
-            update::check_name(call, &applied)?;
-        }
-        let mut value = call.decode_value(merged, super::options::Validation::Ignore)?;
-        if row.namespaced {
-            value.set_meta("namespace", &call.info.namespace);
-        }
+        check_convertible(call, &applied)?;
+        update::check_name(call, &applied)?;
+        check_namespace(call, &mut applied.clone())?;
+        let mut value = call.decode_value(merged, Validation::Ignore)?;
+        value.set_meta("namespace", if row.namespaced { &call.info.namespace } else { "" });
         value.set_meta("name", &call.info.name);
         call.complete(&mut value);
         Ok(value)
     }))
+}
+
+/// Whether what is applied can be read. What the schema does not know has been refused by the merge, as what has the wrong
+/// type; a text that is no quantity, say, is found here, and upstream takes it for its own fault.
+fn check_convertible(call: &Call, applied: &Value) -> Result<(), ApiError> {
+    let row = call.row();
+    if row.custom.is_some() {
+        return call.decode_value(applied.clone(), Validation::Ignore).map(drop);
+    }
+    let read = codec::read_value(row, applied.clone(), super::call::fields(Validation::Ignore), codec::Wording::Value);
+    read.map(drop).map_err(|refused| {
+        let kind = format!("{}/{}, Kind={}", row.kind.group, row.kind.version, row.kind.kind);
+        let object = format!("{}/{}; {kind}", applied.namespace(), applied.name());
+        let why = format!(
+            "failed to convert new object ({object}) to proper version: unable to convert unstructured object to {kind}: {}",
+            refused.why()
+        );
+        ApiError::new(500, Reason::Unknown, why)
+    })
 }
 
 /// Whether what is applied is an object of a kind that `fits`.
@@ -184,16 +199,6 @@ fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
         let in_another_version = said.group_kind() == own.group_kind() && call.row().schema().kinds.contains_key(said);
         !said.kind.is_empty() && (said == own || in_another_version || call.row().custom.is_some())
     })?;
-    let name = applied.name();
-    if !name.is_empty() && name != call.info.name {
-        let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.info.name);
-        return Err(ApiError::bad_request(why));
-    }
-    let namespace = applied.namespace();
-    if call.row().namespaced && !namespace.is_empty() && namespace != call.info.namespace {
-        let why = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(ApiError::bad_request(why));
-    }
     if applied.metadata().is_some_and(|m| m.contains_key("managedFields")) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }

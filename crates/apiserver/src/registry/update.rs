@@ -132,7 +132,7 @@ async fn attempt(
 ) -> Result<Outcome, ApiError> {
     let old = &current.value;
     let mut new = versions::in_all(call, |known| edit(call, Some(current), known)).await?;
-    check_version(call, &new, current)?;
+    check_version(call, &new, current, options.dry_run)?;
     new.set_meta("resourceVersion", "");
     keep_other_half(call, &mut new, old);
     keep_metadata(&mut new, old);
@@ -218,14 +218,14 @@ fn done(stored: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
 }
 
 /// The version and the uid that the client wants to replace must be those that there are.
-fn check_version(call: &Call, new: &Value, current: &Current) -> Result<(), ApiError> {
-    let uid = new.uid();
+fn check_version(call: &Call, new: &Value, current: &Current, dry_run: bool) -> Result<(), ApiError> {
+    let (uid, key) = (new.uid(), call.key(&call.info.name));
     // Of a patch, the uid is a field like others, which must not change.
     if !uid.is_empty() && uid != current.value.uid() && call.info.verb != "patch" {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
              UID in precondition: {uid}, UID in object meta: {}",
-            call.key(&call.info.name),
+            if dry_run { key.trim_start_matches("/registry") } else { &key },
             current.value.uid()
         );
         return Err(ApiError::conflict(&call.group_resource(), &call.info.name, &why));
@@ -243,8 +243,8 @@ fn check_version(call: &Call, new: &Value, current: &Current) -> Result<(), ApiE
         let GroupResource { group, resource: kind } = call.group_resource();
         return Err(ApiError::invalid(&GroupKind { group, kind }, &call.info.name, &errors));
     }
-    match version.parse::<i64>() {
-        Ok(version) if version == current.revision => Ok(()),
+    match version.parse::<u64>() {
+        Ok(version) if i64::try_from(version) == Ok(current.revision) => Ok(()),
         Ok(_) => Err(conflict(call)),
         Err(_) => {
             let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
@@ -311,7 +311,6 @@ fn copy_part(to: &mut Value, from: &Value, path: &[&str]) {
 fn keep_metadata(new: &mut Value, old: &Value) {
     let old_meta = old.metadata();
     let meta = new.metadata_mut();
-    meta.remove("selfLink");
     let mut keep = |field: &str, always: bool| {
         let old = old_meta.and_then(|m| m.get(field));
         match old {
@@ -368,7 +367,7 @@ fn validate<'a>(call: &'a Call, new: &mut Value, old: &Value, recorded: Recorded
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.storage_version.group_kind(), new.name(), &errors));
     }
-    if let Some(warnings) = row.hooks.warnings {
+    if let Some(warnings) = row.hooks.warnings.filter(|_| call.info.subresource.is_empty()) {
         call.warn(warnings(new, Some(old)));
     }
     Ok(held)

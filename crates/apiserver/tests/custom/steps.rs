@@ -1,7 +1,8 @@
 //! Requests in a row and what a real server answers to each, as data.
 //!
 //! A script is blocks of lines: `METHOD PATH [+TYPE]`, lines of body, and `=> CODE` with what must hold: the text of a
-//! failure, or `pointer value` pairs of an object, each on a line that starts with `=>`.
+//! failure, `pointer value` pairs of an object, or all warnings (`~TEXT`, one a line; `~` alone for none), each on a line
+//! that starts with `=>`.
 
 use super::api::{Answer, Api};
 use serde_json::Value;
@@ -25,9 +26,14 @@ pub async fn walk(api: &Api, script: &str) {
         let (expected, body): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("=>"));
         let answer = api.text(method, path, &[("content-type", media)], &body.join("\n")).await;
         let mut expected = expected.iter().map(|line| line.trim_start_matches("=>").trim());
+        let warned: Vec<&str> = expected.clone().filter_map(|line| line.strip_prefix('~')).collect();
+        if !warned.is_empty() {
+            let warned: Vec<&str> = warned.into_iter().filter(|text| !text.is_empty()).collect();
+            assert_eq!(answer.warnings, warned, "{block}");
+        }
         let code: u16 = expected.next().and_then(|code| code.parse().ok()).expect("a code");
         assert_eq!(answer.code, code, "{block}\n{}", answer.value);
-        expected.for_each(|expected| holds(block, &answer, expected));
+        expected.filter(|line| !line.starts_with('~')).for_each(|expected| holds(block, &answer, expected));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::hooks::check::Node;
 use crate::hooks::conditions;
-use crate::hooks::fill::Fill;
+use crate::hooks::fill::{Fill, STATUS_KEEPS};
 use api_core::field::Errors;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
@@ -73,4 +73,7 @@ fn update_policy(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Err
 
 fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     new.keep_other_half(context.subresource, old);
+    if context.subresource == "status" {
+        new.keep_metadata(STATUS_KEEPS, old);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::check::Node;
 use super::conditions;
-use super::fill::Fill;
+use super::fill::{Fill, STATUS_KEEPS};
 use api_core::field::Errors;
 use api_core::{names, time};
 use api_schema::row::{Hooks, WriteContext};
@@ -47,6 +47,9 @@ fn prepare_create(context: &WriteContext<'_>, object: &mut Value) {
 
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     new.keep_other_half(context.subresource, old);
+    if context.subresource == "status" {
+        new.keep_metadata(STATUS_KEEPS, old);
+    }
 }
 
 fn update(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {

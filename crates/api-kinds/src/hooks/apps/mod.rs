@@ -2,7 +2,9 @@
 
 use crate::hooks::check::Node;
 use crate::hooks::core::pod;
+use crate::hooks::core::storage::claim_spec_warnings;
 use crate::hooks::fill::Fill;
+use crate::hooks::workload;
 use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
@@ -43,12 +45,15 @@ static DAEMON_SET: Hooks = Hooks {
     validate_update: Some(validate::daemon_set_update),
     prepare_create: Some(prepare_daemon_set),
     prepare_update: Some(prepare_daemon_set_update),
+    warnings: Some(daemon_set_warnings),
     hidden_annotations: &[TEMPLATE_GENERATION],
     ..WORKLOAD
 };
 
 static DEPLOYMENT: Hooks = Hooks {
     default: Some(defaults::deployment),
+    warnings: Some(named_warnings),
+    prepare_update: Some(prepare_deployment_update),
     validate: Some(validate::deployment),
     validate_update: Some(validate::deployment_update),
     hidden_annotations: &["deprecated.deployment.rollback.to"],
@@ -57,6 +62,7 @@ static DEPLOYMENT: Hooks = Hooks {
 
 static REPLICA_SET: Hooks = Hooks {
     default: Some(defaults::replica_set),
+    warnings: Some(named_warnings),
     validate: Some(validate::replica_set),
     validate_update: Some(validate::replica_set_update),
     ..WORKLOAD
@@ -69,6 +75,7 @@ static STATEFUL_SET: Hooks = Hooks {
     prepare_create: Some(prepare_stateful_set),
     prepare_update: Some(|context, new, _| prepare_stateful_set(context, new)),
     validate_name: Some(names::name_is_dns_label),
+    warnings: Some(stateful_set_warnings),
     ..WORKLOAD
 };
 
@@ -78,6 +85,19 @@ fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
 
 fn prepare_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
     new.with_path(&["spec", "template", "spec"], pod::drop_disabled);
+}
+
+/// A deployment's annotations are of its generation, and its status is written without its labels.
+fn prepare_deployment_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    if context.subresource == "status" {
+        return new.keep_metadata(&["labels"], old);
+    }
+    prepare_update(context, new, old);
+    let annotations = |of: &Value| of["metadata"]["annotations"].as_object().filter(|map| !map.is_empty()).cloned();
+    if new["spec"] == old["spec"] && annotations(new) != annotations(old) {
+        let before = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        new.make("metadata")["generation"] = (before + 1).into();
+    }
 }
 
 fn prepare_stateful_set(context: &WriteContext<'_>, object: &mut Value) {
@@ -91,7 +111,33 @@ fn prepare_stateful_set(context: &WriteContext<'_>, object: &mut Value) {
 fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     let root = Node::root(new);
     let spec = root.at("spec");
-    pod::template_warnings(&spec.at("template"), old.map(|old| &old["spec"]["template"]))
+    if workload::is_new_generation(new, old) { pod::template_warnings(&spec.at("template")) } else { Vec::new() }
+}
+
+fn named_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let name = old.is_none().then(|| workload::name_warning(new)).flatten();
+    name.into_iter().chain(warnings(new, old)).collect()
+}
+
+/// An update is warned about if it changes the template.
+fn daemon_set_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let count = |of: &Value| of["metadata"]["annotations"].text(TEMPLATE_GENERATION).to_owned();
+    if old.is_some_and(|old| count(old) == count(new)) {
+        return Vec::new();
+    }
+    warnings(new, None)
+}
+
+fn stateful_set_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let mut found = warnings(new, old);
+    let root = Node::root(new);
+    let spec = root.at("spec");
+    for claim in spec.at("volumeClaimTemplates").items() {
+        // Upstream names the spec with a capital letter in an update, and not at all before.
+        let path = if old.is_some() { claim.path.child("Spec") } else { claim.path };
+        claim_spec_warnings(&Node::new(claim.get("spec"), path), &mut found);
+    }
+    found
 }
 
 /// Where the count of a daemon set's templates is kept since its field is gone.

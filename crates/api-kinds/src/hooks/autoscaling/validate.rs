@@ -1,6 +1,7 @@
 //! Rules of horizontal pod autoscalers, in v2.
 
 use crate::hooks::check::{Node, POSITIVE};
+use crate::hooks::core::resources;
 use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
@@ -93,9 +94,15 @@ fn source(source: &Node<'_, '_>, kind: &str, e: &mut Errors) {
         target_reference(&source.at("describedObject"), e);
     }
     if kind == "containerResource" {
-        source.at("container").required_because("must specify a container", e);
-    }
-    if matches!(kind, "resource" | "containerResource") {
+        let name = source.at("name");
+        if name.required_because("must specify a resource name", e) {
+            resources::container_name(name.str(), &name.path, e);
+        }
+        let container = source.at("container");
+        if container.required_because("must specify a container", e) {
+            container.text_is(names::is_dns1123_label, e);
+        }
+    } else if kind == "resource" {
         source.at("name").required_because("must specify a resource name", e);
     } else {
         let metric = source.at("metric");
@@ -123,6 +130,11 @@ fn source(source: &Node<'_, '_>, kind: &str, e: &mut Errors) {
             }
             _ => {}
         },
+        "object" => {
+            if !value.present() && !average.present() {
+                average.path_required("must set either a target value or averageValue", e);
+            }
+        }
         _ => match (value.present(), average.present()) {
             (false, false) => {
                 let why = "must set either a target value for metric or a per-pod target";

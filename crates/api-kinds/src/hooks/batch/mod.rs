@@ -3,6 +3,7 @@
 use crate::hooks::check::Node;
 use crate::hooks::core::pod;
 use crate::hooks::fill::Fill;
+use crate::hooks::workload;
 use api_core::meta::Meta;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
@@ -86,8 +87,13 @@ fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
     spec.make("selector").make("matchLabels").fill(CONTROLLER_UID, uid);
 }
 
+/// What works on a job is not dropped from an update, but refused.
 fn prepare_job_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
+    let kept = new["spec"]["managedBy"].take();
     new.with("spec", drop_disabled);
+    if !kept.is_null() {
+        new["spec"]["managedBy"] = kept;
+    }
 }
 
 fn prepare_cron_job(_: &WriteContext<'_>, cron_job: &mut Value) {
@@ -97,30 +103,31 @@ fn prepare_cron_job(_: &WriteContext<'_>, cron_job: &mut Value) {
 fn job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     let root = Node::root(new);
     let spec = root.at("spec");
-    let mut found = pod::template_warnings(&spec.at("template"), old.map(|old| &old["spec"]["template"]));
+    if !workload::is_new_generation(new, old) {
+        return Vec::new();
+    }
+    let mut found = pod::template_warnings(&spec.at("template"));
+    let name = old.is_none().then(|| workload::name_warning(new)).flatten();
     let indexed = spec.text("completionMode") == "Indexed";
     if indexed && spec.at("completions").int_or_zero() > 100_000 && spec.at("parallelism").int_or_zero() > 10_000 {
         let why = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might \
                    not be able to track completedIndexes when a big number of indexes fail";
         found.insert(0, why.to_owned());
     }
-    found
+    name.into_iter().chain(found).collect()
 }
 
 fn cron_job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     let root = Node::root(new);
     let mut found = Vec::new();
-    let template = |of: &Value| of["spec"]["jobTemplate"]["spec"]["template"].clone();
-    let was = old.map(template);
-    let name = new.name();
-    if old.is_none() && name.len() <= 52 && !api_core::names::is_dns1123_label(name).is_empty() {
-        let wrong = api_core::names::is_dns1123_label(name);
-        let why = format!("{wrong:?}").replace('"', "").replace(", ", " ");
-        found.push(format!("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: {why}"));
+    if old.is_none() && new.name().len() <= 52 {
+        found.extend(workload::name_warning(new));
     }
     let spec = root.at("spec");
     let (job, job_spec) = (spec.at("jobTemplate"), "spec");
     let job = job.at(job_spec);
-    found.extend(pod::template_warnings(&job.at("template"), was.as_ref()));
+    if workload::is_new_generation(new, old) {
+        found.extend(pod::template_warnings(&job.at("template")));
+    }
     found
 }

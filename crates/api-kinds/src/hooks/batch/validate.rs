@@ -4,7 +4,7 @@ use super::schedule;
 use crate::hooks::check::{IMMUTABLE, Node};
 use crate::hooks::core::pod;
 use crate::hooks::{labels, meta, workload};
-use api_core::field::Errors;
+use api_core::field::{BadValue, ErrorKind, Errors};
 use api_core::names;
 use api_schema::row::WriteContext;
 use serde_json::Value;
@@ -15,11 +15,17 @@ const PARALLELISM_COUNTED_MAX: i64 = 10_000;
 const RULES_MAX: usize = 20;
 const EXIT_CODES_MAX: usize = 255;
 const CONDITIONS_MAX: usize = 20;
+const MANAGED_BY_BYTES_MAX: usize = 63;
 
 pub(super) fn job(object: &Value, e: &mut Errors) {
+    whole_job(object, true, e);
+}
+
+/// A job; one that has its labels with the group's name must keep them (`needs_prefixed`).
+fn whole_job(object: &Value, needs_prefixed: bool, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
-    generated_selector(&root, &spec, e);
+    generated_selector(&root, &spec, needs_prefixed, e);
     job_spec(&spec, e);
     let completions = spec.at("completions").int_or_zero();
     let metadata = root.at("metadata");
@@ -34,7 +40,7 @@ pub(super) fn job(object: &Value, e: &mut Errors) {
 }
 
 /// A selector that the server generated selects by the job's uid, and the template carries the labels for it.
-fn generated_selector(root: &Node<'_, '_>, spec: &Node<'_, '_>, e: &mut Errors) {
+fn generated_selector(root: &Node<'_, '_>, spec: &Node<'_, '_>, needs_prefixed: bool, e: &mut Errors) {
     if spec.at("manualSelector").is_true() || !spec.has("selector") {
         return;
     }
@@ -46,18 +52,23 @@ fn generated_selector(root: &Node<'_, '_>, spec: &Node<'_, '_>, e: &mut Errors) 
     let (template, selector) = (spec.at("template"), spec.at("selector"));
     let own = template.at("metadata");
     let labels = own.at("labels");
-    for (key, value) in super::own_labels(uid, name) {
-        if labels.text(key) != value {
-            let why = format!("must be '{value}'");
+    let prefixed = |key: &str| key.contains('/');
+    let mut expected = super::own_labels(uid, name).to_vec();
+    expected.retain(|(key, _)| !prefixed(key) || needs_prefixed);
+    // The labels of old come first.
+    expected.sort_by_key(|(key, _)| prefixed(key));
+    for (key, value) in &expected {
+        if labels.text(key) != *value {
+            let (path, why) = (labels.path.key(key), format!("must be '{value}'"));
             if labels.has(key) {
-                e.invalid(&labels.path, labels.value, &why);
+                e.invalid(&path, workload::go_map(&labels), &why);
             } else {
-                e.required(&labels.path.key(key), &why);
+                e.required(&path, &why);
             }
         }
     }
-    let expected = selector.at("matchLabels").text(super::CONTROLLER_UID) == uid;
-    if !expected {
+    let expected: Value = expected.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+    if labels::is_valid_selector(&selector) && !labels::matches(&selector, &Node::root(&expected)) {
         selector.invalid("`selector` not auto-generated", e);
     }
 }
@@ -85,6 +96,7 @@ fn job_template_spec(spec: &Node<'_, '_>, e: &mut Errors) {
     ] {
         spec.at(field).non_negative(e);
     }
+    managed_by(&spec.at("managedBy"), e);
     completion_mode(spec, e);
     let policy = spec.at("podFailurePolicy");
     if policy.present() {
@@ -104,6 +116,9 @@ fn completion_mode(spec: &Node<'_, '_>, e: &mut Errors) {
     mode.one_of_if_any(&["NonIndexed", "Indexed"], e);
     let (per_index, most_failed) = (spec.at("backoffLimitPerIndex"), spec.at("maxFailedIndexes"));
     let (completions, parallelism) = (spec.at("completions"), spec.at("parallelism"));
+    if most_failed.present() && !per_index.present() {
+        per_index.path_required("when maxFailedIndexes is specified", e);
+    }
     if mode.str() == "Indexed" {
         if !completions.present() {
             completions.path_required("when completion mode is Indexed", e);
@@ -111,38 +126,62 @@ fn completion_mode(spec: &Node<'_, '_>, e: &mut Errors) {
         if parallelism.int_or_zero() > INDEXES_COUNTED_MAX {
             parallelism.invalid("must be less than or equal to 100000 when completion mode is Indexed", e);
         }
-    } else if mode.str() == "NonIndexed" {
+        if most_failed.int().zip(completions.int()).is_some_and(|(failed, all)| failed > all) {
+            most_failed.invalid("must be less than or equal to completions", e);
+        }
+        if most_failed.int_or_zero() > INDEXES_COUNTED_MAX {
+            most_failed.invalid("must be less than or equal to 100000", e);
+        }
+        if per_index.present() && completions.int_or_zero() > INDEXES_COUNTED_MAX {
+            many_indexes(&parallelism, &most_failed, e);
+        }
+    } else if matches!(mode.str(), "" | "NonIndexed") {
         for at in [&per_index, &most_failed] {
             if at.present() {
                 at.invalid("requires indexed completion mode", e);
             }
         }
     }
-    if most_failed.present() && !per_index.present() {
-        per_index.path_required("when maxFailedIndexes is specified", e);
+}
+
+fn many_indexes(parallelism: &Node<'_, '_>, most_failed: &Node<'_, '_>, e: &mut Errors) {
+    let why =
+        "must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index";
+    if !most_failed.present() {
+        most_failed.path_required("must be specified when completions is above 100000", e);
     }
-    if mode.str() == "Indexed" && per_index.present() {
-        many_indexes(&completions, &parallelism, &most_failed, e);
+    for at in [parallelism, most_failed] {
+        if at.int_or_zero() > PARALLELISM_COUNTED_MAX {
+            at.invalid(why, e);
+        }
     }
 }
 
-fn many_indexes(completions: &Node<'_, '_>, parallelism: &Node<'_, '_>, most_failed: &Node<'_, '_>, e: &mut Errors) {
-    let Some(count) = completions.int() else { return };
-    if most_failed.int().is_some_and(|failed| failed > count) {
-        most_failed.invalid("must be less than or equal to completions", e);
-    }
-    if count <= INDEXES_COUNTED_MAX {
+/// Who works on the job if not the job controller.
+fn managed_by(who: &Node<'_, '_>, e: &mut Errors) {
+    if !who.present() {
         return;
     }
-    match most_failed.int() {
-        None => most_failed.path_required("must be specified when completions is above 100000", e),
-        Some(failed) if failed > PARALLELISM_COUNTED_MAX => {
-            most_failed.invalid("must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index", e);
-        }
-        Some(_) => {}
+    let (domain, rest) = who.str().split_once('/').unwrap_or((who.str(), ""));
+    if who.is_empty() {
+        e.required(&who.path, "");
+    } else if domain.is_empty() || rest.is_empty() {
+        who.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")", e);
+    } else {
+        who_is_it(who, domain, rest, e);
     }
-    if parallelism.int_or_zero() > PARALLELISM_COUNTED_MAX {
-        parallelism.invalid("must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index", e);
+    if who.str().len() > MANAGED_BY_BYTES_MAX {
+        who.too_long(MANAGED_BY_BYTES_MAX, e);
+    }
+}
+
+fn who_is_it(who: &Node<'_, '_>, domain: &str, rest: &str, e: &mut Errors) {
+    for why in names::is_dns1123_subdomain(domain) {
+        e.invalid(&who.path, domain, &why);
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/%-._~!$&'()*+,;=:".contains(&b);
+    if !rest.bytes().all(allowed) {
+        e.invalid(&who.path, rest, "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')");
     }
 }
 
@@ -183,11 +222,16 @@ fn failure_policy(spec: &Node<'_, '_>, policy: &Node<'_, '_>, e: &mut Errors) {
         }
         pod_conditions(&conditions, e);
         match (codes.present(), !conditions.is_empty()) {
-            (true, true) => rule.invalid("specifying both OnExitCodes and OnPodConditions is not supported", e),
-            (false, false) => rule.invalid("specifying one of OnExitCodes and OnPodConditions is required", e),
+            (true, true) => refuse(&rule, "specifying both OnExitCodes and OnPodConditions is not supported", e),
+            (false, false) => refuse(&rule, "specifying one of OnExitCodes and OnPodConditions is required", e),
             _ => {}
         }
     }
+}
+
+/// A rule that makes no sense; upstream does not print it.
+fn refuse(rule: &Node<'_, '_>, why: &str, e: &mut Errors) {
+    e.push(ErrorKind::Invalid, &rule.path, None, why);
 }
 
 fn names_of(list: &Value) -> Vec<&str> {
@@ -205,7 +249,7 @@ fn exit_codes(codes: &Node<'_, '_>, containers: &[&str], e: &mut Errors) {
     }
     let values = codes.at("values");
     if values.is_empty() {
-        values.invalid("at least one value is required", e);
+        e.invalid(&values.path, BadValue("[]int32(nil)".into()), "at least one value is required");
     } else if values.len() > EXIT_CODES_MAX {
         e.too_many(&values.path, values.len(), EXIT_CODES_MAX);
     }
@@ -241,9 +285,9 @@ fn pod_conditions(conditions: &Node<'_, '_>, e: &mut Errors) {
 }
 
 pub(super) fn job_update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
-    meta::again_on_update(new, old, e);
     let (root, old_root) = (Node::root(new), Node::root(old));
     if context.subresource == "status" {
+        meta::again_on_update(new, old, e);
         let status = root.at("status");
         for field in ["active", "succeeded", "failed", "ready", "terminating"] {
             status.at(field).non_negative(e);
@@ -251,15 +295,19 @@ pub(super) fn job_update(context: &WriteContext<'_>, new: &Value, old: &Value, e
         uncounted_pods(&status.at("uncountedTerminatedPods"), e);
         return;
     }
+    let had = &old["spec"]["template"]["metadata"]["labels"];
+    let had_prefixed = super::own_labels("", "").iter().all(|(key, _)| !key.contains('/') || had[*key].is_string());
     meta::again_on_create(new, e);
-    job(new, e);
+    whole_job(new, had_prefixed, e);
+    meta::again_on_update(new, old, e);
     let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
     job_spec(&spec, e);
     completions_update(&spec, &old_spec, e);
-    for field in ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"] {
+    spec.at("selector").immutable(&old_spec.at("selector"), e);
+    template_update(&root, &old_root, e);
+    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         spec.at(field).immutable(&old_spec.at(field), e);
     }
-    template_update(&root, &old_root, e);
 }
 
 /// Each pod is there once.
@@ -303,7 +351,6 @@ fn template_update(root: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
     if suspended {
         for (at, field) in [
             ("spec", "nodeSelector"),
-            ("spec", "affinity"),
             ("spec", "tolerations"),
             ("spec", "schedulingGates"),
             ("metadata", "labels"),
@@ -319,8 +366,32 @@ fn template_update(root: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
             }
         }
     }
+    if suspended {
+        node_affinity_as(&mut same, was);
+    }
     if same != *was {
         template.invalid(IMMUTABLE, e);
+    }
+}
+
+/// Of the affinity to other pods nothing may change.
+fn node_affinity_as(template: &mut Value, was: &Value) {
+    let field = "affinity";
+    let Some(spec) = template["spec"].as_object_mut() else { return };
+    let (before, node_before) = (&was["spec"][field], &was["spec"][field]["nodeAffinity"]);
+    match spec.get_mut(field).and_then(Value::as_object_mut) {
+        Some(now) => {
+            now.remove("nodeAffinity");
+            if !node_before.is_null() {
+                now.insert("nodeAffinity".into(), node_before.clone());
+            } else if before.is_null() && now.is_empty() {
+                spec.remove(field);
+            }
+        }
+        None if !node_before.is_null() => {
+            spec.insert(field.into(), serde_json::json!({"nodeAffinity": node_before}));
+        }
+        None => {}
     }
 }
 

@@ -112,7 +112,12 @@ fn by_type(root: &Node<'_, '_>, data: &Node<'_, '_>, e: &mut Errors) {
             needs("username");
             needs("password");
         }
-        "kubernetes.io/ssh-auth" => needs("ssh-privatekey"),
+        "kubernetes.io/ssh-auth" => {
+            let key = data.key("ssh-privatekey");
+            if key.is_empty() {
+                key.path_required("", e);
+            }
+        }
         TLS => {
             needs("tls.crt");
             needs("tls.key");
@@ -131,6 +136,14 @@ fn json_at(data: &Node<'_, '_>, key: &str, e: &mut Errors) {
     if let Err(why) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
         e.invalid(&at.path, "<secret contents redacted>", &why.to_string());
     }
+}
+
+/// Of the secrets of a service account, their names are kept alone.
+pub(super) fn name_secrets_only(account: &mut Value) {
+    account.each_mut("secrets", |secret| {
+        let name = secret.as_object_mut().and_then(|map| map.remove("name"));
+        *secret = name.map_or_else(|| serde_json::json!({}), |name| serde_json::json!({"name": name}));
+    });
 }
 
 pub(super) fn secret_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {

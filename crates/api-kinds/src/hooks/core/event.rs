@@ -3,7 +3,7 @@
 
 use crate::hooks::check::{IMMUTABLE, Node};
 use crate::hooks::meta;
-use api_core::field::Errors;
+use api_core::field::{BadValue, Errors};
 use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
@@ -130,7 +130,15 @@ fn update_new(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
     for field in IMMUTABLE_FIELDS {
         if root.get(field) != old_root.get(field) {
             let shown = if field == REPORTER { REPORTER_SHOWN } else { field };
-            Node::new(root.get(field), root.path.child(shown)).changed(IMMUTABLE, e);
+            let (at, path) = (root.at(field), root.path.child(shown));
+            match field {
+                "eventTime" | "firstTimestamp" | "lastTimestamp" => {
+                    e.invalid(&path, BadValue(api_core::go::time(at.str())), IMMUTABLE);
+                }
+                "count" => e.invalid(&path, at.int_or_zero(), IMMUTABLE),
+                "involvedObject" | "source" | "related" => Node::new(at.value, path).changed(IMMUTABLE, e),
+                _ => e.invalid(&path, at.str(), IMMUTABLE),
+            }
         }
     }
 }

@@ -57,6 +57,8 @@ static SECRET: Hooks = Hooks {
 };
 
 static SERVICE_ACCOUNT: Hooks = Hooks {
+    prepare_create: Some(|_, object| data::name_secrets_only(object)),
+    prepare_update: Some(|_, new, _| data::name_secrets_only(new)),
     validate_update: Some(|_, new, old, e| {
         meta::again_on_update(new, old, e);
         meta::again_on_create(new, e);

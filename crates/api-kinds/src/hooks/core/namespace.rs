@@ -66,6 +66,10 @@ fn finalizers(object: &Value, indexed: bool, e: &mut Errors) {
 }
 
 fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    if context.subresource.is_empty() {
+        meta::again_on_create(new, e);
+        validate(new, e);
+    }
     meta::again_on_update(new, old, e);
     match context.subresource {
         "finalize" => finalizers(new, true, e),

@@ -15,6 +15,7 @@ pub(super) static NODE: Hooks = Hooks {
     prepare_update: Some(prepare_update),
     validate: Some(validate),
     validate_update: Some(update),
+    warnings: Some(warnings),
     status_on_create: true,
     ..Hooks::NONE
 };
@@ -44,15 +45,28 @@ fn one_pod_cidr(spec: &mut Value) {
 
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     let kept = if context.subresource == "status" { "spec" } else { "status" };
-    new[kept] = old[kept].clone();
-    drop_disabled(new);
+    new.adopt(kept, old);
+    if context.subresource == "status" {
+        drop_fields(new, &[("status", "config")]);
+    } else {
+        drop_fields(new, &[("spec", "configSource"), ("status", "runtimeHandlers")]);
+    }
 }
 
-/// Configuration that came from config maps is gone, and what runtimes can do is not told yet.
+/// Configuration that came from config maps is gone, and what runtimes can do is told through the status alone.
 fn drop_disabled(node: &mut Value) {
-    for (part, field) in [("spec", "configSource"), ("status", "config"), ("status", "runtimeHandlers")] {
-        node.with(part, |part| drop(part.as_object_mut().map(|map| map.remove(field))));
+    drop_fields(node, &[("spec", "configSource"), ("status", "config"), ("status", "runtimeHandlers")]);
+}
+
+fn drop_fields(node: &mut Value, fields: &[(&str, &str)]) {
+    for (part, field) in fields {
+        node.with(part, |part| drop(part.as_object_mut().map(|map| map.remove(*field))));
     }
+}
+
+fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
+    let unused = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+    if new["spec"].text("externalID").is_empty() { Vec::new() } else { vec![unused.into()] }
 }
 
 fn validate(object: &Value, e: &mut Errors) {

@@ -16,7 +16,7 @@ pub(super) static CONTROLLER: Hooks = Hooks {
     has_generation: true,
     validate: Some(controller),
     validate_update: Some(controller_update),
-    warnings: Some(|new, old| template_warnings(&Node::root(new).at("spec"), old.map(|old| &old["spec"]))),
+    warnings: Some(controller_warnings),
     orphan_by_default: true,
     ..Hooks::NONE
 };
@@ -31,7 +31,10 @@ pub(super) static TEMPLATE: Hooks = Hooks {
         meta::again_on_update(new, old, e);
         pod::validate_template(&Node::root(new).at("template"), e);
     }),
-    warnings: Some(|new, old| template_warnings(&Node::root(new), old)),
+    warnings: Some(|new, old| match workload::is_new_generation(new, old) {
+        true => pod::template_warnings(&Node::root(new).at("template")),
+        false => Vec::new(),
+    }),
     ..Hooks::NONE
 };
 
@@ -39,8 +42,15 @@ fn drop_disabled(of: &mut Value) {
     of.with("template", |template| template.with("spec", pod::drop_disabled));
 }
 
-fn template_warnings(of: &Node<'_, '_>, old: Option<&Value>) -> Vec<String> {
-    pod::template_warnings(&of.at("template"), old.map(|old| &old["template"]))
+/// Of an update, upstream warns about the template that there was.
+fn controller_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    if !workload::is_new_generation(new, old) {
+        return Vec::new();
+    }
+    let root = Node::root(old.unwrap_or(new));
+    let spec = root.at("spec");
+    let name = old.is_none().then(|| workload::name_warning(new)).flatten();
+    name.into_iter().chain(pod::template_warnings(&spec.at("template"))).collect()
 }
 
 fn controller(object: &Value, e: &mut Errors) {

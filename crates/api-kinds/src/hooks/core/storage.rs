@@ -36,6 +36,9 @@ const EXPAND_SECRET: &str = "controllerExpandSecretRef";
 /// A field of a feature that is off in this version.
 const ATTRIBUTES_CLASS: &str = "volumeAttributesClassName";
 
+/// When a volume's phase changed last; who changes the phase may say when.
+const SINCE: &str = "lastPhaseTransitionTime";
+
 /// Takes a field away unless it was there before.
 fn drop_new(of: &mut Value, field: &str, was: &Value) {
     if was.lacks(field)
@@ -48,19 +51,22 @@ fn drop_new(of: &mut Value, field: &str, was: &Value) {
 fn prepare_volume(context: &WriteContext<'_>, volume: &mut Value) {
     let now = time::format_unix_s(context.now_unix_s);
     volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
-    volume.with("spec", |spec| drop_new(spec, ATTRIBUTES_CLASS, &Value::Null));
 }
 
 fn prepare_volume_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource != "status" {
         new.adopt("status", old);
-        new.with("spec", |spec| drop_new(spec, ATTRIBUTES_CLASS, &old["spec"]));
         return;
     }
     new.adopt("spec", old);
-    let status = new.make("status");
-    if status["phase"] != old["status"]["phase"] {
-        status["lastPhaseTransitionTime"] = time::format_unix_s(context.now_unix_s).into();
+    let (status, was) = (new.make("status"), &old["status"]);
+    let said = !status.lacks(SINCE) && status[SINCE] != was[SINCE];
+    if status["phase"] != was["phase"] {
+        if !said {
+            status[SINCE] = time::format_unix_s(context.now_unix_s).into();
+        }
+    } else if status.lacks(SINCE) {
+        status.adopt(SINCE, was);
     }
 }
 
@@ -165,6 +171,10 @@ fn update_volume(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut E
         let path = Path::new("nodeAffinity");
         let why = "field is immutable, except for updating from beta label to GA";
         Node::new(spec.get("nodeAffinity"), path).changed(why, e);
+    }
+    let class = spec.at(ATTRIBUTES_CLASS);
+    if class.value != old_spec.get(ATTRIBUTES_CLASS) {
+        class.forbidden("update is forbidden when the VolumeAttributesClass feature gate is disabled", e);
     }
 }
 
@@ -362,8 +372,13 @@ fn claim_warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
         let path = annotations.key("volume.beta.kubernetes.io/storage-class").path.to_string();
         found.push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
     }
-    let resources = spec.at("resources");
-    fraction(&resources.at("requests"), &mut found);
-    fraction(&resources.at("limits"), &mut found);
+    claim_spec_warnings(&spec, &mut found);
     found
+}
+
+/// Warnings about the spec of a claim.
+pub(in crate::hooks) fn claim_spec_warnings(spec: &Node<'_, '_>, found: &mut Vec<String>) {
+    let resources = spec.at("resources");
+    fraction(&resources.at("requests"), found);
+    fraction(&resources.at("limits"), found);
 }

@@ -25,7 +25,9 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 static ENDPOINT_SLICE: Hooks = Hooks {
     default: Some(default_endpoint_slice),
     has_generation: true,
+    prepare_create: Some(|_, slice| drop_topology(slice)),
     prepare_update: Some(prepare_update),
+    warnings: Some(warnings),
     validate: Some(validate),
     validate_update: Some(update),
     ..Hooks::NONE
@@ -38,8 +40,21 @@ fn default_endpoint_slice(object: &mut Value) {
     });
 }
 
+/// What v1beta1 said of where endpoints are; v1 only shows it.
+fn drop_topology(slice: &mut Value) {
+    slice.each_mut("endpoints", |endpoint| drop(endpoint.as_object_mut().map(|map| map.remove("deprecatedTopology"))));
+}
+
+fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
+    let text = "spec.addressType: FQDN endpoints are deprecated";
+    if new.text("addressType") == "FQDN" { vec![text.into()] } else { Vec::new() }
+}
+
 /// A change of labels counts as one of the slice.
 fn prepare_update(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    if new["endpoints"] != old["endpoints"] {
+        drop_topology(new);
+    }
     if new["metadata"]["labels"] != old["metadata"]["labels"] {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         new.make("metadata")["generation"] = (generation + 1).into();

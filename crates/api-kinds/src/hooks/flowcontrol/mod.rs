@@ -81,4 +81,12 @@ fn drop_status(_: &WriteContext<'_>, object: &mut Value) {
 
 fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     new.keep_other_half(context.subresource, old);
+    if context.subresource == "status" {
+        // All of the metadata, but for who owns what.
+        let owners = new["metadata"]["managedFields"].take();
+        new.adopt("metadata", old);
+        if !owners.is_null() {
+            new["metadata"]["managedFields"] = owners;
+        }
+    }
 }

@@ -52,11 +52,11 @@ fn validate(object: &Value, e: &mut Errors) {
 }
 
 fn update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    meta::again_on_create(new, e);
+    validate(new, e);
     meta::again_on_update(new, old, e);
     let (root, old_root) = (Node::root(new), Node::root(old));
     root.at("handler").immutable(&old_root.at("handler"), e);
-    meta::again_on_create(new, e);
-    validate(new, e);
 }
 
 fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {

@@ -23,7 +23,8 @@ pub(super) fn role(object: &Value, namespaced: bool, e: &mut Errors) {
         let mut own = Errors::new();
         labels::selector(&selector, &mut own);
         if !own.is_empty() {
-            selector.invalid("invalid label selector.", &mut own);
+            // Upstream prints what it could not make of it.
+            own.invalid(&selector.path, "null", "invalid label selector.");
         }
         e.extend(own);
     }

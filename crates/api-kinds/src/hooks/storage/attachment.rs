@@ -3,7 +3,7 @@
 use crate::hooks::check::Node;
 use crate::hooks::core::storage::inline_volume_spec;
 use crate::hooks::core::volume_sources::csi_driver_name;
-use crate::hooks::fill::Fill;
+use crate::hooks::fill::{Fill, STATUS_KEEPS};
 use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
@@ -19,7 +19,7 @@ pub(super) fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
 pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
         new.adopt("spec", old);
-        new.adopt("metadata", old);
+        new.keep_metadata(STATUS_KEEPS, old);
     } else {
         new.adopt("status", old);
     }
@@ -62,8 +62,10 @@ fn common(object: &Value, e: &mut Errors) {
 }
 
 pub(super) fn update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
-    meta::again_on_create(new, e);
-    common(new, e);
+    for _ in 0..2 {
+        meta::again_on_create(new, e);
+        common(new, e);
+    }
     let (root, old_root) = (Node::root(new), Node::root(old));
     let spec = root.at("spec");
     if spec.value != old_root.get("spec") {

@@ -10,6 +10,8 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 const NODE_ID_BYTES_MAX: usize = 192;
+/// In updates, for the sake of who has one already.
+const NODE_ID_LONGER_BYTES_MAX: usize = 256;
 
 pub(super) fn driver(object: &Value, e: &mut Errors) {
     let root = Node::root(object);
@@ -64,6 +66,10 @@ pub(super) fn driver_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &
 }
 
 pub(super) fn node(object: &Value, e: &mut Errors) {
+    drivers(object, NODE_ID_BYTES_MAX, e);
+}
+
+fn drivers(object: &Value, id_bytes_max: usize, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
     let mut seen = HashSet::new();
@@ -71,8 +77,8 @@ pub(super) fn node(object: &Value, e: &mut Errors) {
         let name = driver.at("name");
         csi_driver_name(&name, e);
         let id = driver.at("nodeID");
-        if id.required(e) && id.str().len() > NODE_ID_BYTES_MAX {
-            id.invalid("must be 192 characters or less", e);
+        if id.required(e) && id.str().len() > id_bytes_max {
+            id.invalid(&format!("must be {id_bytes_max} characters or less"), e);
         }
         let allocatable = driver.at("allocatable");
         allocatable.at("count").non_negative(e);
@@ -99,23 +105,18 @@ fn topology_keys(driver: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-/// A driver that stays may only change how much it can attach.
+/// A driver that stays is what it was.
 pub(super) fn node_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
-    meta::again_on_create(new, e);
-    node(new, e);
+    for _ in 0..2 {
+        meta::again_on_create(new, e);
+        drivers(new, NODE_ID_LONGER_BYTES_MAX, e);
+    }
     let (root, old_root) = (Node::root(new), Node::root(old));
     let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
-    let known = |driver: &Value| {
-        let mut driver = driver.clone();
-        if let Some(map) = driver.as_object_mut() {
-            map.remove("allocatable");
-        }
-        driver
-    };
     for was in old_spec.at("drivers").items() {
         for now in spec.at("drivers").items().filter(|now| now.text("name") == was.text("name")) {
-            if known(now.value) != known(was.value) || now.get("allocatable") != was.get("allocatable") {
-                e.invalid(&spec.path.child("drivers"), now.value, "field is immutable");
+            if now.value != was.value {
+                e.invalid(&Path::new("CSINodeDriver"), now.value, "field is immutable");
             }
         }
     }

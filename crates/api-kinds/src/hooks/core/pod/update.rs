@@ -1,13 +1,13 @@
 //! Rules of updates of pods: the object itself, its status, its ephemeral containers.
 
 use super::spec::validate_pod_parts;
-use super::{app_armor, scheduling, security};
+use super::{app_armor, scheduling, security, strategy};
 use crate::hooks::check::Node;
 use crate::hooks::meta;
 use api_core::field::{BadValue, ErrorKind, Errors};
 use api_core::names;
 use api_schema::row::WriteContext;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An update of a pod or of one of its subresources.
 pub(super) fn validate(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
@@ -56,8 +56,8 @@ fn annotations(new: &Value, old: &Value, e: &mut Errors) {
     security::pod_annotations(&metadata, &root.at("spec"), e);
 }
 
-fn object(new: &Value, old: &Value, e: &mut Errors) {
-    let (new_root, old_root) = (Node::root(new), Node::root(old));
+fn object(pod: &Value, old: &Value, e: &mut Errors) {
+    let (new_root, old_root) = (Node::root(pod), Node::root(old));
     let (new, old) = (new_root.at("spec"), old_root.at("spec"));
     for list in ["containers", "initContainers"] {
         if !images(&new.at(list), &old.at(list), e) {
@@ -70,8 +70,15 @@ fn object(new: &Value, old: &Value, e: &mut Errors) {
     only_added_tolerations(&new.at("tolerations"), &old.at("tolerations"), e);
     only_removed_gates(&new.at("schedulingGates"), &old.at("schedulingGates"), e);
     let gated = !old.at("schedulingGates").is_empty();
-    if !gated && new.value == old.value {
+    if new.value == old.value {
         return;
+    }
+    let class = strategy::qos_class(new.value);
+    let status = old_root.at("status");
+    let class_before = status.text("qosClass");
+    if class_before != class && (!class_before.is_empty() || strategy::qos_class(old.value) != class) {
+        let shown = pod["status"]["qosClass"].as_str().unwrap_or("");
+        e.invalid(&new_root.at("metadata").path, shown, "Pod QoS is immutable");
     }
     let mut same = new.value.clone();
     allow_what_may_change(&mut same, old.value);
@@ -142,9 +149,9 @@ fn only_added_tolerations(new: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors
 
 fn only_removed_gates(new: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
     for gate in new.items() {
-        if !old.items().any(|g| g.text("name") == gate.text("name")) {
-            let why = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.text("name"));
-            e.forbidden(&new.path, &why);
+        let name = gate.at("name");
+        if !old.items().any(|g| g.text("name") == name.str()) {
+            name.forbidden(&format!("only deletion is allowed, but found new scheduling gate '{}'", name.str()), e);
         }
     }
 }
@@ -193,37 +200,39 @@ fn gated_pod(new: &Node<'_, '_>, old: &Node<'_, '_>, same: &mut Value, e: &mut E
     if affinity == had {
         return;
     }
-    let narrowed = had[required].is_null() || narrows(&affinity[required], &had[required]);
-    if narrowed {
-        if had.is_null() && old.get("affinity").is_null() {
-            copy(same, old.value, "affinity");
-        } else if let Some(all) = same["affinity"].as_object_mut() {
-            match had {
-                Value::Null => all.remove("nodeAffinity"),
-                had => all.insert("nodeAffinity".into(), had),
-            };
-        }
-    } else {
-        let (affinity, node) = (new.at("affinity"), "nodeAffinity");
-        let at = affinity.at(node);
-        at.at(required)
-            .at("nodeSelectorTerms")
-            .invalid("no additions/deletions to non-empty NodeSelectorTerms list are allowed", e);
-        copy(same, old.value, "affinity");
+    let (affinity, had_affinity) = (new.at("affinity"), old.at("affinity"));
+    let (node, node_before) = (affinity.at("nodeAffinity"), had_affinity.at("nodeAffinity"));
+    if node_before.has(required) {
+        let (now, before) = (node.at(required), node_before.at(required));
+        only_narrowed(&now.at("nodeSelectorTerms"), &before.at("nodeSelectorTerms"), e);
+    }
+    // What changed of the node affinity has been looked at; all else of the affinity has not.
+    let others = |affinity: &Value| !affinity["podAffinity"].is_null() || !affinity["podAntiAffinity"].is_null();
+    match (affinity.value.is_null(), had_affinity.value.is_null()) {
+        (true, _) => same["affinity"] = json!({"nodeAffinity": had}),
+        (false, true) if !others(affinity.value) => copy(same, old.value, "affinity"),
+        _ => copy(&mut same["affinity"], had_affinity.value, "nodeAffinity"),
     }
 }
 
-fn narrows(new: &Value, old: &Value) -> bool {
-    let empty = Vec::new();
-    let terms = |v: &Value| v["nodeSelectorTerms"].as_array().cloned().unwrap_or_default();
-    let (new, old) = (terms(new), terms(old));
-    new.len() == old.len()
-        && new.iter().zip(&old).all(|(new, old)| {
-            ["matchExpressions", "matchFields"].iter().all(|field| {
-                let (new, old) = (new[field].as_array().unwrap_or(&empty), old[field].as_array().unwrap_or(&empty));
-                new.starts_with(old)
-            })
-        })
+/// Terms may not come or go, and a term may only become narrower.
+fn only_narrowed(terms: &Node<'_, '_>, before: &Node<'_, '_>, e: &mut Errors) {
+    if !before.is_empty() && before.len() != terms.len() {
+        terms.invalid("no additions/deletions to non-empty NodeSelectorTerms list are allowed", e);
+        return;
+    }
+    for (i, was) in before.items().enumerate() {
+        let term = terms.index(i);
+        let lists = ["matchExpressions", "matchFields"];
+        let was_empty = lists.iter().all(|list| was.at(list).is_empty());
+        let narrowed = lists.iter().all(|list| {
+            let items = |of: &Node<'_, '_>| of.get(list).as_array().cloned().unwrap_or_default();
+            if was_empty { items(&term).is_empty() } else { items(&term).starts_with(&items(&was)) }
+        });
+        if !narrowed {
+            term.invalid("only additions are allowed (no mutations or deletions)", e);
+        }
+    }
 }
 
 fn status(new: &Value, old: &Value, e: &mut Errors) {
@@ -327,7 +336,6 @@ fn existing_ephemeral_containers(new: &Value, old: &Value, e: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn causes(new: &Value, old: &Value) -> Vec<String> {
         let mut e = Errors::new();

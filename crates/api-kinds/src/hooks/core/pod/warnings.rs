@@ -23,20 +23,20 @@ const OLD_VOLUMES: [(&str, &str); 8] = [
     ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
-/// Warnings about a pod.
-pub(super) fn pod(new: &Value, _old: Option<&Value>) -> Vec<String> {
+/// Warnings about a pod; none about an update, which seldom comes from people.
+pub(super) fn pod(new: &Value, old: Option<&Value>) -> Vec<String> {
     let root = Node::root(new);
     let mut found = Vec::new();
-    spec_and_metadata(&root.at("spec"), &root.at("metadata"), &mut found);
+    if old.is_none() {
+        spec_and_metadata(&root.at("spec"), &root.at("metadata"), &mut found);
+    }
     found
 }
 
-/// Warnings about a pod template; none when an update leaves it as it is.
-pub(in crate::hooks) fn template(template: &Node<'_, '_>, old: Option<&Value>) -> Vec<String> {
+/// Warnings about a pod template.
+pub(in crate::hooks) fn template(template: &Node<'_, '_>) -> Vec<String> {
     let mut found = Vec::new();
-    if old.is_none_or(|old| old != template.value) {
-        spec_and_metadata(&template.at("spec"), &template.at("metadata"), &mut found);
-    }
+    spec_and_metadata(&template.at("spec"), &template.at("metadata"), &mut found);
     found
 }
 
@@ -135,7 +135,9 @@ fn volumes(spec: &Node<'_, '_>, found: &mut Vec<String>) {
     for volume in spec.at("volumes").items() {
         for (field, why) in OLD_VOLUMES {
             if volume.has(field) {
-                found.push(format!("{}: {why}", volume.at(field).path));
+                // Upstream writes this one with capitals.
+                let shown = if field == "storageos" { "storageOS" } else { field };
+                found.push(format!("{}: {why}", volume.at(shown).path));
             }
         }
         if volume.has("rbd") {

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
 fn needs_cluster_ip(spec: &Value) -> bool {
-    matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer")
+    spec.text("type") != "ExternalName"
 }
 
 fn needs_node_ports(spec: &Value) -> bool {
@@ -50,6 +50,7 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
     if needs_cluster_ip(was) && needs_cluster_ip(spec) {
         keep_addresses(spec, was);
     }
+    one_first_address(spec, was);
     keep_ports(spec, was);
     drop_unused(spec, was);
     if spec.text("type") != "LoadBalancer" {
@@ -57,32 +58,47 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
     }
 }
 
+/// What an update does not name stays.
 fn keep_addresses(spec: &mut Value, was: &Value) {
-    let (first, first_was) = (spec.text("clusterIP").to_owned(), was.text("clusterIP"));
-    if first.is_empty() && spec.lacks("clusterIPs") && !first_was.is_empty() {
-        spec["clusterIP"] = first_was.into();
-    }
-    if spec.text("clusterIP") == first_was && spec.lacks("clusterIPs") && !was.lacks("clusterIPs") {
-        spec["clusterIPs"] = was["clusterIPs"].clone();
-    }
-    // Who changes only the first address means the list too.
-    if !first.is_empty() && first != first_was && spec["clusterIPs"] == was["clusterIPs"] {
-        spec["clusterIPs"] = json!([first]);
-    }
-    for field in ["ipFamilies", "ipFamilyPolicy"] {
-        if spec.lacks(field) && !was.lacks(field) {
+    for field in ["clusterIP", "clusterIPs", "ipFamilyPolicy"] {
+        if is_unset(spec, field) && !is_unset(was, field) {
             spec[field] = was[field].clone();
         }
     }
 }
 
+fn is_unset(spec: &Value, field: &str) -> bool {
+    Node::new(&spec[field], Path::ROOT).is_empty()
+}
+
+/// Who changes only the first address means the list too.
+fn one_first_address(spec: &mut Value, was: &Value) {
+    let (first, first_was) = (spec.text("clusterIP").to_owned(), was.text("clusterIP"));
+    let same_list =
+        || spec["clusterIPs"] == was["clusterIPs"] || (is_unset(spec, "clusterIPs") && is_unset(was, "clusterIPs"));
+    if first == first_was || !same_list() {
+        return;
+    }
+    match spec.as_object_mut() {
+        Some(map) if first.is_empty() => drop(map.remove("clusterIPs")),
+        Some(map) => drop(map.insert("clusterIPs".into(), json!([first]))),
+        None => {}
+    }
+}
+
 fn keep_ports(spec: &mut Value, was: &Value) {
     if needs_node_ports(was) && needs_node_ports(spec) {
-        let before = was["ports"].as_array().cloned().unwrap_or_default();
+        let numbers = |of: &Value| -> Vec<u16> {
+            of["ports"].as_array().into_iter().flatten().filter_map(|port| number(&port["nodePort"])).collect()
+        };
+        let (now, before) = (numbers(spec), numbers(was));
+        let by_name: BTreeMap<&str, u16> = (was["ports"].as_array().into_iter().flatten())
+            .map(|port| (port.text("name"), number(&port["nodePort"]).unwrap_or(0)))
+            .collect();
         spec.each_mut("ports", |port| {
-            let same = |b: &&Value| b["port"] == port["port"] && b["protocol"] == port["protocol"];
-            if let Some(number) = before.iter().find(same).map(|b| b["nodePort"].clone()).filter(|n| !n.is_null()) {
-                port.fill_zero("nodePort", number);
+            let had = by_name.get(port.text("name")).filter(|n| **n > 0 && !(now.contains(n) && before.contains(n)));
+            if let Some(had) = had {
+                port.fill_zero("nodePort", *had);
             }
         });
     }
@@ -112,15 +128,18 @@ fn drop_unused(spec: &mut Value, was: &Value) {
     }
     let clear_ports = needs_node_ports(was) && !needs_node_ports(spec);
     let Some(map) = spec.as_object_mut() else { return };
+    let same_addresses = ["clusterIP", "clusterIPs"].iter().all(|f| map.get(*f).unwrap_or(&Value::Null) == &was[*f]);
     for field in gone {
-        if map.get(field).is_some_and(|value| *value == was[field]) {
+        let same = if field.starts_with("clusterIP") { same_addresses } else { map.get(field) == was.get(field) };
+        if same {
             map.remove(field);
         }
     }
-    let ports_of = |spec: &Value| -> Vec<Value> {
-        spec["ports"].as_array().into_iter().flatten().map(|p| p["nodePort"].clone()).collect()
+    let ports_of = |spec: &Value| -> Vec<u16> {
+        spec["ports"].as_array().into_iter().flatten().filter_map(|p| number(&p["nodePort"])).collect()
     };
-    if clear_ports && ports_of(spec) == ports_of(was) {
+    let had = ports_of(was);
+    if clear_ports && ports_of(spec).iter().all(|port| had.contains(port)) {
         spec.each_mut("ports", |port| {
             port.as_object_mut().map(|port| port.remove("nodePort"));
         });
@@ -141,7 +160,7 @@ pub(super) fn allocate(new: &mut Value, old: Option<&Value>, pool: &mut dyn Pool
     let mut own = Errors::new();
     cluster_ips(&Node::new(spec, Path::new("spec")), &mut own);
     if own.is_empty() {
-        families(spec, pool.families(), &mut own);
+        families(spec, was, pool.families(), &mut own);
     }
     if own.is_empty() {
         addresses(spec, was, pool, &mut own);
@@ -156,53 +175,76 @@ fn family(v6: bool) -> &'static str {
     if v6 { "IPv6" } else { "IPv4" }
 }
 
-/// Fills in families and policy from what the service says and the cluster has.
-fn families(spec: &mut Value, available: &[bool], e: &mut Errors) {
+/// Fills in families and policy from what the service says, what it was, and what the cluster has.
+fn families(spec: &mut Value, was: &Value, available: &[bool], e: &mut Errors) {
     let path = Path::new("spec");
-    let node = Node::new(spec, path);
-    let headless = is_headless(&node);
-    let headless_without_selector = headless && node.at("selector").is_empty();
-    let policy = node.text("ipFamilyPolicy").to_owned();
-    let mut list: Vec<String> = node.at("ipFamilies").items().map(|f| f.str().to_owned()).collect();
-    for ip in node.at("clusterIPs").items().skip(list.len()) {
-        list.extend(names::parse_ip(ip.str()).map(|ip| family(ip.is_ipv6()).to_owned()));
+    let bare = spec.text("clusterIP") == "None" && is_unset(spec, "selector");
+    if is_unset(spec, "ipFamilyPolicy") {
+        let given = if bare { "RequireDualStack" } else { "SingleStack" };
+        spec["ipFamilyPolicy"] =
+            if is_unset(was, "ipFamilyPolicy") { given.into() } else { was["ipFamilyPolicy"].clone() };
     }
+    let policy = spec.text("ipFamilyPolicy").to_owned();
+    if policy == "SingleStack" {
+        for field in ["clusterIPs", "ipFamilies"] {
+            if spec[field] == was[field] {
+                spec.at_mut(field).and_then(Value::as_array_mut).into_iter().for_each(|list| list.truncate(1));
+            }
+        }
+    }
+    let node = Node::new(spec, path);
+    let mut list: Vec<String> = node.at("ipFamilies").items().map(|f| f.str().to_owned()).collect();
+    let mut own = Errors::new();
+    stacks(&node, was, &mut own);
     let has = |wanted: &str| available.iter().any(|v6| family(*v6) == wanted);
-    let policy_path = path.child("ipFamilyPolicy");
-    if !headless_without_selector {
+    let ips = node.at("clusterIPs");
+    for (i, ip) in ips.items().enumerate().take_while(|(_, ip)| ip.str() != "None").skip(list.len()) {
+        match names::parse_ip(ip.str()).map(|ip| family(ip.is_ipv6())) {
+            Some(family) if !has(family) => {
+                own.invalid(&ips.path.index(i), ips.value, &format!("{family} is not configured on this cluster"));
+            }
+            Some(family) => list.push(family.to_owned()),
+            None => {}
+        }
+    }
+    if own.is_empty() && !bare {
         if policy == "RequireDualStack" && available.len() < 2 {
-            e.invalid(&policy_path, policy.as_str(), "Cluster is not configured for dual-stack services");
-            return;
+            node.at("ipFamilyPolicy").invalid("this cluster is not configured for dual-stack services", &mut own);
         }
         let families_path = path.child("ipFamilies");
         for (i, wanted) in list.iter().enumerate().filter(|(_, f)| !has(f)) {
-            e.invalid(&families_path.index(i), wanted.as_str(), "not configured on this cluster");
+            own.invalid(&families_path.index(i), wanted.as_str(), "not configured on this cluster");
         }
     }
-    let policy = match policy.as_str() {
-        "" if headless_without_selector => "RequireDualStack".to_owned(),
-        "" if list.len() == 2 => {
-            e.invalid(
-                &policy_path,
-                "SingleStack",
-                "must be 'RequireDualStack' or 'PreferDualStack' when multiple ipFamilies are specified",
-            );
-            return;
-        }
-        "" => "SingleStack".to_owned(),
-        _ => policy,
-    };
+    if !own.is_empty() {
+        e.extend(own);
+        return;
+    }
     let wanted = if policy == "SingleStack" { 1 } else { 2 };
-    let all: Vec<&str> =
-        if headless_without_selector { vec!["IPv4", "IPv6"] } else { available.iter().map(|v6| family(*v6)).collect() };
+    let mine = available.iter().map(|v6| family(*v6));
+    let all: Vec<&str> = if bare { mine.chain(["IPv4", "IPv6"]).collect() } else { mine.collect() };
     for candidate in all {
         if list.len() < wanted && !list.iter().any(|f| f == candidate) {
             list.push(candidate.to_owned());
         }
     }
-    list.truncate(wanted.max(1));
-    spec["ipFamilyPolicy"] = policy.into();
     spec["ipFamilies"] = list.into();
+}
+
+/// Whether the policy allows for as many families and addresses.
+fn stacks(spec: &Node<'_, '_>, was: &Value, e: &mut Errors) {
+    let policy = spec.at("ipFamilyPolicy");
+    for (field, one, many) in [("clusterIPs", "cluster IP", "cluster IPs"), ("ipFamilies", "IP family", "IP families")]
+    {
+        let (now, before) = (spec.at(field).len(), was[field].as_array().map_or(0, Vec::len));
+        if policy.str() != "SingleStack" && now > 0 && now < before {
+            policy.invalid(&format!("must be 'SingleStack' to release the secondary {one}"), e);
+        }
+        if policy.str() == "SingleStack" && now == 2 {
+            let why = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {many} are specified");
+            policy.invalid(&why, e);
+        }
+    }
 }
 
 fn addresses(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors) {

@@ -2,7 +2,7 @@
 
 use crate::hooks::check::{IMMUTABLE, Node};
 use crate::hooks::{labels, meta, net};
-use api_core::field::{Errors, Path};
+use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
 use api_schema::row::WriteContext;
 use serde_json::Value;
@@ -232,9 +232,13 @@ fn load_balancer(root: &Node<'_, '_>, spec: &Node<'_, '_>, e: &mut Errors) {
         (true, false) => allocate.path_required("field is required when `type` is 'LoadBalancer'", e),
         _ => {}
     }
+    balancer_class(spec, e);
+}
+
+fn balancer_class(spec: &Node<'_, '_>, e: &mut Errors) {
     let class = spec.at("loadBalancerClass");
     if class.present() {
-        if is_lb {
+        if spec.text("type") == "LoadBalancer" {
             class.text_is(names::is_qualified_name, e);
         } else {
             class.forbidden(LOAD_BALANCER_ONLY, e);
@@ -281,29 +285,60 @@ pub(super) fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &m
         && old_spec.text("type") == "LoadBalancer"
         && class.value != old_spec.get("loadBalancerClass")
     {
-        class.invalid(&format!("may not change once set: {IMMUTABLE}"), e);
+        class.changed("may not change once set", e);
+    }
+    balancer_class(&spec, e);
+    let needs_check = |s: &Node<'_, '_>| s.text("type") == "LoadBalancer" && s.text("externalTrafficPolicy") == "Local";
+    let port = spec.at("healthCheckNodePort");
+    if needs_check(&spec) && needs_check(&old_spec) && port.value != old_spec.get("healthCheckNodePort") {
+        port.forbidden(IMMUTABLE, e);
     }
     meta::again_on_create(new, e);
     service(new, e);
 }
 
-/// The first address and family stay as long as the service has any.
+/// Addresses and families stay as long as the service has any; a second one may come, and go with the policy.
 fn addresses_stay(new: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
-    let has_addresses = |s: &Node<'_, '_>| matches!(s.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer");
-    if !has_addresses(new) || !has_addresses(old) || !addresses_agree(new) {
+    let is_name = |s: &Node<'_, '_>| s.text("type") == "ExternalName";
+    if is_name(new) || is_name(old) || !addresses_agree(new) {
         return;
     }
-    for (field, what) in [("clusterIPs", "primary clusterIP"), ("ipFamilies", "primary ipFamily")] {
-        let (list, was) = (new.at(field), old.at(field));
-        if was.is_empty() {
-            continue;
+    let headless = (is_headless(new), is_headless(old));
+    if headless != (true, true) {
+        let (list, was) = (new.at("clusterIPs"), old.at("clusterIPs"));
+        stay(new, &list, &was, ("clusterIP", &BadValue::from(list.value)), e);
+    }
+    if headless == (false, false) {
+        let (list, was) = (new.at("ipFamilies"), old.at("ipFamilies"));
+        let shown: Vec<String> = list.items().map(|f| format!("{:?}", f.str())).collect();
+        let shown = BadValue(format!("[]core.IPFamily{{{}}}", shown.join(", ")));
+        stay(new, &list, &was, ("ipFamily", &shown), e);
+    }
+}
+
+fn stay(spec: &Node<'_, '_>, list: &Node<'_, '_>, was: &Node<'_, '_>, of: (&str, &BadValue), e: &mut Errors) {
+    let (what, shown) = of;
+    let mut wrong = |i: usize, why: &str| e.invalid(&list.path.index(i), shown.clone(), why);
+    if list.len() == was.len() {
+        for (i, before) in was.items().enumerate() {
+            if list.index(i).value != before.value {
+                // Of families, upstream names the first whichever it is.
+                wrong(if what == "ipFamily" { 0 } else { i }, "may not change once set");
+            }
         }
-        let first = list.index(0);
-        if list.is_empty() {
-            first.invalid(&format!("{what} can not be unset"), e);
-        } else if first.value != was.index(0).value {
-            first.invalid("may not change once set", e);
-        }
+        return;
+    }
+    if was.is_empty() {
+        return;
+    }
+    if list.is_empty() {
+        wrong(0, &format!("primary {what} can not be unset"));
+    } else if list.index(0).value != was.index(0).value {
+        wrong(0, "may not change once set");
+    }
+    let policy = spec.at("ipFamilyPolicy");
+    if list.len() == 1 && was.len() > 1 && policy.str() != "SingleStack" {
+        policy.changed(&format!("must be set to 'SingleStack' when releasing the secondary {what}"), e);
     }
 }
 

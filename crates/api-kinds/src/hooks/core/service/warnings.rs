@@ -19,11 +19,24 @@ pub(super) fn service(new: &Value, _: Option<&Value>) -> Vec<String> {
         spec.at(list).items().for_each(|ip| found.extend(odd_address(&ip)));
     }
     found.extend(odd_address(&spec.at("loadBalancerIP")));
+    spec.at("loadBalancerSourceRanges").items().for_each(|range| found.extend(odd_range(&range)));
+    let is_external = spec.text("type") == "ExternalName";
+    if is_external && !spec.at("externalIPs").is_empty() {
+        found.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
+    }
+    if !is_external && !spec.at("externalName").is_empty() {
+        found.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
+    }
     found
 }
 
 fn odd_address(node: &Node<'_, '_>) -> Option<String> {
-    let ip = names::parse_ip(node.str())?;
+    let Some(ip) = names::parse_ip(node.str()) else {
+        let (path, text) = (node.path, node.str());
+        let why =
+            format!("IP address was accepted, but will be invalid in a future Kubernetes release: ParseAddr({text:?})");
+        return (!matches!(text, "" | "None")).then(|| format!("{path}: {why}: unable to parse IP"));
+    };
     if node.str().parse::<IpAddr>().is_err() {
         let why = "IP address was accepted, but will be invalid in a future Kubernetes release";
         return Some(format!("{}: {why}: {ip}", node.path));
@@ -33,6 +46,18 @@ fn odd_address(node: &Node<'_, '_>) -> Option<String> {
         format!(
             "{path}: IPv6 address {text:?} is not in RFC 5952 canonical format ({:?}), which may cause controller apply-loops",
             ip.to_string()
+        )
+    })
+}
+
+fn odd_range(node: &Node<'_, '_>) -> Option<String> {
+    let (address, bits) = node.str().split_once('/')?;
+    let ip = address.parse::<IpAddr>().ok()?;
+    let canonical = format!("{ip}/{bits}");
+    (ip.is_ipv6() && canonical != node.str()).then(|| {
+        let (path, text) = (node.path, node.str());
+        format!(
+            "{path}: IPv6 prefix {text:?} is not in RFC 5952 canonical format ({canonical:?}), which may cause controller apply-loops"
         )
     })
 }

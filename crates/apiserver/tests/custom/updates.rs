@@ -1,0 +1,372 @@
+//! Updates of built-in kinds as a real server answers them: what was compared with one, class by class.
+
+use super::api::Api;
+use super::steps::walk;
+use serde_json::json;
+
+async fn with_account() -> Api {
+    let api = Api::start().await;
+    api.post("/api/v1/namespaces/a/serviceaccounts", &json!({"metadata": {"name": "default"}})).await.ok(201);
+    api
+}
+
+#[tokio::test]
+async fn updates_warn_of_templates_only_with_a_new_generation() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "p"}, "spec": {"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "storageos": {}}]}}
+        => 422
+
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "p"}, "spec": {"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "gitRepo": {"repository": "r"}}]}}
+        => 201
+        => ~spec.volumes[0].gitRepo: deprecated in v1.11
+
+        PATCH /api/v1/namespaces/a/pods/p +merge
+        {"metadata": {"labels": {"a": "b"}}}
+        => 200
+        => ~
+
+        POST /apis/apps/v1/namespaces/a/deployments
+        {"metadata": {"name": "d.x"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v", "gitRepo": {"repository": "r"}}]}}}}
+        => 201
+        => ~metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
+        => ~spec.template.spec.volumes[0].gitRepo: deprecated in v1.11
+
+        PATCH /apis/apps/v1/namespaces/a/deployments/d.x +merge
+        {"metadata": {"labels": {"a": "b"}}}
+        => 200
+        => /metadata/generation 1
+        => ~
+
+        PATCH /apis/apps/v1/namespaces/a/deployments/d.x +merge
+        {"metadata": {"annotations": {"a": "b"}}}
+        => 200
+        => /metadata/generation 2
+        => ~spec.template.spec.volumes[0].gitRepo: deprecated in v1.11
+
+        PATCH /apis/apps/v1/namespaces/a/deployments/d.x/status +merge
+        {"metadata": {"labels": {"c": "d"}}, "status": {"replicas": 1}}
+        => 200
+        => /metadata/labels {"a": "b"}
+        => /metadata/generation 2
+        => ~
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn metadata_of_updates() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /api/v1/namespaces/a/configmaps
+        {"metadata": {"name": "c"}}
+        => 201
+
+        PATCH /api/v1/namespaces/a/configmaps/c +merge
+        {"metadata": {"generateName": "X"}}
+        => 422
+        => ConfigMap "c" is invalid: metadata.generateName: Invalid value: "X": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+
+        PATCH /api/v1/namespaces/a/configmaps/c +merge
+        {"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}
+        => 422
+        => ConfigMap "c" is invalid: metadata.deletionTimestamp: Invalid value: 2026-01-02 03:04:05 +0000 UTC: field is immutable
+
+        PATCH /api/v1/namespaces/a/configmaps/c +merge
+        {"metadata": {"resourceVersion": "-1"}}
+        => 500
+        => strconv.ParseUint: parsing "-1": invalid syntax
+
+        PATCH /api/v1/namespaces/a/configmaps/c +merge
+        {"metadata": {"selfLink": "x"}}
+        => 200
+        => /metadata/selfLink "x"
+
+        POST /apis/scheduling.k8s.io/v1/priorityclasses
+        {"metadata": {"name": "p", "namespace": "a"}, "value": 1}
+        => 201
+        => /metadata/namespace null
+
+        PATCH /apis/scheduling.k8s.io/v1/priorityclasses/p +merge
+        {"metadata": {"namespace": "a"}}
+        => 200
+        => /metadata/namespace null
+
+        PATCH /api/v1/namespaces/a +merge
+        {"metadata": {"finalizers": ["x"]}}
+        => 422
+
+        POST /api/v1/namespaces/a/serviceaccounts
+        {"metadata": {"name": "s"}, "secrets": [{"name": "x", "kind": "Secret"}]}
+        => 201
+        => /secrets [{"name": "x"}]
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_applied_must_have_a_name_and_be_readable() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        PATCH /api/v1/namespaces/a/configmaps/c?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "b"}}
+        => 201
+
+        PATCH /api/v1/namespaces/a/configmaps/c?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"a": "b"}}
+        => 400
+        => the name of the object (c based on URL) was undeterminable: name must be provided
+
+        PATCH /api/v1/namespaces/a/configmaps/c?fieldManager=n +apply
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d"}, "data": {"a": "b"}}
+        => 400
+        => the name of the object (d) does not match the name on the URL (c)
+
+        PATCH /api/v1/namespaces/a/configmaps/c?fieldManager=n +apply
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d"}, "data": {"a": "c"}}
+        => 409
+
+        PATCH /api/v1/namespaces/a/configmaps/c?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "binaryData": {"a": "!"}}
+        => 500
+        => failed to convert new object (/c; /v1, Kind=ConfigMap) to proper version: unable to convert unstructured object to /v1, Kind=ConfigMap: error decoding from json: illegal base64 data at input byte 0
+
+        PATCH /api/v1/namespaces/a/limitranges/l?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l"}, "spec": {"limits": [{"type": "Pod", "max": {"cpu": "x"}}]}}
+        => 500
+        => failed to convert new object (/l; /v1, Kind=LimitRange) to proper version: unable to convert unstructured object to /v1, Kind=LimitRange: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn pods_that_wait_at_a_gate() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "p"}, "spec": {"automountServiceAccountToken": false, "schedulingGates": [{"name": "x.y/z"}], "containers": [{"name": "c", "image": "i"}],
+         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}}}}}
+        => 201
+
+        PATCH /api/v1/namespaces/a/pods/p +json
+        [{"op": "add", "path": "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchFields", "value": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]}]
+        => 200
+
+        PATCH /api/v1/namespaces/a/pods/p +json
+        [{"op": "replace", "path": "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions/0/key", "value": "b"}]
+        => 422
+        => /details/causes/0/field "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+        => /details/causes/1 null
+
+        PATCH /api/v1/namespaces/a/pods/p +json
+        [{"op": "add", "path": "/spec/affinity/podAffinity", "value": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "z", "labelSelector": {}}]}}]
+        => 422
+        => /details/causes/0/field "spec"
+
+        PATCH /api/v1/namespaces/a/pods/p +json
+        [{"op": "add", "path": "/spec/schedulingGates/-", "value": {"name": "x.y/w"}}]
+        => 422
+        => Pod "p" is invalid: spec.schedulingGates[1].name: Forbidden: only deletion is allowed, but found new scheduling gate 'x.y/w'
+
+        PATCH /api/v1/namespaces/a/pods/p +json
+        [{"op": "add", "path": "/spec/containers/0/resources", "value": {"requests": {"cpu": "1"}}}]
+        => 422
+        => /details/causes/0/field "metadata"
+        => /details/causes/1/field "spec"
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn services_keep_what_they_were_given() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /api/v1/namespaces/a/services
+        {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "clusterIP": "10.96.7.7", "ports": [{"name": "a", "port": 80, "nodePort": 30080}]}}
+        => 201
+
+        PATCH /api/v1/namespaces/a/services/s +merge
+        {"spec": {"clusterIP": "", "ports": [{"name": "a", "port": 81}]}}
+        => 200
+        => /spec/clusterIPs ["10.96.7.7"]
+        => /spec/ports/0/nodePort 30080
+
+        PATCH /api/v1/namespaces/a/services/s +merge
+        {"spec": {"clusterIP": "10.96.7.8"}}
+        => 422
+        => Service "s" is invalid: spec.clusterIPs[0]: Invalid value: []string{"10.96.7.8"}: may not change once set
+
+        PATCH /api/v1/namespaces/a/services/s +merge
+        {"spec": {"ipFamilyPolicy": "RequireDualStack"}}
+        => 422
+        => Service "s" is invalid: spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services
+
+        PATCH /api/v1/namespaces/a/services/s +merge
+        {"spec": {"externalName": "x"}}
+        => 200
+        => ~spec.externalName is ignored when spec.type is not "ExternalName"
+
+        PATCH /api/v1/namespaces/a/services/s +merge
+        {"spec": {"loadBalancerClass": "x"}}
+        => 422
+        => Service "s" is invalid: spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'
+        => /details/causes/1/field "spec.loadBalancerClass"
+
+        POST /api/v1/namespaces/a/services
+        {"metadata": {"name": "t"}, "spec": {"type": "x", "ports": [{"port": 80}]}}
+        => 422
+        => Service "t" is invalid: spec.type: Unsupported value: "x": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn statuses_of_volumes_and_nodes() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /api/v1/persistentvolumes
+        {"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "nfs": {"server": "s", "path": "/p"}}}
+        => 201
+
+        PATCH /api/v1/persistentvolumes/v/status +merge
+        {"status": {"phase": "Bound", "lastPhaseTransitionTime": "2026-01-01T00:00:00Z"}}
+        => 200
+        => /status/lastPhaseTransitionTime "2026-01-01T00:00:00Z"
+
+        PATCH /api/v1/persistentvolumes/v/status +merge
+        {"status": {"lastPhaseTransitionTime": null}}
+        => 200
+        => /status/lastPhaseTransitionTime "2026-01-01T00:00:00Z"
+
+        PATCH /api/v1/persistentvolumes/v +merge
+        {"spec": {"volumeAttributesClassName": "x"}}
+        => 422
+        => PersistentVolume "v" is invalid: spec.volumeAttributesClassName: Forbidden: update is forbidden when the VolumeAttributesClass feature gate is disabled
+
+        POST /api/v1/nodes
+        {"metadata": {"name": "n"}, "status": {"runtimeHandlers": [{"name": "r"}]}}
+        => 201
+        => /status/runtimeHandlers null
+
+        PATCH /api/v1/nodes/n/status +merge
+        {"status": {"runtimeHandlers": [{"name": "r"}]}}
+        => 200
+        => /status/runtimeHandlers [{"name": "r"}]
+
+        PATCH /api/v1/nodes/n +merge
+        {"spec": {"externalID": "x"}}
+        => 422
+
+        POST /apis/storage.k8s.io/v1/volumeattachments
+        {"metadata": {"name": "va"}, "spec": {"attacher": "x", "nodeName": "n", "source": {"persistentVolumeName": "v"}}}
+        => 201
+
+        PATCH /apis/storage.k8s.io/v1/volumeattachments/va/status +merge
+        {"metadata": {"labels": {"a": "b"}}, "status": {"attached": true}}
+        => 200
+        => /metadata/labels null
+        => /metadata/managedFields/1/subresource "status"
+
+        POST /apis/storage.k8s.io/v1/csinodes
+        {"metadata": {"name": "n"}, "spec": {"drivers": [{"name": "d", "nodeID": "n"}]}}
+        => 201
+
+        PATCH /apis/storage.k8s.io/v1/csinodes/n +merge
+        {"spec": {"drivers": [{"name": "d", "nodeID": "m"}]}}
+        => 422
+        => /details/causes/0/field "CSINodeDriver"
+
+        POST /apis/discovery.k8s.io/v1/namespaces/a/endpointslices
+        {"metadata": {"name": "e"}, "addressType": "FQDN", "endpoints": [{"addresses": ["a.b"], "deprecatedTopology": {"a": "b"}}]}
+        => 201
+        => /endpoints/0/deprecatedTopology null
+        => ~spec.addressType: FQDN endpoints are deprecated
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_and_autoscalers() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /apis/batch/v1/namespaces/a/jobs
+        {"metadata": {"name": "j"}, "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
+        => 201
+
+        PATCH /apis/batch/v1/namespaces/a/jobs/j +merge
+        {"spec": {"template": {"metadata": {"labels": {"job-name": "x"}}}}}
+        => 422
+        => /details/causes/0/field "spec.template.metadata.labels[job-name]"
+
+        PATCH /apis/batch/v1/namespaces/a/jobs/j +merge
+        {"spec": {"managedBy": "x"}}
+        => 422
+        => Job.batch "j" is invalid: [spec.managedBy: Invalid value: "x": must be a domain-prefixed path (such as "acme.io/foo"), spec.managedBy: Invalid value: "x": field is immutable]
+
+        PATCH /apis/batch/v1/namespaces/a/jobs/j +merge
+        {"spec": {"template": {"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}}}}}}}
+        => 200
+
+        PATCH /apis/batch/v1/namespaces/a/jobs/j +merge
+        {"spec": {"template": {"spec": {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "z", "labelSelector": {}}]}}}}}}
+        => 422
+
+        POST /apis/batch/v1/namespaces/a/jobs
+        {"metadata": {"name": "k"}, "spec": {"podFailurePolicy": {"rules": [{"action": "Ignore"}]}, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
+        => 422
+        => Job.batch "k" is invalid: spec.podFailurePolicy.rules[0]: Invalid value: specifying one of OnExitCodes and OnPodConditions is required
+
+        POST /apis/autoscaling/v2/namespaces/a/horizontalpodautoscalers
+        {"metadata": {"name": "h"}, "spec": {"maxReplicas": 2, "scaleTargetRef": {"kind": "D", "name": "d"}, "metrics": [{"type": "ContainerResource", "containerResource": {"name": "x", "container": "A", "target": {"type": "AverageValue", "averageValue": "1"}}}]}}
+        => 422
+        => /details/causes/0/field "spec.metrics[0].containerResource.name"
+        => /details/causes/2/field "spec.metrics[0].containerResource.container"
+
+        POST /apis/autoscaling/v1/namespaces/a/horizontalpodautoscalers
+        {"metadata": {"name": "h"}, "spec": {"maxReplicas": 2, "scaleTargetRef": {"kind": "D", "name": "d"}, "targetCPUUtilizationPercentage": 5}}
+        => 201
+
+        PATCH /apis/autoscaling/v1/namespaces/a/horizontalpodautoscalers/h/status +merge
+        {"status": {"currentReplicas": 1, "desiredReplicas": 1, "currentCPUUtilizationPercentage": 5}}
+        => 200
+        => /metadata/annotations {"autoscaling.alpha.kubernetes.io/current-metrics": "[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"currentAverageUtilization\":5,\"currentAverageValue\":\"0\"}}]"}
+
+        POST /apis/rbac.authorization.k8s.io/v1/clusterroles
+        {"metadata": {"name": "c"}, "aggregationRule": {"clusterRoleSelectors": [{"matchExpressions": [{"key": "x", "operator": "a"}]}]}}
+        => 422
+        => ClusterRole.rbac.authorization.k8s.io "c" is invalid: [aggregationRule.clusterRoleSelectors[0].matchExpressions[0].operator: Invalid value: "a": not a valid selector operator, aggregationRule.clusterRoleSelectors[0]: Invalid value: "null": invalid label selector.]
+
+        POST /apis/events.k8s.io/v1/namespaces/a/events
+        {"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "x.y/z", "reportingInstance": "i", "action": "A", "reason": "R", "regarding": {"kind": "Pod", "name": "p", "namespace": "a"}, "type": "Normal"}
+        => 201
+
+        PATCH /apis/events.k8s.io/v1/namespaces/a/events/e +merge
+        {"eventTime": "2026-01-02T00:00:00.000000Z"}
+        => 422
+        => /details/causes/0/message "Invalid value: 2026-01-02 00:00:00 +0000 UTC: field is immutable"
+        "#,
+    )
+    .await;
+}
