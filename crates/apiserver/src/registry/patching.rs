@@ -146,7 +146,10 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
         let (schema, root, live) = (row.schema(), row.root(), live.as_ref());
         let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
         check_convertible(call, &applied)?;
-        update::check_name(call, &applied)?;
+        // A custom resource that is there keeps its name.
+        if row.custom.is_none() || live.is_none() || !applied.name().is_empty() {
+            update::check_name(call, &applied)?;
+        }
         check_namespace(call, &mut applied.clone())?;
         let mut value = call.decode_value(merged, Validation::Ignore)?;
         value.set_meta("namespace", if row.namespaced { &call.info.namespace } else { "" });
