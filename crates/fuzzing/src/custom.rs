@@ -78,7 +78,7 @@ fn check_object(row: &Row, object: Value, old: &Value, is_accepted: bool) {
         let mut errors = Errors::new();
         custom.validate(&value, old, &mut errors);
         custom.validate_lists(&value, &mut errors);
-        if let Some(rules) = &custom.rules {
+        if let Some(rules) = custom.rules() {
             rules.validate(&value, old, &mut errors, &mut Vec::new());
         }
     }

@@ -30,7 +30,7 @@ fn converted(value: &Value, to: &Row) -> Value {
     let mut value = value.clone();
     if let Some(convert) = to.hooks.convert.filter(|_| value["apiVersion"] != to.kind.api_version()) {
         convert(&mut value, &to.kind);
-        normalize(&to.schema, to.root, &mut value);
+        normalize(to.schema(), to.root(), &mut value);
     }
     value["apiVersion"] = to.kind.api_version().into();
     value
