@@ -120,15 +120,13 @@ impl Driver {
         for set in &plan.delete {
             self.writer.delete::<ReplicaSet>(&Key::of(set), &Remove::this(set)).await?;
         }
-        let mut version = deployment.metadata.resource_version.clone();
+        // The number is written with the status, which leaves the generation as it is.
         if let Some(revision) = plan.revision {
-            let mut numbered = deployment.clone();
+            let mut numbered = plan.status.unwrap_or_else(|| deployment.clone());
             numbered.metadata.annotations.get_or_insert_default().insert(view::REVISION.into(), revision);
-            version = self.writer.replace(&numbered).await?.metadata.resource_version;
-        }
-        if let Some(mut status) = plan.status {
-            status.metadata.resource_version = version;
-            self.writer.replace_status(&status).await?;
+            self.writer.replace_status(&numbered).await?;
+        } else if let Some(status) = &plan.status {
+            self.writer.replace_status(status).await?;
         }
         let again = plan.look_again_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         Ok(again.map_or(Next::Done, |seconds| Next::After(Duration::from_secs(seconds))))
