@@ -95,9 +95,11 @@ struct Made {
     services: Arc<Services>,
     remote: Arc<Documents>,
     groups: OnceLock<Vec<Group>>,
-    /// Aggregated documents: of the core group or of all others, in each form and encoding.
-    aggregated: Mutex<Vec<((bool, Aggregated, Media), Tagged)>>,
+    aggregated: Mutex<Vec<(Which, Tagged)>>,
 }
+
+/// An aggregated document: of the core group or of all others, in a form and an encoding.
+type Which = (bool, Aggregated, Media);
 
 /// A document and its hash.
 #[derive(Debug, Clone)]
