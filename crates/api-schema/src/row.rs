@@ -133,6 +133,10 @@ pub struct Hooks {
     pub prepare_update: Option<fn(&WriteContext<'_>, &mut Value, &Value)>,
     /// Whether `metadata.generation` counts changes outside of `metadata` and `status`.
     pub has_generation: bool,
+    /// Whether it counts changes of the annotations too (Deployment).
+    pub generation_counts_annotations: bool,
+    /// Metadata that a write of the status leaves as it is.
+    pub status_keeps: KeptMetadata,
     /// Checks an object that is created. Metadata's general rules are checked by the pipeline.
     pub validate: Option<fn(&Value, &mut Errors)>,
     /// Checks an update, all of it (call `validate` from it where upstream does): `(context, new, old, errors)`.
@@ -192,6 +196,22 @@ pub struct Hooks {
     pub post_subresource: Option<fn(&WriteContext<'_>, &mut Value, &Value) -> Result<(), ApiError>>,
 }
 
+/// Parts of the metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptMetadata {
+    /// None of them.
+    Nothing,
+    /// These fields.
+    Fields(&'static [&'static str]),
+    /// All of them, but for who owns what.
+    All,
+}
+
+impl KeptMetadata {
+    /// What upstream mostly keeps where it keeps something.
+    pub const USUAL: Self = Self::Fields(&["labels", "annotations", "finalizers", "ownerReferences"]);
+}
+
 /// Something that is there once in a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Allocation {
@@ -218,6 +238,8 @@ impl Hooks {
         prepare_create: None,
         prepare_update: None,
         has_generation: false,
+        generation_counts_annotations: false,
+        status_keeps: KeptMetadata::Nothing,
         validate: None,
         validate_update: None,
         validate_name: None,

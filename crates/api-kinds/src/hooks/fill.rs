@@ -5,9 +5,6 @@
 use api_core::quantity::Quantity;
 use serde_json::{Map, Value};
 
-/// Metadata that writes of the status leave as they are, of kinds that upstream wrote so.
-pub(super) const STATUS_KEEPS: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences"];
-
 pub(super) trait Fill {
     /// Sets `field` if it is absent, in an object.
     fn fill(&mut self, field: &str, value: impl Into<Value>);
@@ -27,8 +24,6 @@ pub(super) trait Fill {
     fn with_path(&mut self, path: &[&str], with: impl FnOnce(&mut Value));
     /// On a write of `status`, takes all but that from `old`; else takes `status` from it.
     fn keep_other_half(&mut self, subresource: &str, old: &Value);
-    /// Of the metadata, what `fields` names is as in `old`: a write of the status does not change it.
-    fn keep_metadata(&mut self, fields: &[&str], old: &Value);
     /// Whether `field` is absent or null.
     fn lacks(&self, field: &str) -> bool;
     /// The text at `field`; empty if absent.
@@ -82,11 +77,6 @@ impl Fill for Value {
 
     fn keep_other_half(&mut self, subresource: &str, old: &Value) {
         self.adopt(if subresource == "status" { "spec" } else { "status" }, old);
-    }
-
-    fn keep_metadata(&mut self, fields: &[&str], old: &Value) {
-        let metadata = self.make("metadata");
-        fields.iter().for_each(|field| metadata.adopt(field, &old["metadata"]));
     }
 
     fn adopt(&mut self, field: &str, from: &Value) {

@@ -15,9 +15,10 @@ use api_core::field::{BadValue, Errors, Path};
 use api_core::meta::Meta;
 use api_core::{ApiError, GroupKind, GroupResource, Reason};
 use api_kinds::hooks::meta;
+use api_schema::row::KeptMetadata;
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Attempts of one update against others that write the same object. Past it the client gets the conflict.
 const ATTEMPTS_MAX: usize = 100;
@@ -332,14 +333,50 @@ fn keep_metadata(new: &mut Value, old: &Value) {
 
 fn prepare(call: &Call, new: &mut Value, old: &Value) {
     let hooks = call.row().hooks;
+    let is_status = call.info.subresource == "status";
+    if is_status {
+        keep_of_metadata(new, old, hooks.status_keeps);
+    }
     if let Some(prepare) = hooks.prepare_update {
         prepare(&call.context(), new, old);
     }
+    if !hooks.has_generation || is_status {
+        return;
+    }
     let status_counts = call.row().custom.is_some() && call.row().subresource("status").is_none();
-    if hooks.has_generation && call.info.subresource != "status" && has_new_spec(new, old, status_counts) {
+    if has_new_spec(new, old, status_counts) || (hooks.generation_counts_annotations && has_new_annotations(new, old)) {
         let generation = old.metadata().and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or(0);
         new.metadata_mut().insert("generation".into(), (generation + 1).into());
     }
+}
+
+/// What a write of the status does not change.
+fn keep_of_metadata(new: &mut Value, old: &Value, kept: KeptMetadata) {
+    let Some(before) = old.metadata() else { return };
+    let metadata = new.metadata_mut();
+    match kept {
+        KeptMetadata::Nothing => {}
+        KeptMetadata::Fields(fields) => {
+            for field in fields {
+                match before.get(*field) {
+                    Some(value) => drop(metadata.insert((*field).to_owned(), value.clone())),
+                    None => drop(metadata.remove(*field)),
+                }
+            }
+        }
+        KeptMetadata::All => {
+            let owners = metadata.remove("managedFields");
+            metadata.clone_from(before);
+            metadata.extend(owners.map(|owners| ("managedFields".to_owned(), owners)));
+        }
+    }
+}
+
+fn has_new_annotations(new: &Value, old: &Value) -> bool {
+    fn annotations(of: &Value) -> Option<&Map<String, Value>> {
+        of["metadata"]["annotations"].as_object().filter(|map| !map.is_empty())
+    }
+    annotations(new) != annotations(old)
 }
 
 /// Whether anything outside of `metadata` and (unless it counts) `status` differs.

@@ -2,9 +2,9 @@
 
 use crate::hooks::check::Node;
 use crate::hooks::conditions;
-use crate::hooks::fill::{Fill, STATUS_KEEPS};
+use crate::hooks::fill::Fill;
 use api_core::field::Errors;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Hooks, KeptMetadata, WriteContext};
 use serde_json::Value;
 
 mod defaults;
@@ -14,7 +14,12 @@ pub(super) mod webhooks;
 
 const BASE: Hooks = Hooks { has_generation: true, unconditional_update: false, ..Hooks::NONE };
 
-const WITH_STATUS: Hooks = Hooks { prepare_create: Some(drop_status), prepare_update: Some(keep_other_half), ..BASE };
+const WITH_STATUS: Hooks = Hooks {
+    prepare_create: Some(drop_status),
+    prepare_update: Some(keep_other_half),
+    status_keeps: KeptMetadata::USUAL,
+    ..BASE
+};
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
@@ -73,7 +78,4 @@ fn update_policy(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Err
 
 fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     new.keep_other_half(context.subresource, old);
-    if context.subresource == "status" {
-        new.keep_metadata(STATUS_KEEPS, old);
-    }
 }

@@ -2,10 +2,10 @@
 
 use super::check::Node;
 use super::conditions;
-use super::fill::{Fill, STATUS_KEEPS};
+use super::fill::Fill;
 use api_core::field::Errors;
 use api_core::{names, time};
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Hooks, KeptMetadata, WriteContext};
 use serde_json::{Value, json};
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
@@ -16,6 +16,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                     default: Some(default_api_service),
                     prepare_create: Some(prepare_create),
                     prepare_update: Some(prepare_update),
+                    status_keeps: KeptMetadata::USUAL,
                     validate: Some(validate),
                     validate_update: Some(update),
                     // The name of the core group's service, `v1.`, is no DNS name.
@@ -47,9 +48,6 @@ fn prepare_create(context: &WriteContext<'_>, object: &mut Value) {
 
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     new.keep_other_half(context.subresource, old);
-    if context.subresource == "status" {
-        new.keep_metadata(STATUS_KEEPS, old);
-    }
 }
 
 fn update(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {

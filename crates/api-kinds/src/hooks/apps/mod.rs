@@ -6,7 +6,7 @@ use crate::hooks::core::storage::claim_spec_warnings;
 use crate::hooks::fill::Fill;
 use crate::hooks::workload;
 use api_core::names;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Hooks, KeptMetadata, WriteContext};
 use serde_json::Value;
 
 mod defaults;
@@ -53,7 +53,8 @@ static DAEMON_SET: Hooks = Hooks {
 static DEPLOYMENT: Hooks = Hooks {
     default: Some(defaults::deployment),
     warnings: Some(named_warnings),
-    prepare_update: Some(prepare_deployment_update),
+    generation_counts_annotations: true,
+    status_keeps: KeptMetadata::Fields(&["labels"]),
     validate: Some(validate::deployment),
     validate_update: Some(validate::deployment_update),
     hidden_annotations: &["deprecated.deployment.rollback.to"],
@@ -85,19 +86,6 @@ fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
 
 fn prepare_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
     new.with_path(&["spec", "template", "spec"], pod::drop_disabled);
-}
-
-/// A deployment's annotations are of its generation, and its status is written without its labels.
-fn prepare_deployment_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    if context.subresource == "status" {
-        return new.keep_metadata(&["labels"], old);
-    }
-    prepare_update(context, new, old);
-    let annotations = |of: &Value| of["metadata"]["annotations"].as_object().filter(|map| !map.is_empty()).cloned();
-    if new["spec"] == old["spec"] && annotations(new) != annotations(old) {
-        let before = old["metadata"]["generation"].as_i64().unwrap_or(0);
-        new.make("metadata")["generation"] = (before + 1).into();
-    }
 }
 
 fn prepare_stateful_set(context: &WriteContext<'_>, object: &mut Value) {

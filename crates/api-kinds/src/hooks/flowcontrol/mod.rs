@@ -4,7 +4,7 @@ use super::check::Node;
 use super::conditions;
 use super::fill::Fill;
 use api_core::field::Errors;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Hooks, KeptMetadata, WriteContext};
 use serde_json::{Map, Value};
 
 mod flow_schema;
@@ -13,6 +13,7 @@ mod priority_level;
 const BASE: Hooks = Hooks {
     prepare_create: Some(drop_status),
     prepare_update: Some(keep_other_half),
+    status_keeps: KeptMetadata::All,
     has_generation: true,
     ..Hooks::NONE
 };
@@ -81,12 +82,4 @@ fn drop_status(_: &WriteContext<'_>, object: &mut Value) {
 
 fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     new.keep_other_half(context.subresource, old);
-    if context.subresource == "status" {
-        // All of the metadata, but for who owns what.
-        let owners = new["metadata"]["managedFields"].take();
-        new.adopt("metadata", old);
-        if !owners.is_null() {
-            new["metadata"]["managedFields"] = owners;
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use crate::hooks::check::Node;
 use crate::hooks::core::storage::inline_volume_spec;
 use crate::hooks::core::volume_sources::csi_driver_name;
-use crate::hooks::fill::{Fill, STATUS_KEEPS};
+use crate::hooks::fill::Fill;
 use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
@@ -19,7 +19,6 @@ pub(super) fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
 pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource == "status" {
         new.adopt("spec", old);
-        new.keep_metadata(STATUS_KEEPS, old);
     } else {
         new.adopt("status", old);
     }

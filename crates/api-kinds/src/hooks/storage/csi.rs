@@ -114,9 +114,9 @@ pub(super) fn node_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mu
     let (root, old_root) = (Node::root(new), Node::root(old));
     let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
     for was in old_spec.at("drivers").items() {
-        for now in spec.at("drivers").items().filter(|now| now.text("name") == was.text("name")) {
-            if now.value != was.value {
-                e.invalid(&Path::new("CSINodeDriver"), now.value, "field is immutable");
+        for driver in spec.at("drivers").items().filter(|driver| driver.text("name") == was.text("name")) {
+            if driver.value != was.value {
+                e.invalid(&Path::new("CSINodeDriver"), driver.value, "field is immutable");
             }
         }
     }

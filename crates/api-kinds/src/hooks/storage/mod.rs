@@ -2,7 +2,7 @@
 
 use super::core::volume_sources::is_csi_driver_name;
 use api_core::names;
-use api_schema::row::Hooks;
+use api_schema::row::{Hooks, KeptMetadata};
 
 mod attachment;
 mod class;
@@ -57,6 +57,7 @@ static VOLUME_ATTACHMENT: Hooks = Hooks {
     default: Some(defaults::volume_attachment),
     prepare_create: Some(attachment::prepare_create),
     prepare_update: Some(attachment::prepare_update),
+    status_keeps: KeptMetadata::USUAL,
     validate: Some(attachment::validate),
     validate_update: Some(attachment::update),
     unconditional_update: false,

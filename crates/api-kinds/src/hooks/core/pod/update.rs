@@ -309,9 +309,9 @@ fn stays_terminated(new: &Node<'_, '_>, old: &Node<'_, '_>, restart_policy: &str
         if ended.is_null() || may_restart {
             continue;
         }
-        for now in new.items().filter(|now| now.text("name") == was.text("name")) {
-            if !now.at("state").has("terminated") {
-                now.at("state").forbidden("may not be transitioned to non-terminated state", e);
+        for status in new.items().filter(|status| status.text("name") == was.text("name")) {
+            if !status.at("state").has("terminated") {
+                status.at("state").forbidden("may not be transitioned to non-terminated state", e);
             }
         }
     }
