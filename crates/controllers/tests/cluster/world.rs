@@ -71,6 +71,11 @@ impl World {
             world.api::<Node>().patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
             report(&world.api(), &name).await;
         }
+        for n in 0..nodes {
+            // A new node takes no pods until the controller of nodes has seen that it is ready.
+            let untainted = |node: Option<&Node>| node.and_then(|n| n.spec.as_ref()).is_none_or(|s| s.taints.is_none());
+            world.until(&world.api::<Node>(), &format!("node-{n}"), untainted).await;
+        }
         tokio::spawn(keep_ready(world.api(), nodes, world.stop.clone()));
         tokio::spawn(run_pods(world.admin.clone(), world.stop.clone()));
         world
