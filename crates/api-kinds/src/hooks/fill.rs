@@ -22,8 +22,6 @@ pub(super) trait Fill {
     fn adopt(&mut self, field: &str, from: &Value);
     /// Runs `with` on the object at the end of the path, if there is one.
     fn with_path(&mut self, path: &[&str], with: impl FnOnce(&mut Value));
-    /// On a write of `status`, takes all but that from `old`; else takes `status` from it.
-    fn keep_other_half(&mut self, subresource: &str, old: &Value);
     /// Whether `field` is absent or null.
     fn lacks(&self, field: &str) -> bool;
     /// The text at `field`; empty if absent.
@@ -73,10 +71,6 @@ impl Fill for Value {
         if let Some(at) = self.at_mut(field) {
             with(at);
         }
-    }
-
-    fn keep_other_half(&mut self, subresource: &str, old: &Value) {
-        self.adopt(if subresource == "status" { "spec" } else { "status" }, old);
     }
 
     fn adopt(&mut self, field: &str, from: &Value) {

@@ -251,13 +251,13 @@ impl Admission {
         answer
     }
 
-    fn step_ended(
+    fn step_ended<T>(
         &self,
         a: &Attributes<'_>,
         step: usize,
         started: Instant,
-        answer: Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
+        answer: Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         if let Some(metrics) = &self.metrics {
             metrics.step(a.operation, step, started, &answer);
         }
@@ -269,13 +269,13 @@ impl Admission {
         PLUGINS.iter().map(|p| p.name)
     }
 
-    /// Changes an object on its way in; adds to `warnings` what the client shall be told.
+    /// Changes an object on its way in; adds to `warnings` what the client shall be told. Returns whether a webhook changed it.
     pub async fn mutate(
         &self,
         a: &Attributes<'_>,
         object: &mut Value,
         warnings: &mut Vec<String>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<bool, ApiError> {
         let started = Instant::now();
         let answer = self.mutate_in_rounds(a, object, warnings).await;
         self.step_ended(a, 0, started, answer)
@@ -286,14 +286,15 @@ impl Admission {
         a: &Attributes<'_>,
         object: &mut Value,
         warnings: &mut Vec<String>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<bool, ApiError> {
         self.plugins_mutate(a, object).await?;
-        let Some(webhooks) = &self.webhooks else { return Ok(()) };
+        let Some(webhooks) = &self.webhooks else { return Ok(false) };
         let mut rounds = Rounds::default();
         let mut reviewed = Some(std::mem::take(object));
         let mut result = webhooks.mutate(a, &mut reviewed, warnings, &mut rounds).await;
         *object = reviewed.unwrap_or_default();
-        if result.is_ok() && rounds.is_needed() {
+        let changed = rounds.is_needed();
+        if result.is_ok() && changed {
             // What webhooks have made is new to the plugins, and what these make of it to the webhooks.
             let before = object.clone();
             self.plugins_mutate(a, object).await?;
@@ -302,7 +303,7 @@ impl Admission {
             result = webhooks.mutate(a, &mut reviewed, warnings, &mut rounds).await;
             *object = reviewed.unwrap_or_default();
         }
-        result
+        result.map(|()| changed)
     }
 
     async fn plugins_mutate(&self, a: &Attributes<'_>, object: &mut Value) -> Result<(), ApiError> {

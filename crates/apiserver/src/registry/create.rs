@@ -74,7 +74,10 @@ async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
     let name = value.name().to_owned();
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
-    call.server.admission.mutate(&attributes, value, &mut warnings).await?;
+    if call.server.admission.mutate(&attributes, value, &mut warnings).await? {
+        // A webhook, too, makes nothing but what a client may make.
+        drop_status(call, value);
+    }
     call.settle(value);
     call.warn(warnings);
     Ok(())

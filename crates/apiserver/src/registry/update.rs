@@ -202,7 +202,10 @@ async fn admit<'a>(
         revision: current.revision,
         ..call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run)
     };
-    call.server.admission.mutate(&attributes, new, &mut warnings).await?;
+    if call.server.admission.mutate(&attributes, new, &mut warnings).await? {
+        // A webhook, too, changes only what the request may write.
+        keep_other_half(call, new, old);
+    }
     call.settle(new);
     prepare(call, new, old);
     let recorded = call.server.registry.recorded(call.row()).await?;

@@ -427,3 +427,31 @@ async fn the_cluster_lives_without_a_webhook_that_is_down() {
     assert_eq!(post(&manager, "kube-system", "asked").await.code, 201);
     assert_eq!(world.last_request()["name"], "asked");
 }
+
+/// A webhook changes no more of an object than the request that it is asked about may.
+#[tokio::test]
+async fn a_webhook_writes_what_the_request_writes() {
+    let world = World::start().await;
+    let hook = world.hook("w.test.io", "/both-halves", "pods", json!({}));
+    let of_status = world.hook("s.test.io", "/both-halves", "pods/status", json!({}));
+    world.configure(MUTATING, "c", vec![hook, of_status]).await;
+    let written = |object: &Value| {
+        let of = |path: &str| object.pointer(path).cloned().unwrap_or_default();
+        [of("/metadata/labels/hooked"), of("/spec/activeDeadlineSeconds"), of("/status/message")]
+    };
+    let made = world.cluster.made(PODS, pod("p")).await;
+    assert_eq!(written(&made), [json!("yes"), json!(5), Value::Null]);
+    let path = format!("{PODS}/p");
+    let put = world.cluster.send(&admin(), "PUT", &path, Some(&made)).await;
+    assert_eq!(put.code, 200, "{}", put.value);
+    assert_eq!(written(&put.value), [json!("yes"), json!(5), Value::Null]);
+    // Without the webhook for pods, one is made that has nothing of it.
+    world.cluster.send(&admin(), "DELETE", MUTATING, None).await;
+    world.cluster.made(PODS, pod("q")).await;
+    let of_status = world.hook("s.test.io", "/both-halves", "pods/status", json!({}));
+    world.configure(MUTATING, "d", vec![of_status]).await;
+    let path = format!("{PODS}/q/status");
+    let patched = world.cluster.send(&admin(), "PATCH", &path, Some(&json!({"status": {"phase": "Running"}}))).await;
+    assert_eq!(patched.code, 200, "{}", patched.value);
+    assert_eq!(written(&patched.value), [json!("yes"), Value::Null, json!("hooked")]);
+}

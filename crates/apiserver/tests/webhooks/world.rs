@@ -140,6 +140,10 @@ pub fn play(path: &str, review: &Value) -> Answer {
         }
         "/sidecar" => patched(json!([{"op": "add", "path": "/spec/initContainers",
             "value": [{"name": "webhook-added-init-container", "image": "webhook-added-image"}]}])),
+        "/both-halves" => patched(json!([
+            {"op": "add", "path": "/metadata/labels", "value": {"hooked": "yes"}},
+            {"op": "add", "path": "/spec/activeDeadlineSeconds", "value": 5},
+            {"op": "add", "path": "/status/message", "value": "hooked"}])),
         "/unknown-field" => {
             patched(json!([{"op": "add", "path": "/data/nested", "value": {"kept": "1", "dropped": 1}}]))
         }

@@ -14,12 +14,7 @@ pub(super) mod webhooks;
 
 const BASE: Hooks = Hooks { has_generation: true, unconditional_update: false, ..Hooks::NONE };
 
-const WITH_STATUS: Hooks = Hooks {
-    prepare_create: Some(drop_status),
-    prepare_update: Some(keep_other_half),
-    status_keeps: KeptMetadata::USUAL,
-    ..BASE
-};
+const WITH_STATUS: Hooks = Hooks { prepare_create: Some(drop_status), status_keeps: KeptMetadata::USUAL, ..BASE };
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
@@ -74,8 +69,4 @@ fn update_policy(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Err
         warning.at("fieldRef").required(e);
     }
     conditions::validate(&status.at("conditions"), e);
-}
-
-fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    new.keep_other_half(context.subresource, old);
 }

@@ -83,8 +83,7 @@ fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
     drop_disabled(object);
 }
 
-fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    new.keep_other_half(context.subresource, old);
+fn prepare_update(context: &WriteContext<'_>, new: &mut Value, _: &Value) {
     if context.subresource == "status" {
         return;
     }

@@ -15,7 +15,6 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                 Hooks {
                     default: Some(default_api_service),
                     prepare_create: Some(prepare_create),
-                    prepare_update: Some(prepare_update),
                     status_keeps: KeptMetadata::USUAL,
                     validate: Some(validate),
                     validate_update: Some(update),
@@ -44,10 +43,6 @@ fn prepare_create(context: &WriteContext<'_>, object: &mut Value) {
     } else {
         json!({})
     };
-}
-
-fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    new.keep_other_half(context.subresource, old);
 }
 
 fn update(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {

@@ -34,13 +34,8 @@ fn prepare_create(_: &WriteContext<'_>, namespace: &mut Value) {
 }
 
 fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    match context.subresource {
-        "status" => new.adopt("spec", old),
-        "finalize" => new.adopt("status", old),
-        _ => {
-            new.adopt("spec", old);
-            new.adopt("status", old);
-        }
+    if context.subresource.is_empty() {
+        new.adopt("spec", old);
     }
 }
 

@@ -55,10 +55,8 @@ fn prepare_volume(context: &WriteContext<'_>, volume: &mut Value) {
 
 fn prepare_volume_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if context.subresource != "status" {
-        new.adopt("status", old);
         return;
     }
-    new.adopt("spec", old);
     let (status, was) = (new.make("status"), &old["status"]);
     let said = !status.lacks(SINCE) && status[SINCE] != was[SINCE];
     if status["phase"] != was["phase"] {

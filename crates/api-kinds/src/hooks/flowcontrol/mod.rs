@@ -10,13 +10,8 @@ use serde_json::{Map, Value};
 mod flow_schema;
 mod priority_level;
 
-const BASE: Hooks = Hooks {
-    prepare_create: Some(drop_status),
-    prepare_update: Some(keep_other_half),
-    status_keeps: KeptMetadata::All,
-    has_generation: true,
-    ..Hooks::NONE
-};
+const BASE: Hooks =
+    Hooks { prepare_create: Some(drop_status), status_keeps: KeptMetadata::All, has_generation: true, ..Hooks::NONE };
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
@@ -78,8 +73,4 @@ fn default_priority_level(object: &mut Value) {
 
 fn drop_status(_: &WriteContext<'_>, object: &mut Value) {
     object["status"] = Value::Object(Map::new());
-}
-
-fn keep_other_half(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    new.keep_other_half(context.subresource, old);
 }

@@ -16,14 +16,6 @@ pub(super) fn prepare_create(_: &WriteContext<'_>, object: &mut Value) {
     object["status"] = json!({"attached": false});
 }
 
-pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    if context.subresource == "status" {
-        new.adopt("spec", old);
-    } else {
-        new.adopt("status", old);
-    }
-}
-
 pub(super) fn validate(object: &Value, e: &mut Errors) {
     common(object, e);
     let root = Node::root(object);

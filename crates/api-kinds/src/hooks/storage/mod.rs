@@ -56,7 +56,6 @@ static CSI_STORAGE_CAPACITY: Hooks = Hooks {
 static VOLUME_ATTACHMENT: Hooks = Hooks {
     default: Some(defaults::volume_attachment),
     prepare_create: Some(attachment::prepare_create),
-    prepare_update: Some(attachment::prepare_update),
     status_keeps: KeptMetadata::USUAL,
     validate: Some(attachment::validate),
     validate_update: Some(attachment::update),
