@@ -2,7 +2,6 @@
 
 use crate::hooks::check::Node;
 use crate::hooks::conditions;
-use crate::hooks::fill::Fill;
 use api_core::field::Errors;
 use api_schema::row::{Hooks, KeptMetadata, WriteContext};
 use serde_json::Value;

@@ -3,7 +3,6 @@
 use crate::hooks::check::Node;
 use crate::hooks::core::storage::inline_volume_spec;
 use crate::hooks::core::volume_sources::csi_driver_name;
-use crate::hooks::fill::Fill;
 use crate::hooks::meta;
 use api_core::field::Errors;
 use api_core::names;
