@@ -61,8 +61,12 @@ impl PatchError {
         Self::Other(format!("expected a {expected}, but received a {received}"))
     }
 
-    fn bad_directive(directive: &Value, item: &Map<String, Value>) -> Self {
-        Self::Other(format!("unknown patch type: {} in map: {}", go::text(directive), go::map_text(item)))
+    fn bad_directive(item: &Map<String, Value>) -> Self {
+        Self::Other(format!(
+            "unknown patch type: {} in map: {}",
+            item.get(DIRECTIVE).map_or_else(String::new, go::text),
+            go::map_text(item)
+        ))
     }
 }
 
@@ -93,12 +97,14 @@ impl<'a> Merger<'a> {
     }
 
     fn map(&self, mut original: Object, mut patch: Object, shape: Option<&'a Shape>) -> Result<Object, PatchError> {
-        if let Some(directive) = patch.remove(DIRECTIVE) {
-            return match directive.as_str() {
-                Some("replace") => Ok(patch),
-                Some("delete") => Ok(Object::new()),
-                _ => Err(PatchError::bad_directive(&directive, &patch)),
-            };
+        match patch.get(DIRECTIVE).map(Value::as_str) {
+            None => {}
+            Some(Some("replace")) => {
+                patch.remove(DIRECTIVE);
+                return Ok(patch);
+            }
+            Some(Some("delete")) => return Ok(Object::new()),
+            Some(_) => return Err(PatchError::bad_directive(&patch)),
         }
         retain_keys(&mut original, &mut patch)?;
         self.set_orders(&mut original, &mut patch, shape)?;

@@ -109,7 +109,7 @@ fn special_items(
             Some("merge") => {
                 return Err(PatchError::Other("merging lists cannot yet be specified in the patch".into()));
             }
-            _ => return Err(PatchError::bad_directive(directive, item)),
+            _ => return Err(PatchError::bad_directive(item)),
         }
     }
     Ok(if replace { (rest, Vec::new()) } else { (original, rest) })

@@ -105,7 +105,7 @@ fn errors() {
             500,
             "unknown patch type: x in map: map[$patch:x name:y]",
         ),
-        (items(), json!({"$patch": "merge"}), 500, "unknown patch type: merge in map: map[]"),
+        (items(), json!({"$patch": "merge"}), 500, "unknown patch type: merge in map: map[$patch:merge]"),
         (items(), json!({"$retainKeys": "items"}), 400, "invalid patch format of retainKeys"),
         (items(), json!({"$retainKeys": ["map"], "set": ["a"]}), 400, "invalid patch format of retainKeys"),
         (items(), json!({"$deleteFromPrimitiveList": ["a"]}), 400, "invalid patch format of primitive list"),

@@ -92,6 +92,8 @@ impl<'a> Walk<'a> {
                     self.path.push_str(&element);
                     self.error("field not declared in schema");
                     self.path.truncate(length);
+                    // The others of this object are not looked at, as upstream does not, in whose maps any may be the first.
+                    return;
                 }
             }
         }
