@@ -127,22 +127,18 @@ pub fn is_fully_qualified_name(s: &str) -> Vec<String> {
     errors
 }
 
-/// A DNS name, a slash and a path: `acme.io/foo`. The second part says which of the two is wrong.
-pub fn is_domain_prefixed_path(s: &str) -> Vec<String> {
+/// A DNS name, a slash and a path: `acme.io/foo`. Gives the parts that are wrong, and why.
+pub fn is_domain_prefixed_path(s: &str) -> Vec<(&str, String)> {
     let must = "must be a domain-prefixed path (such as \"acme.io/foo\")";
     let Some((domain, path)) = s.split_once('/').filter(|(d, p)| !d.is_empty() && !p.is_empty()) else {
-        return vec![must.into()];
+        return vec![(s, must.into())];
     };
-    let errors = is_dns1123_subdomain(domain);
-    if !errors.is_empty() {
-        return errors;
-    }
+    let mut wrong: Vec<_> = is_dns1123_subdomain(domain).into_iter().map(|why| (domain, why)).collect();
     let ok = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
-    if path.bytes().all(ok) {
-        Vec::new()
-    } else {
-        vec![pattern("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[])]
+    if !path.bytes().all(ok) {
+        wrong.push((path, pattern("Invalid path", "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+", &[])));
     }
+    wrong
 }
 
 /// An identifier of the C language.
@@ -372,7 +368,11 @@ mod tests {
             (is_path_segment, &["a:b", "A B", "..."], &[".", "..", "a/b", "a%b"]),
             (is_fully_qualified_domain_name, &["a.b", "a.b."], &["", "a", "a..b"]),
             (is_fully_qualified_name, &["a.b.c"], &["a.b", ""]),
-            (is_domain_prefixed_path, &["a.b/c", "a/b/c"], &["", "a", "/a", "a/", "A/b", "a/ b"]),
+            (
+                |s| is_domain_prefixed_path(s).into_iter().map(|(_, why)| why).collect(),
+                &["a.b/c", "a/b/c"],
+                &["", "a", "/a", "a/", "A/b", "a/ b"],
+            ),
         ];
         for (check, good, bad) in cases {
             for name in *good {

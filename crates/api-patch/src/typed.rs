@@ -108,11 +108,14 @@ pub(crate) fn atom<'a>(schema: &'a Schema, ty: Type<'a>, value: Option<&Value>) 
         }
     };
     match shape {
-        Shape::Any | Shape::StructOr(_) | Shape::FieldsV1 => Atom::Scalar(Scalar::Any),
+        // Of what its document gives several types, upstream checks none.
+        Shape::Any | Shape::StructOr(_) | Shape::FieldsV1 | Shape::Quantity | Shape::IntOrString => {
+            Atom::Scalar(Scalar::Any)
+        }
         Shape::Bool => Atom::Scalar(Scalar::Bool),
         Shape::Int32 | Shape::Int64 | Shape::Number => Atom::Scalar(Scalar::Number),
-        Shape::String | Shape::Bytes | Shape::Time | Shape::MicroTime => Atom::Scalar(Scalar::String),
-        Shape::Quantity | Shape::IntOrString => Atom::Scalar(Scalar::Untyped),
+        Shape::String | Shape::Bytes => Atom::Scalar(Scalar::String),
+        Shape::Time | Shape::MicroTime => Atom::Scalar(Scalar::Untyped),
         Shape::Struct(id) => Atom::Map(MapType::Struct(schema.get(*id))),
         Shape::Map(m) => Atom::Map(MapType::Free(m)),
         Shape::List(list) => match &list.kind {

@@ -203,8 +203,9 @@ fn configurations_that_cannot_be_applied() {
                  explicit null"
             ),
         ),
+        // Of each object the first.
         (
-            pod(json!([{"name": "a", "no": 1}])),
+            pod(json!([{"name": "a", "no": 1, "other": 2}])),
             500,
             format!("{head}.spec.containers[name=\"a\"].no: field not declared in schema"),
         ),

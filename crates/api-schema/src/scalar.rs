@@ -1,5 +1,6 @@
 //! Values with a syntax of their own, read and written as upstream does.
 
+use crate::schema::Shape;
 use api_core::quantity::Quantity;
 use api_core::time;
 use base64::Engine;
@@ -71,9 +72,52 @@ pub fn number(n: Number) -> Value {
     Value::Number(whole.map_or(n, Number::from))
 }
 
+/// A number as Go converts it to an integer that is no wider than 64 bits: a double without a fraction counts as an integer,
+/// and what does not fit loses its high bits.
+pub fn converted(shape: &Shape, n: Number) -> Number {
+    #[expect(clippy::cast_precision_loss, reason = "2^63 is a double")]
+    const PAST: f64 = i64::MAX as f64;
+    if !matches!(shape, Shape::Int32 | Shape::Int64 | Shape::IntOrString) {
+        return n;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be in range")]
+    let whole = n.as_i64().or_else(|| match n.as_f64().filter(|f| f.trunc() == *f)? {
+        f if (-PAST..PAST).contains(&f) => Some(f as i64),
+        _ => Some(i64::MIN),
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "as Go does")]
+    match (shape, whole) {
+        (_, None) => n,
+        (Shape::Int32, Some(whole)) => (whole as i32).into(),
+        // It is written as JSON, and read from it.
+        (Shape::IntOrString, Some(_)) if n.as_f64().is_some_and(|f| f.abs() >= 1e21) => n,
+        (_, Some(whole)) => whole.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_converted_as_go_converts_them() {
+        let read = |text: &str| -> Number { serde_json::from_str(text).expect("a number") };
+        for (shape, from, to) in [
+            (Shape::Int32, "1000.0", "1000"),
+            (Shape::Int32, "1.5", "1.5"),
+            (Shape::Int32, "2147483648", "-2147483648"),
+            (Shape::Int32, "-2147483649", "2147483647"),
+            (Shape::Int32, "9223372036854775807", "-1"),
+            (Shape::Int32, "1e300", "0"),
+            (Shape::Int64, "1e3", "1000"),
+            (Shape::Int64, "9223372036854775808", "-9223372036854775808"),
+            (Shape::IntOrString, "80.0", "80"),
+            (Shape::IntOrString, "80.5", "80.5"),
+            (Shape::Number, "1.0", "1.0"),
+        ] {
+            assert_eq!(converted(&shape, read(from)).to_string(), to, "{from}");
+        }
+    }
 
     #[test]
     fn base64_is_read_as_go_reads_it() {

@@ -57,7 +57,12 @@ pub fn apply_between(
         Entries::read(managed_fields(object)).map_err(|e| failure(format!("failed to decode managed fields: {e}")))?;
     if let (true, Some(live)) = (entries.0.is_empty(), live) {
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
-        let comparison = compare(schema, ty, &empty, live).map_err(failure)?;
+        let comparison = compare(schema, ty, &empty, live).map_err(|why| {
+            let object = identity(live, applied);
+            failure(format!(
+                "failed to create manager for existing fields: failed to convert new object ({object}) to smd typed: {why}"
+            ))
+        })?;
         let reset = Set::of_fields(manager.reset);
         let objects = (&empty, live);
         let none = (None, &reset);
@@ -100,11 +105,15 @@ fn check_configuration(schema: &Schema, ty: Type<'_>, applied: &Value, manager: 
     if managed_fields(applied).is_some_and(|fields| !fields.is_null()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    check(schema, ty, applied, false).map_err(|why| {
-        let (group, version) = gvk::split_api_version(version);
-        let object = format!("{}/{}; {group}/{version}, Kind={}", applied.namespace(), applied.name(), text("kind"));
-        failure(format!("failed to create typed patch object ({object}): {why}"))
-    })
+    check(schema, ty, applied, false)
+        .map_err(|why| failure(format!("failed to create typed patch object ({}): {why}", identity(applied, applied))))
+}
+
+/// How messages name an object: with the kind that `applied` says.
+fn identity(object: &Value, applied: &Value) -> String {
+    let text = |field: &str| applied.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (group, version) = gvk::split_api_version(text("apiVersion"));
+    format!("{}/{}; {group}/{version}, Kind={}", object.namespace(), object.name(), text("kind"))
 }
 
 /// A field that another manager owns.

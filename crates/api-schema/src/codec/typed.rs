@@ -202,6 +202,7 @@ impl<'s> Reader<'s> {
     }
 
     fn number<E: Error>(&mut self, shape: &Shape, n: Number) -> Result<Value, E> {
+        let n = if self.wording == Wording::Value { scalar::converted(shape, n) } else { n };
         Ok(match shape {
             Shape::Int32 if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => Value::Number(n),
             Shape::Int64 if n.is_i64() => Value::Number(n),

@@ -30,6 +30,26 @@ impl Patched<'_> {
         })
     }
 
+    /// A built-in object that says no version after the patch is none of any version that is served: upstream knows no field
+    /// of it but these two, and so no name.
+    fn check_version(&self, call: &Call, made: &Value, validation: Validation) -> Result<(), ApiError> {
+        let Value::Object(made) = made else { return Ok(()) };
+        if call.row().custom.is_some() || self.kind == PatchType::Strategic {
+            return Ok(());
+        }
+        if made.get("apiVersion").is_some_and(|v| !v.is_null() && v != "") {
+            return Ok(());
+        }
+        let fields = made.keys().filter(|field| !matches!(field.as_str(), "apiVersion" | "kind"));
+        let notes: Vec<String> = fields.map(|field| format!("unknown field {field:?}")).collect();
+        match validation {
+            Validation::Ignore => {}
+            Validation::Strict => return Err(self.refuse(&format!("strict decoding error: {}", notes.join(", ")))),
+            Validation::Warn => call.warn(notes),
+        }
+        super::update::check_name(call, &Value::Null)
+    }
+
     /// The same for an object of another kind, read by `read`.
     pub(super) fn read_by(
         self,
@@ -39,7 +59,9 @@ impl Patched<'_> {
     ) -> Result<Value, ApiError> {
         let wording = if self.kind == PatchType::Strategic { Wording::Value } else { Wording::Json };
         let strict = validation == Validation::Strict;
-        let mut decoded = read((self.apply)()?, wording).map_err(|refused| self.refuse(refused.why()))?;
+        let made = (self.apply)()?;
+        self.check_version(call, &made, validation)?;
+        let mut decoded = read(made, wording).map_err(|refused| self.refuse(refused.why()))?;
         let mut notes = if validation == Validation::Ignore { Vec::new() } else { self.notes() };
         if self.kind == PatchType::Strategic {
             decoded.warnings.sort();

@@ -54,7 +54,7 @@ pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiE
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == PatchType::Apply)?;
     let bytes = call.read_body(body).await?;
     let edit = edit(&call, kind, &bytes, &options)?;
-    let create = kind == PatchType::Apply && call.info.subresource.is_empty();
+    let create = kind == PatchType::Apply && update::may_create(&call, true);
     let updated = update::update(&call, &options, &*edit, create).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
     call.answer(status, &updated.bytes).await
@@ -145,13 +145,13 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
         let manager = manager(call, &name, &now);
         let (schema, root, live) = (row.schema(), row.root(), live.as_ref());
         let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
-        check_convertible(call, &applied)?;
+        read_applied(call, applied.clone())?;
         // A custom resource that is there keeps its name.
         if row.custom.is_none() || live.is_none() || !applied.name().is_empty() {
             update::check_name(call, &applied)?;
         }
         check_namespace(call, &mut applied.clone())?;
-        let mut value = call.decode_value(merged, Validation::Ignore)?;
+        let mut value = read_applied(call, merged)?;
         value.set_meta("namespace", if row.namespaced { &call.info.namespace } else { "" });
         value.set_meta("name", &call.info.name);
         call.complete(&mut value);
@@ -159,17 +159,18 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
     }))
 }
 
-/// Whether what is applied can be read. What the schema does not know has been refused by the merge, as what has the wrong
+/// Reads what is applied, or what it makes. What the schema does not know has been refused by the merge, as what has the wrong
 /// type; a text that is no quantity, say, is found here, and upstream takes it for its own fault.
-fn check_convertible(call: &Call, applied: &Value) -> Result<(), ApiError> {
+fn read_applied(call: &Call, value: Value) -> Result<Value, ApiError> {
     let row = call.row();
     if row.custom.is_some() {
-        return call.decode_value(applied.clone(), Validation::Ignore).map(drop);
+        return call.decode_value(value, Validation::Ignore);
     }
-    let read = codec::read_value(row, applied.clone(), super::call::fields(Validation::Ignore), codec::Wording::Value);
-    read.map(drop).map_err(|refused| {
+    let object = format!("{}/{}", value.namespace(), value.name());
+    let read = codec::read_value(row, value, super::call::fields(Validation::Ignore), codec::Wording::Value);
+    read.map(|decoded| decoded.value).map_err(|refused| {
         let kind = format!("{}/{}, Kind={}", row.kind.group, row.kind.version, row.kind.kind);
-        let object = format!("{}/{}; {kind}", applied.namespace(), applied.name());
+        let object = format!("{object}; {kind}");
         let why = format!(
             "failed to convert new object ({object}) to proper version: unable to convert unstructured object to {kind}: {}",
             refused.why()

@@ -44,11 +44,22 @@ pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiErr
     check_namespace(&call, &mut value)?;
     check_name(&call, &value)?;
     call.complete(&mut value);
-    let create = call.row().hooks.create_on_update && call.info.subresource.is_empty();
+    let create = may_create(&call, false);
     let edit = move |_: &Call, _: Option<&Current>, _: Known<'_>| Ok(value.clone());
     let updated = update(&call, &options, &edit, create).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
     call.answer(status, &updated.bytes).await
+}
+
+/// Whether a write makes the object that it is for, if there is none. What is `applied` may be made of any kind; through its
+/// status only an object is made that a PUT may make, as upstream does.
+pub(crate) fn may_create(call: &Call, applied: bool) -> bool {
+    let by_update = call.row().hooks.create_on_update;
+    match call.info.subresource.as_str() {
+        "" => applied || by_update,
+        "status" => by_update,
+        _ => false,
+    }
 }
 
 /// The name in the body must be that of the URL.
@@ -120,6 +131,7 @@ async fn make(call: &Call, options: &WriteOptions, edit: &Edit<'_>) -> Result<Up
     create::fill_metadata(call, &mut value);
     create::drop_status(call, &mut value);
     patching::managed_update(call, options, None, &mut value).await;
+    call.drop_empty_lists(&mut value);
     let bytes = create::insert(call, value, options).await?;
     Ok(Updated { bytes, created: true })
 }

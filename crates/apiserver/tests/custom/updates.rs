@@ -370,3 +370,117 @@ async fn jobs_and_autoscalers() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn numbers_are_converted_as_go_converts_them() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        PATCH /apis/scheduling.k8s.io/v1/priorityclasses/p?fieldManager=m +apply
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "p"}, "value": 1000.0}
+        => 201
+        => /value 1000
+
+        PATCH /apis/scheduling.k8s.io/v1/priorityclasses/q?fieldManager=m +apply
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "q"}, "value": 9223372036854775807}
+        => 201
+        => /value -1
+
+        PATCH /apis/scheduling.k8s.io/v1/priorityclasses/p +strategic
+        {"value": 1000.0, "description": "d"}
+        => 200
+        => /description "d"
+
+        PATCH /apis/scheduling.k8s.io/v1/priorityclasses/p?fieldManager=m +apply
+        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "p"}, "value": 1.5}
+        => 500
+        => failed to convert new object (/p; scheduling.k8s.io/v1, Kind=PriorityClass) to proper version: unable to convert unstructured object to scheduling.k8s.io/v1, Kind=PriorityClass: cannot convert float64 to int32
+
+        PATCH /apis/coordination.k8s.io/v1/namespaces/a/leases/l?fieldManager=m +apply
+        {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}, "spec": {"acquireTime": 1.5}}
+        => 500
+        => failed to convert new object (/l; coordination.k8s.io/v1, Kind=Lease) to proper version: unable to convert unstructured object to coordination.k8s.io/v1, Kind=Lease: json: cannot unmarshal number into Go value of type string
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_patches_make() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        PATCH /apis/storage.k8s.io/v1/csinodes/n?fieldManager=m +apply
+        {"apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": {"name": "n"}, "spec": {"drivers": []}}
+        => 201
+        => /spec/drivers null
+
+        PATCH /apis/storage.k8s.io/v1/csidrivers/d.x?fieldManager=m +apply
+        {"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": "d.x"}, "spec": {"podInfoOnMount": true}}
+        => 201
+
+        PATCH /apis/storage.k8s.io/v1/csidrivers/d.x +merge
+        {"spec": {"podInfoOnMount": false}}
+        => 200
+        => /metadata/generation 1
+
+        PATCH /apis/storage.k8s.io/v1/csidrivers/d.x +merge
+        {"spec": {"volumeLifecycleModes": ["true"]}}
+        => 422
+        => /details/causes/0/message "Unsupported value: \"true\": supported values: \"Persistent\", \"Ephemeral\""
+
+        PATCH /apis/storage.k8s.io/v1/csidrivers/d.x +json
+        [{"op": "remove", "path": "/apiVersion"}]
+        => 400
+        => the name of the object (d.x based on URL) was undeterminable: name must be provided
+
+        PATCH /apis/storage.k8s.io/v1/csidrivers/d.x?fieldValidation=Strict +merge
+        {"apiVersion": null}
+        => 422
+
+        POST /apis/networking.k8s.io/v1/ingressclasses
+        {"metadata": {"name": "i"}, "spec": {"controller": "http://x"}}
+        => 422
+        => /details/causes/0/message "Invalid value: \"http:\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+
+        POST /apis/batch/v1/namespaces/a/cronjobs
+        {"metadata": {"name": "c"}, "spec": {"schedule": "* *", "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}}
+        => 422
+        => /details/causes/0/message "Invalid value: \"* *\": expected exactly 5 fields, found 2: [* *]"
+
+        POST /apis/batch/v1/namespaces/a/jobs
+        {"metadata": {"name": "j"}, "spec": {"maxFailedIndexes": 1, "completionMode": "x", "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
+        => 422
+        => /details/causes/0/field "spec.backoffLimitPerIndex"
+        => /details/causes/1/field "spec.completionMode"
+
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i", "readinessProbe": {"periodSeconds": 1}, "startupProbe": {"periodSeconds": 1}}]}}
+        => 422
+        => /details/causes/0/field "spec.containers[0].readinessProbe"
+        => /details/causes/1/field "spec.containers[0].startupProbe"
+
+        POST /apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations
+        {"metadata": {"name": "w"}, "webhooks": [{"name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"], "clientConfig": {}, "reinvocationPolicy": "x"}]}
+        => 422
+        => /details/causes/0/field "webhooks[0].reinvocationPolicy"
+        => /details/causes/1/field "webhooks[0].clientConfig"
+
+        POST /apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies
+        {"metadata": {"name": "v"}, "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]}, "validations": [{"expression": "variables.v == 2"}]}}
+        => 422
+        => /details/causes/0/message "Invalid value: \"variables.v == 2\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'variables' (in container '')\n | variables.v == 2\n | ^"
+
+        PATCH /api/v1/namespaces/a/services/s/status?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+        => 201
+
+        PATCH /api/v1/namespaces/a/pods/q/status?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q"}, "spec": "x"}
+        => 404
+        "#,
+    )
+    .await;
+}

@@ -70,8 +70,8 @@ async fn not_found_by_name(world: &World, operation: &Operation) -> Outcome {
     };
     let answer = world.admin(operation.method(), &operation.path(NAMESPACE, ABSENT), body.as_ref()).await;
     let may_be_made = MADE_BY_UPDATE.contains(&operation.resource.as_str());
-    if operation.verb == "update" && operation.subresource.is_empty() && may_be_made {
-        // As upstream has it; then it must be there.
+    if operation.verb == "update" && matches!(operation.subresource.as_str(), "" | "status") && may_be_made {
+        // As upstream has it, also through the status; then it must be there.
         let (code, _) = world.admin("DELETE", &operation.object(NAMESPACE, ABSENT), None).await;
         return Outcome::Ran(if (answer.0, code) == (201, 200) { Ok(()) } else { Err(format!("{answer:?}")) });
     }
@@ -99,6 +99,7 @@ const MADE_BY_UPDATE: &[&str] = &[
     "limitranges",
     "rolebindings",
     "roles",
+    "runtimeclasses",
     "services",
 ];
 

@@ -51,9 +51,13 @@ pub(super) fn validate_policy(object: &Value, e: &mut Errors) {
     for variable in spec.at("variables").items() {
         declare(&variable, &env, &mut variables, e);
     }
-    let scope = Scope {
-        plain: expressions::with_variables(plain, &variables),
-        env: expressions::with_variables(env, &variables),
+    // Where there are no variables, their name means nothing.
+    let scope = match spec.at("variables").is_empty() {
+        true => Scope { plain, env },
+        false => Scope {
+            plain: expressions::with_variables(plain, &variables),
+            env: expressions::with_variables(env, &variables),
+        },
     };
     let (validations, annotations) = (spec.at("validations"), spec.at("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {

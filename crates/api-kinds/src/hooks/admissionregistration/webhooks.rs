@@ -25,10 +25,7 @@ fn webhooks(object: &Value, mutating: bool, e: &mut Errors) {
     let root = Node::root(object);
     let mut seen = BTreeSet::new();
     for hook in root.at("webhooks").items() {
-        webhook(&hook, e);
-        if mutating {
-            hook.at("reinvocationPolicy").one_of_if_any(&REINVOCATION, e);
-        }
+        webhook(&hook, mutating, e);
         review_versions(&hook.at("admissionReviewVersions"), e);
         let name = hook.at("name");
         if !name.is_empty() && !seen.insert(name.str()) {
@@ -37,7 +34,7 @@ fn webhooks(object: &Value, mutating: bool, e: &mut Errors) {
     }
 }
 
-fn webhook(hook: &Node<'_, '_>, e: &mut Errors) {
+fn webhook(hook: &Node<'_, '_>, mutating: bool, e: &mut Errors) {
     let name = hook.at("name");
     if name.required(e) {
         let wrong = names::is_fully_qualified_name(name.str());
@@ -62,6 +59,9 @@ fn webhook(hook: &Node<'_, '_>, e: &mut Errors) {
     }
     for selector in ["namespaceSelector", "objectSelector"] {
         labels::selector(&hook.at(selector), e);
+    }
+    if mutating {
+        hook.at("reinvocationPolicy").one_of_if_any(&REINVOCATION, e);
     }
     let client = hook.at("clientConfig");
     let (url, service) = (client.at("url"), client.at("service"));

@@ -37,7 +37,7 @@ pub(super) fn check(schedule: &str) -> Result<(), String> {
     let fields: Vec<&str> = rest.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
         let count = fields.len();
-        return Err(format!("expected exactly 5 fields, found {count}: {fields:?}"));
+        return Err(format!("expected exactly 5 fields, found {count}: [{}]", fields.join(" ")));
     }
     fields.iter().zip(&FIELDS).try_for_each(|(text, field)| text.split(',').try_for_each(|range| field.check(range)))
 }

@@ -96,6 +96,10 @@ fn job_template_spec(spec: &Node<'_, '_>, e: &mut Errors) {
     ] {
         spec.at(field).non_negative(e);
     }
+    let per_index = spec.at("backoffLimitPerIndex");
+    if spec.at("maxFailedIndexes").present() && !per_index.present() {
+        per_index.path_required("when maxFailedIndexes is specified", e);
+    }
     managed_by(&spec.at("managedBy"), e);
     completion_mode(spec, e);
     let policy = spec.at("podFailurePolicy");
@@ -116,9 +120,6 @@ fn completion_mode(spec: &Node<'_, '_>, e: &mut Errors) {
     mode.one_of_if_any(&["NonIndexed", "Indexed"], e);
     let (per_index, most_failed) = (spec.at("backoffLimitPerIndex"), spec.at("maxFailedIndexes"));
     let (completions, parallelism) = (spec.at("completions"), spec.at("parallelism"));
-    if most_failed.present() && !per_index.present() {
-        per_index.path_required("when maxFailedIndexes is specified", e);
-    }
     if mode.str() == "Indexed" {
         if !completions.present() {
             completions.path_required("when completion mode is Indexed", e);

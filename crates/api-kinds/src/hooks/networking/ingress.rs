@@ -1,7 +1,7 @@
 //! Rules of ingresses and ingress classes.
 
 use super::policy::host;
-use crate::hooks::check::Node;
+use crate::hooks::check::{IMMUTABLE, Node};
 use crate::hooks::meta;
 use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
@@ -159,7 +159,11 @@ pub(super) fn class(object: &Value, e: &mut Errors) {
     if controller.str().len() > CONTROLLER_BYTES_MAX {
         controller.too_long(CONTROLLER_BYTES_MAX, e);
     }
-    controller.required_text(names::is_domain_prefixed_path, e);
+    if controller.required(e) {
+        for (part, why) in names::is_domain_prefixed_path(controller.str()) {
+            e.invalid(&controller.path, part, &why);
+        }
+    }
     let parameters = spec.at("parameters");
     if !parameters.present() {
         return;
@@ -187,7 +191,10 @@ pub(super) fn class_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &m
     meta::again_on_update(new, old, e);
     let (root, old_root) = (Node::root(new), Node::root(old));
     let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
-    spec.at("controller").immutable(&old_spec.at("controller"), e);
+    let controller = spec.at("controller");
+    if controller.str() != old_spec.at("controller").str() {
+        e.invalid(&controller.path, controller.str(), IMMUTABLE);
+    }
     meta::again_on_create(new, e);
     class(new, e);
 }

@@ -21,6 +21,7 @@ static RUNTIME_CLASS: Hooks = Hooks {
     validate: Some(validate),
     validate_update: Some(update),
     warnings: Some(warnings),
+    create_on_update: true,
     unconditional_update: false,
     ..Hooks::NONE
 };

@@ -2,6 +2,7 @@
 
 use crate::hooks::check::{NON_NEGATIVE, Node};
 use crate::hooks::core::volume_sources::csi_driver_name;
+use crate::hooks::fill::Fill;
 use crate::hooks::{labels, meta};
 use api_core::field::{Errors, Path};
 use api_core::names;
@@ -55,14 +56,22 @@ fn token_requests(list: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
+/// A new driver has no generation; its changes are counted all the same.
+pub(super) fn count_changes(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    if new["spec"] != old["spec"] {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        new.make("metadata")["generation"] = (generation + 1).into();
+    }
+}
+
 pub(super) fn driver_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
     meta::again_on_update(new, old, e);
     let (root, old_root) = (Node::root(new), Node::root(old));
     let (spec, old_spec) = (root.at("spec"), old_root.at("spec"));
+    driver(new, e);
     let attach = Node::new(spec.get("attachRequired"), spec.path.child("attachedRequired"));
     attach.immutable(&old_spec.at("attachRequired"), e);
     spec.at("volumeLifecycleModes").immutable(&old_spec.at("volumeLifecycleModes"), e);
-    driver(new, e);
 }
 
 pub(super) fn node(object: &Value, e: &mut Errors) {

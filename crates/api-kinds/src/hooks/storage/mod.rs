@@ -31,6 +31,7 @@ static STORAGE_CLASS: Hooks = Hooks {
 static CSI_DRIVER: Hooks = Hooks {
     default: Some(defaults::csi_driver),
     validate: Some(csi::driver),
+    prepare_update: Some(csi::count_changes),
     validate_update: Some(csi::driver_update),
     validate_name: Some(
         |name, prefix| if prefix { names::name_is_dns_subdomain(name, true) } else { is_csi_driver_name(name) },

@@ -13,22 +13,19 @@ pub(super) fn all(container: &Node<'_, '_>, grace_period_s: i64, e: &mut Errors)
             handler(&hook, grace_period_s, e);
         }
     }
-    for field in ["livenessProbe", "startupProbe"] {
+    for field in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let probe = container.at(field);
-        if probe.present() {
-            validate(&probe, grace_period_s, e);
-            let threshold = probe.at("successThreshold");
-            if threshold.int_or_zero() != 1 {
-                threshold.invalid("must be 1", e);
-            }
+        if !probe.present() {
+            continue;
         }
-    }
-    let readiness = container.at("readinessProbe");
-    if readiness.present() {
-        validate(&readiness, grace_period_s, e);
-        let grace = readiness.at("terminationGracePeriodSeconds");
-        if grace.present() {
-            grace.invalid("must not be set for readinessProbes", e);
+        validate(&probe, grace_period_s, e);
+        let (threshold, grace) = (probe.at("successThreshold"), probe.at("terminationGracePeriodSeconds"));
+        if field == "readinessProbe" {
+            if grace.present() {
+                grace.invalid("must not be set for readinessProbes", e);
+            }
+        } else if threshold.int_or_zero() != 1 {
+            threshold.invalid("must be 1", e);
         }
     }
 }
