@@ -440,6 +440,24 @@ async fn what_patches_make() {
         {"apiVersion": null}
         => 422
 
+        PATCH /api/v1/namespaces/a/services/s/status?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
+        => 201
+
+        PATCH /api/v1/namespaces/a/pods/q/status?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q"}, "spec": "x"}
+        => 404
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_order_and_the_words_of_what_is_wrong() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
         POST /apis/networking.k8s.io/v1/ingressclasses
         {"metadata": {"name": "i"}, "spec": {"controller": "http://x"}}
         => 422
@@ -472,14 +490,6 @@ async fn what_patches_make() {
         {"metadata": {"name": "v"}, "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]}, "validations": [{"expression": "variables.v == 2"}]}}
         => 422
         => /details/causes/0/message "Invalid value: \"variables.v == 2\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'variables' (in container '')\n | variables.v == 2\n | ^"
-
-        PATCH /api/v1/namespaces/a/services/s/status?fieldManager=m +apply
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}
-        => 201
-
-        PATCH /api/v1/namespaces/a/pods/q/status?fieldManager=m +apply
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q"}, "spec": "x"}
-        => 404
         "#,
     )
     .await;
