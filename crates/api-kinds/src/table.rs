@@ -183,7 +183,7 @@ fn field(shapes: &Shapes, line: &'static str) -> Field {
         required: false,
         default: None,
         zero_is_absent: false,
-        retain_keys: false,
+        patch_replaces: false,
         number,
     };
     for word in words {
@@ -240,7 +240,7 @@ fn map_kind(shape: &mut Shape, text: &str) {
 
 fn patch(field: &mut Field, text: &str) {
     let (strategies, key) = text.split_once(':').unwrap_or((text, ""));
-    field.retain_keys = strategies.split(',').any(|s| s == "retainKeys");
+    field.patch_replaces = strategies == "replace";
     if let Shape::List(list) = &mut field.shape
         && strategies.split(',').any(|s| s == "merge")
     {

@@ -8,7 +8,7 @@ mod order;
 
 use crate::json_patch::rejected;
 use api_core::{ApiError, Reason, go};
-use api_schema::schema::{ListPatch, ListShape, Schema, Shape, StructId};
+use api_schema::schema::{Field, ListPatch, ListShape, Schema, Shape, StructId};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -52,6 +52,11 @@ impl PatchError {
         }
     }
 
+    fn differing_types(lists: [&[Value]; 2]) -> Self {
+        let lists = lists.map(|list| Value::Array(list.to_vec()));
+        Self::Other(format!("list element types are not identical: {}", go::text(&Value::Array(lists.into()))))
+    }
+
     fn no_merge_key(item: &Map<String, Value>, key: &str) -> Self {
         Self::Other(format!("map: {} does not contain declared merge key: {key}", go::map_text(item)))
     }
@@ -77,13 +82,13 @@ struct Merger<'a> {
 }
 
 impl<'a> Merger<'a> {
-    /// The shape of field `name` of an object of `shape`.
-    fn field(&self, shape: Option<&'a Shape>, name: &str) -> Result<Option<&'a Shape>, PatchError> {
+    /// Field `name` of an object of `shape`, if the schema says what is in it.
+    fn field(&self, shape: Option<&'a Shape>, name: &str) -> Result<Option<&'a Field>, PatchError> {
         match shape {
             Some(Shape::Struct(id)) => {
                 let fields = self.schema.get(*id);
                 if let Some(field) = fields.field(name) {
-                    return Ok(Some(&field.shape));
+                    return Ok(Some(field));
                 }
                 if fields.preserve_unknown {
                     return Ok(None);
@@ -91,9 +96,19 @@ impl<'a> Merger<'a> {
                 let kind = fields.name.rsplit('.').next().unwrap_or_default();
                 Err(PatchError::Other(format!("unable to find api field in struct {kind} for the json field {name:?}")))
             }
-            Some(Shape::Map(map)) => Ok(Some(&map.value)),
+            Some(Shape::Map(_)) => Err(PatchError::Other(
+                "merging an object in json but data type is not struct, instead is: map".to_owned(),
+            )),
             _ => Ok(None),
         }
+    }
+
+    /// The list that field `name` is.
+    fn list_field(&self, shape: Option<&'a Shape>, name: &str) -> Result<Option<&'a ListShape>, PatchError> {
+        Ok(self.field(shape, name)?.and_then(|field| match &field.shape {
+            Shape::List(list) => Some(&**list),
+            _ => None,
+        }))
     }
 
     fn map(&self, mut original: Object, mut patch: Object, shape: Option<&'a Shape>) -> Result<Object, PatchError> {
@@ -111,7 +126,7 @@ impl<'a> Merger<'a> {
         for (key, value) in patch {
             if key.starts_with(DELETE_FROM) {
                 let name = directive_field(&key, DELETE_FROM).ok_or(PatchError::PrimitiveList)?;
-                self.delete_from(&mut original, name, value)?;
+                self.delete_from(&mut original, name, value, shape)?;
                 continue;
             }
             if value.is_null() {
@@ -120,11 +135,14 @@ impl<'a> Merger<'a> {
             }
             let merged = match (original.remove(&key), value) {
                 (Some(Value::Object(a)), Value::Object(b)) => {
-                    let shape = self.field(shape, &key)?;
-                    Some(Value::Object(self.map(a, b, shape)?))
+                    let field = self.field(shape, &key)?;
+                    Some(Value::Object(match field {
+                        Some(field) if field.patch_replaces => b,
+                        _ => self.map(a, b, field.map(|field| &field.shape))?,
+                    }))
                 }
                 (Some(Value::Array(a)), Value::Array(b)) => {
-                    let list = list_shape(self.field(shape, &key)?);
+                    let list = self.list_field(shape, &key)?;
                     Some(Value::Array(self.list(a, b, list)?))
                 }
                 (Some(old), new) if !old.is_null() && same_type(&old, &new) => without_directives(new),
@@ -140,22 +158,29 @@ impl<'a> Merger<'a> {
         Ok(original)
     }
 
-    fn delete_from(&self, original: &mut Object, name: &str, value: Value) -> Result<(), PatchError> {
-        match (original.get_mut(name), value) {
-            (Some(Value::Array(items)), Value::Array(gone)) => {
-                list::element_type([&*items, &gone])?;
-                items.retain(|item| !gone.contains(item));
-                Ok(())
-            }
-            _ => Ok(()),
+    /// Takes `value` out of the list `name`; objects are merged instead, as upstream has it.
+    fn delete_from(
+        &self,
+        original: &mut Object,
+        name: &str,
+        value: Value,
+        shape: Option<&'a Shape>,
+    ) -> Result<(), PatchError> {
+        if value.is_null() {
+            original.remove(name);
         }
-    }
-}
-
-fn list_shape(shape: Option<&Shape>) -> Option<&ListShape> {
-    match shape {
-        Some(Shape::List(list)) => Some(list),
-        _ => None,
+        if let (Some(Value::Array(items)), Value::Array(gone)) = (original.get_mut(name), value) {
+            let list = self.list_field(shape, name)?;
+            if items.is_empty() && gone.is_empty() {
+                return Ok(());
+            }
+            if list::element_type(items, &gone)? {
+                *items = self.objects(std::mem::take(items), gone, list)?;
+            } else {
+                items.retain(|item| !gone.contains(item));
+            }
+        }
+        Ok(())
     }
 }
 

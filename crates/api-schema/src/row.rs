@@ -209,7 +209,8 @@ pub enum KeptMetadata {
 
 impl KeptMetadata {
     /// What upstream mostly keeps where it keeps something.
-    pub const USUAL: Self = Self::Fields(&["labels", "annotations", "finalizers", "ownerReferences"]);
+    pub const USUAL: Self =
+        Self::Fields(&["labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp"]);
 }
 
 /// Something that is there once in a cluster.

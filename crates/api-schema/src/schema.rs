@@ -66,8 +66,9 @@ pub struct Field {
     pub default: Option<Value>,
     /// Whether a zero value (`""`, `0`, `false`) reads as absent, as a Go field that is no pointer and has `omitempty`.
     pub zero_is_absent: bool,
-    /// `x-kubernetes-patch-strategy` holds `retainKeys`.
-    pub retain_keys: bool,
+    /// `x-kubernetes-patch-strategy: replace` of an object: a strategic merge patch replaces the whole. Of lists,
+    /// [`ListPatch`] says it.
+    pub patch_replaces: bool,
     /// Field number in protobuf; 0 if it has none. A field of an embedded message has the outer number in the byte
     /// above its own, and so on.
     pub number: u32,

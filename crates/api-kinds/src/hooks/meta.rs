@@ -34,22 +34,39 @@ fn is_generic(group: &str) -> bool {
         "admissionregistration.k8s.io"
             | "apiextensions.k8s.io"
             | "apiregistration.k8s.io"
-            | "flowcontrol.apiserver.k8s.io"
+            | "coordination.k8s.io"
+            | "node.k8s.io"
+            | "policy"
     )
+}
+
+/// The group and the kind that an object says it is of.
+fn kind_of(object: &Value) -> (&str, &str) {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or("");
+    (api_core::gvk::split_api_version(text("apiVersion")).0, text("kind"))
 }
 
 /// What a kind's own update rules find in metadata once more.
 pub(super) fn again_on_update(new: &Value, old: &Value, e: &mut Errors) {
     update(new, old, e);
-    kube_finalizers(new, e);
+    if !is_generic(kind_of(new).0) {
+        kube_finalizers(new, e);
+    }
 }
 
 /// What a kind's own rules for a new object find in metadata, when an update runs them.
 pub(super) fn again_on_create(new: &Value, e: &mut Errors) {
-    let text = |field: &str| new.get(field).and_then(Value::as_str).unwrap_or("");
-    let (group, _) = api_core::gvk::split_api_version(text("apiVersion"));
-    let name_check = super::for_kind(group, text("kind")).validate_name.unwrap_or(names::name_is_dns_subdomain);
-    Meta { namespaced: None, kube_finalizers: true }.check(new, name_check, e);
+    let (group, kind) = kind_of(new);
+    let name_check = super::for_kind(group, kind).validate_name.unwrap_or(names::name_is_dns_subdomain);
+    Meta { namespaced: None, kube_finalizers: !is_generic(group) }.check(new, name_check, e);
+}
+
+/// What a write of the status leaves as it is where it may not touch the metadata.
+pub(super) fn reset_by_status(subresource: &str) -> &'static [&'static [&'static str]] {
+    match subresource {
+        "status" => &[&["spec"], &["metadata"]],
+        _ => &[&["status"]],
+    }
 }
 
 /// The same with a check of the name, and of the namespace of a kind that has one.

@@ -1,21 +1,22 @@
 //! Merging of lists.
 
 use super::{DIRECTIVE, Merger, Object, PatchError, merge_key, order};
-use api_schema::schema::ListShape;
+use api_schema::schema::{ListShape, Shape};
 use serde_json::Value;
 
 /// Fails unless all elements are of one type and none is a list. `true` if they are objects.
-pub(super) fn element_type<'v>(lists: impl IntoIterator<Item = &'v Vec<Value>>) -> Result<bool, PatchError> {
-    let mut first: Option<&Value> = None;
-    for value in lists.into_iter().flatten() {
-        match first {
-            None if value.is_array() => return Err(PatchError::ListOfLists),
-            None => first = Some(value),
-            Some(first) if std::mem::discriminant(first) == std::mem::discriminant(value) => {}
-            Some(_) => return Err(PatchError::Other("list element types are not identical".into())),
-        }
+pub(super) fn element_type(original: &[Value], patch: &[Value]) -> Result<bool, PatchError> {
+    let mut both = original.iter().chain(patch);
+    let Some(first) = both.next() else {
+        return Err(PatchError::Other("no elements in any of the given slices".into()));
+    };
+    if first.is_array() {
+        return Err(PatchError::ListOfLists);
     }
-    Ok(first.is_some_and(Value::is_object))
+    if !both.all(|other| std::mem::discriminant(first) == std::mem::discriminant(other)) {
+        return Err(PatchError::differing_types([original, patch]));
+    }
+    Ok(first.is_object())
 }
 
 /// The item of a list of objects.
@@ -35,14 +36,26 @@ impl Merger<'_> {
         if original.is_empty() && patch.is_empty() {
             return Ok(original);
         }
-        if !element_type([&original, &patch])? {
+        if !element_type(&original, &patch)? {
             let both = original.iter().chain(&patch).cloned().collect();
             let merged = without_repetition(both);
-            let (in_patch, others) = merged.into_iter().partition(|v| patch.contains(v));
+            let (in_patch, others) = order::partition(merged, &patch, key)?;
             return order::join(in_patch, others, &patch, &original, "");
         }
+        self.objects(original, patch, list)
+    }
+
+    /// Merges two lists of objects.
+    pub(super) fn objects(
+        &self,
+        original: Vec<Value>,
+        patch: Vec<Value>,
+        list: Option<&ListShape>,
+    ) -> Result<Vec<Value>, PatchError> {
+        let key = merge_key(list).unwrap_or_default();
         if key.is_empty() {
-            return Err(PatchError::Other("cannot merge lists without merge key".into()));
+            let item = list.map_or("struct", |list| go_kind(&list.item));
+            return Err(PatchError::Other(format!("cannot merge lists without merge key for {item}")));
         }
         let (original, patch) = special_items(original, patch, key)?;
         let merged = self.items(original.clone(), &patch, key, list)?;
@@ -69,6 +82,20 @@ impl Merger<'_> {
             }
         }
         Ok(original)
+    }
+}
+
+/// What upstream's type of such an item is.
+fn go_kind(item: &Shape) -> &'static str {
+    match item {
+        Shape::Bool => "bool",
+        Shape::Int32 => "int32",
+        Shape::Int64 => "int64",
+        Shape::Number => "float64",
+        Shape::String => "string",
+        Shape::Map(_) => "map",
+        Shape::Bytes | Shape::List(_) => "slice",
+        _ => "struct",
     }
 }
 

@@ -1,9 +1,7 @@
 //! The order of merged lists: what `$setElementOrder` says, then the patch, then the original.
 
 use super::list::{element_type, find, object};
-use super::{
-    Merger, Object, PatchError, SET_ORDER, directive_field, drop_nulls, list_shape, merge_key, without_directives,
-};
+use super::{DIRECTIVE, Merger, Object, PatchError, SET_ORDER, directive_field, merge_key, without_directives};
 use api_schema::schema::Shape;
 use serde_json::Value;
 
@@ -26,25 +24,22 @@ impl<'a> Merger<'a> {
                 Some(other) => Err(PatchError::bad_type("[]interface {}", other)),
             };
             let (live, new) = (array(original.get(name))?, array(patch.get(name))?);
-            let list = list_shape(self.field(shape, name)?);
+            let list = self.list_field(shape, name)?;
             let key = merge_key(list).unwrap_or_default();
             check(new.as_deref().unwrap_or_default(), &wanted, key)?;
             let server_order = live.clone().unwrap_or_default();
+            let of_patch = new.clone().unwrap_or_default();
             let merged = match (live, new) {
                 (None, None) => continue,
                 (Some(live), None) => live,
-                (None, Some(new)) => {
-                    let mut new = Value::Array(new);
-                    drop_nulls(&mut new);
-                    match without_directives(new) {
-                        Some(Value::Array(items)) => items,
-                        _ => continue,
-                    }
-                }
+                (None, Some(new)) => new.into_iter().filter_map(without_directives).collect(),
                 (Some(live), Some(new)) => self.list(live, new, list)?,
             };
-            element_type([&merged])?;
             let (in_patch, others) = partition(merged, &wanted, key)?;
+            if element_type(&server_order, &of_patch)? {
+                let all = [&in_patch, &wanted, &others, &server_order].into_iter().flatten();
+                all.map(object).try_for_each(|item| keyed(item?, key))?;
+            }
             let ordered = join(in_patch, others, &wanted, &server_order, key)?;
             original.insert(name.to_owned(), Value::Array(ordered));
             patch.remove(name);
@@ -53,26 +48,44 @@ impl<'a> Merger<'a> {
     }
 }
 
-/// The items of the patch must be in the order that is asked for, and none may be missing there.
+/// The items of the patch must be in the order that is asked for, and none may be missing there. Both are gone through side
+/// by side, so that what is wrong in an order goes unnoticed once the patch has come to its end.
 fn check(patch: &[Value], wanted: &[Value], key: &str) -> Result<(), PatchError> {
     if patch.is_empty() || wanted.is_empty() {
         return Ok(());
     }
-    let special = |v: &Value| v.as_object().is_some_and(|m| m.contains_key(super::DIRECTIVE));
-    let mut rest = wanted.iter();
-    for item in patch.iter().filter(|v| !special(v)) {
-        let same = |other: &&Value| identity(item, key).is_some() && identity(item, key) == identity(other, key);
-        if !key.is_empty() && identity(item, key).is_none() {
-            return Err(PatchError::no_merge_key(object(item)?, key));
+    let mut kept = Vec::with_capacity(patch.len());
+    for item in patch {
+        let deleted = !key.is_empty() && object(item)?.get(DIRECTIVE).is_some_and(|d| d == "delete");
+        kept.extend((!deleted).then_some(item));
+    }
+    let (mut at, mut rest) = (0, wanted.iter());
+    while let Some(item) = kept.get(at)
+        && rest.len() > 0
+    {
+        if item.as_object().is_some_and(|m| m.contains_key(DIRECTIVE)) {
+            at += 1;
+            continue;
         }
-        if !rest.any(|other| same(&other)) {
-            let print = |list: &[Value]| api_core::go::text(&Value::Array(list.to_vec()));
-            let (patch, wanted) = (print(patch), print(wanted));
-            let message = format!("The order in patch list:\n{patch}\n doesn't match {SET_ORDER} list:\n{wanted}\n");
-            return Err(PatchError::Other(message));
+        let Some(other) = rest.next() else { break };
+        if !key.is_empty() {
+            keyed(object(item)?, key)?;
+            keyed(object(other)?, key)?;
         }
+        at += usize::from(identity(item, key) == identity(other, key));
+    }
+    if at < kept.len() {
+        let print = |list: &[Value]| api_core::go::text(&Value::Array(list.to_vec()));
+        let (patch, wanted) = (print(patch), print(wanted));
+        let message = format!("The order in patch list:\n{patch}\n doesn't match {SET_ORDER} list:\n{wanted}\n");
+        return Err(PatchError::Other(message));
     }
     Ok(())
+}
+
+/// Fails if the item lacks the merge key, as any does if there is none.
+fn keyed(item: &Object, key: &str) -> Result<(), PatchError> {
+    if item.contains_key(key) { Ok(()) } else { Err(PatchError::no_merge_key(item, key)) }
 }
 
 /// What an item is known by: its merge key, or itself.

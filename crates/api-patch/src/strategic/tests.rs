@@ -12,7 +12,7 @@ fn field(name: &str, shape: Shape) -> Field {
         required: false,
         default: None,
         zero_is_absent: true,
-        retain_keys: false,
+        patch_replaces: name == "whole",
         number: 1,
     }
 }
@@ -29,7 +29,9 @@ fn schema() -> Schema {
         field("items", list(Shape::Struct(1), ListPatch::Merge("name".into()))),
         field("map", Shape::Map(Box::new(MapShape { value: Shape::String, atomic: false }))),
         field("nested", Shape::Struct(0)),
+        field("plain", list(Shape::Struct(1), ListPatch::Replace)),
         field("set", strings(ListPatch::Merge(String::new()))),
+        field("whole", Shape::Struct(0)),
     ];
     let root = StructType { name: "x.Root".into(), fields, ..StructType::default() };
     let fields = vec![field("a", Shape::Int32), field("b", Shape::Int32), field("name", Shape::String)];
@@ -82,6 +84,20 @@ fn directives() {
             json!({"nested": {"$retainKeys": ["set"], "set": ["b"]}}),
             json!({"nested": {"set": ["b", "a"]}}),
         ),
+        // Replaced as a whole, with all that is in the patch.
+        (
+            json!({"whole": {"set": ["a"], "map": {"k": "v"}}}),
+            json!({"whole": {"map": {"$patch": "delete"}}}),
+            json!({"whole": {"map": {"$patch": "delete"}}}),
+        ),
+        (json!({"set": ["a"]}), json!({"$deleteFromPrimitiveList/set": null}), json!({})),
+        (two(), json!({"$deleteFromPrimitiveList/items": []}), two()),
+        // The order goes unread once the patch has come to its end.
+        (
+            two(),
+            json!({"$setElementOrder/items": [{"name": "y"}, {"name": "x"}], "items": [{"name": "y", "$patch": "delete"}]}),
+            json!({"items": [item("x", 1)]}),
+        ),
         (json!({}), json!({"nested": {"map": {"a": null, "b": "1"}}}), json!({"nested": {"map": {"b": "1"}}})),
         (
             json!({}),
@@ -115,6 +131,27 @@ fn errors() {
             json!({"$setElementOrder/none": []}),
             500,
             "unable to find api field in struct Root for the json field \"none\"",
+        ),
+        (
+            json!({"set": ["a", "b"]}),
+            json!({"$deleteFromPrimitiveList/set": [1]}),
+            500,
+            "list element types are not identical: [[a b] [1]]",
+        ),
+        (items(), json!({"$setElementOrder/items": [{}]}), 500, "map: map[] does not contain declared merge key: name"),
+        (
+            items(),
+            json!({"$setElementOrder/items": [{"a": 1}, {"name": "x"}], "items": [{"name": "x"}]}),
+            500,
+            "map: map[a:1] does not contain declared merge key: name",
+        ),
+        (json!({}), json!({"$setElementOrder/items": [], "items": []}), 500, "no elements in any of the given slices"),
+        (json!({"set": []}), json!({"set": [{"name": "x"}]}), 500, "cannot merge lists without merge key for string"),
+        (
+            json!({"map": {"k": ["a"]}}),
+            json!({"map": {"k": ["b"]}}),
+            500,
+            "merging an object in json but data type is not struct, instead is: map",
         ),
         (
             json!({"set": [["a"]]}),

@@ -34,7 +34,7 @@ fn field(name: &str, shape: Shape) -> Field {
         required: false,
         default: None,
         zero_is_absent: false,
-        retain_keys: false,
+        patch_replaces: false,
         number: 0,
     }
 }
@@ -77,7 +77,7 @@ impl<'s> Copier<'s> {
             required: f.required,
             default: f.default.clone(),
             zero_is_absent: f.zero_is_absent,
-            retain_keys: f.retain_keys,
+            patch_replaces: f.patch_replaces,
             number: f.number,
         });
         let fields = fields.collect();

@@ -95,7 +95,17 @@ pub(crate) fn patch_value(
     match kind {
         PatchType::Json => api_patch::json_patch(&shown, bytes),
         PatchType::Merge => api_patch::merge_patch(shown, bytes),
-        PatchType::Strategic | PatchType::Apply => api_patch::strategic_merge(schema, root, shown, parsed),
+        PatchType::Strategic | PatchType::Apply => {
+            let names = ["apiVersion", "kind"].map(|field| (field, shown[field].clone()));
+            let mut merged = api_patch::strategic_merge(schema, root, shown, parsed)?;
+            // Of which kind it is, such a patch does not change, whatever it says.
+            for (field, name) in names {
+                if merged[field].is_string() || merged[field].is_null() {
+                    merged[field] = name;
+                }
+            }
+            Ok(merged)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::hooks::check::Node;
 use crate::hooks::conditions;
+use crate::hooks::meta;
 use api_core::field::Errors;
 use api_schema::row::{Hooks, KeptMetadata, WriteContext};
 use serde_json::Value;
@@ -13,7 +14,12 @@ pub(super) mod webhooks;
 
 const BASE: Hooks = Hooks { has_generation: true, unconditional_update: false, ..Hooks::NONE };
 
-const WITH_STATUS: Hooks = Hooks { prepare_create: Some(drop_status), status_keeps: KeptMetadata::USUAL, ..BASE };
+const WITH_STATUS: Hooks = Hooks {
+    prepare_create: Some(drop_status),
+    status_keeps: KeptMetadata::USUAL,
+    reset_fields: Some(meta::reset_by_status),
+    ..BASE
+};
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
@@ -22,6 +28,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                 Hooks {
                     default: Some(defaults::mutating_webhooks),
                     validate: Some(webhooks::validate_mutating),
+                    validate_update: Some(|_, new, _, e| again(new, webhooks::validate_mutating, e)),
                     ..BASE
                 }
             }
@@ -37,13 +44,21 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
             }
         }
         "ValidatingAdmissionPolicyBinding" => {
-            &const { Hooks { default: Some(defaults::policy_binding), validate: Some(policies::validate_binding), ..BASE } }
+            &const {
+                Hooks {
+                    default: Some(defaults::policy_binding),
+                    validate: Some(policies::validate_binding),
+                    validate_update: Some(|_, new, _, e| again(new, policies::validate_binding, e)),
+                    ..BASE
+                }
+            }
         }
         "ValidatingWebhookConfiguration" => {
             &const {
                 Hooks {
                     default: Some(defaults::validating_webhooks),
                     validate: Some(webhooks::validate_validating),
+                    validate_update: Some(|_, new, _, e| again(new, webhooks::validate_validating, e)),
                     ..BASE
                 }
             }
@@ -56,9 +71,15 @@ fn drop_status(_: &WriteContext<'_>, object: &mut Value) {
     object["status"] = Value::Object(serde_json::Map::new());
 }
 
+/// An update is checked as a new object is.
+fn again(new: &Value, validate: fn(&Value, &mut Errors), e: &mut Errors) {
+    meta::again_on_create(new, e);
+    validate(new, e);
+}
+
 fn update_policy(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {
     if context.subresource != "status" {
-        return policies::validate_policy(new, e);
+        return again(new, policies::validate_policy, e);
     }
     let root = Node::root(new);
     let status = root.at("status");

@@ -55,6 +55,10 @@ static DEPLOYMENT: Hooks = Hooks {
     warnings: Some(named_warnings),
     generation_counts_annotations: true,
     status_keeps: KeptMetadata::Fields(&["labels"]),
+    reset_fields: Some(|subresource| match subresource {
+        "status" => &[&["spec"], &["metadata", "labels"]],
+        _ => &[&["status"]],
+    }),
     validate: Some(validate::deployment),
     validate_update: Some(validate::deployment_update),
     hidden_annotations: &["deprecated.deployment.rollback.to"],

@@ -63,7 +63,6 @@ pub(super) fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &m
         status(new, old, e);
         return;
     }
-    meta::again_on_create(new, e);
     validate(new, e);
     let root = Node::root(new);
     let spec = root.at("spec");

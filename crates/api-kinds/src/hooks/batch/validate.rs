@@ -459,8 +459,8 @@ fn time_zone(zone: &Node<'_, '_>, e: &mut Errors) {
 }
 
 pub(super) fn cron_job_update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
-    meta::again_on_update(new, old, e);
     if context.subresource != "status" {
+        meta::again_on_update(new, old, e);
         cron_job_spec(&Node::root(new), e);
     }
 }

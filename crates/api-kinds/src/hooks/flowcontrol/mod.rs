@@ -3,6 +3,7 @@
 use super::check::Node;
 use super::conditions;
 use super::fill::Fill;
+use super::meta;
 use api_core::field::Errors;
 use api_schema::row::{Hooks, KeptMetadata, WriteContext};
 use serde_json::{Map, Value};
@@ -10,8 +11,13 @@ use serde_json::{Map, Value};
 mod flow_schema;
 mod priority_level;
 
-const BASE: Hooks =
-    Hooks { prepare_create: Some(drop_status), status_keeps: KeptMetadata::All, has_generation: true, ..Hooks::NONE };
+const BASE: Hooks = Hooks {
+    prepare_create: Some(drop_status),
+    status_keeps: KeptMetadata::All,
+    reset_fields: Some(meta::reset_by_status),
+    has_generation: true,
+    ..Hooks::NONE
+};
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
@@ -42,6 +48,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 
 fn update(context: &WriteContext<'_>, new: &Value, validate: fn(&Value, &mut Errors), e: &mut Errors) {
     if context.subresource != "status" {
+        meta::again_on_create(new, e);
         return validate(new, e);
     }
     let root = Node::root(new);

@@ -2,7 +2,6 @@
 
 use super::check::Node;
 use super::core::{pod, resources};
-use super::fill::Fill;
 use super::{labels, meta};
 use api_core::field::Errors;
 use api_core::names;
@@ -17,7 +16,6 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 }
 
 static RUNTIME_CLASS: Hooks = Hooks {
-    default: Some(default_runtime_class),
     validate: Some(validate),
     validate_update: Some(update),
     warnings: Some(warnings),
@@ -25,10 +23,6 @@ static RUNTIME_CLASS: Hooks = Hooks {
     unconditional_update: false,
     ..Hooks::NONE
 };
-
-fn default_runtime_class(object: &mut Value) {
-    object.with("overhead", |overhead| overhead.round_resources("podFixed"));
-}
 
 fn validate(object: &Value, e: &mut Errors) {
     let root = Node::root(object);

@@ -15,8 +15,9 @@ pub(super) fn validate(object: &Value, e: &mut Errors) {
     let root = Node::root(object);
     let provisioner = root.at("provisioner");
     if provisioner.required(e) {
-        for why in names::is_qualified_name(&provisioner.str().to_lowercase()) {
-            provisioner.invalid(&why, e);
+        let name = provisioner.str().to_lowercase();
+        for why in names::is_qualified_name(&name) {
+            e.invalid(&provisioner.path, name.as_str(), &why);
         }
     }
     parameters(&root.at("parameters"), e);

@@ -1,6 +1,7 @@
 //! Kinds of the group storage.k8s.io.
 
 use super::core::volume_sources::is_csi_driver_name;
+use super::meta;
 use api_core::names;
 use api_schema::row::{Hooks, KeptMetadata};
 
@@ -58,6 +59,7 @@ static VOLUME_ATTACHMENT: Hooks = Hooks {
     default: Some(defaults::volume_attachment),
     prepare_create: Some(attachment::prepare_create),
     status_keeps: KeptMetadata::USUAL,
+    reset_fields: Some(meta::reset_by_status),
     validate: Some(attachment::validate),
     validate_update: Some(attachment::update),
     unconditional_update: false,

@@ -33,6 +33,7 @@ pub(super) static HOOKS: Hooks = Hooks {
     validate: Some(spec::validate_pod),
     validate_update: Some(update::validate),
     warnings: Some(warnings::pod),
+    reset_fields: Some(strategy::reset_fields),
     default_grace_s: Some(strategy::default_grace_s),
     post_subresource: Some(strategy::bind),
     ..Hooks::NONE

@@ -31,6 +31,7 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
             new.adopt("spec", old);
             new.with("status", drop_disabled_status);
             new.make("metadata").adopt("ownerReferences", &old["metadata"]);
+            new.make("metadata").adopt("deletionTimestamp", &old["metadata"]);
         }
         "ephemeralcontainers" => {
             let asked = std::mem::replace(new, old.clone());
@@ -42,6 +43,14 @@ pub(super) fn prepare_update(context: &WriteContext<'_>, new: &mut Value, old: &
         _ => new.adopt("status", old),
     }
     new.with("spec", drop_disabled);
+}
+
+/// What a write of the pod or of one of its subresources leaves as it is.
+pub(super) fn reset_fields(subresource: &str) -> &'static [&'static [&'static str]] {
+    match subresource {
+        "status" => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
+        _ => &[&["status"]],
+    }
 }
 
 /// Fields of features that are off in this version.

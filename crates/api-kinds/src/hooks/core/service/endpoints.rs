@@ -53,5 +53,6 @@ fn endpoint_port(port: &Node<'_, '_>, needs_name: bool, e: &mut Errors) {
 
 pub(super) fn update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
     meta::again_on_update(new, old, e);
+    meta::again_on_create(new, e);
     validate(new, e);
 }
