@@ -42,9 +42,6 @@ pub enum ParseError {
     /// The text is not a number with a suffix.
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
-    /// The number cannot be read.
-    #[error("unable to parse numeric part of quantity")]
-    Numeric,
     /// The suffix is not known.
     #[error("unable to parse quantity's suffix")]
     Suffix,
@@ -288,7 +285,7 @@ fn split(text: &str) -> Result<Parts<'_>, ParseError> {
     let number_len = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
     let (number, suffix) = unsigned.split_at(number_len);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if number.is_empty() || fraction.contains('.') {
+    if fraction.contains('.') {
         return Err(ParseError::Format);
     }
     let after_letters = suffix.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
@@ -298,6 +295,7 @@ fn split(text: &str) -> Result<Parts<'_>, ParseError> {
     }
     let whole = whole.trim_start_matches('0');
     let whole = if whole.is_empty() { "0" } else { whole };
+    // No digit at all is zero: `m`, `-`.
     Ok(Parts { negative: text.starts_with('-'), whole, fraction, suffix })
 }
 
@@ -384,10 +382,13 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_quantity() {
-        for text in ["", "a", "-", "1.2.3", "1 ", " 1", "1i1x", "--1", "1_0"] {
+        for text in ["", "a", "-a", "1.2.3", "1 ", " 1", "1i1x", "1_0"] {
             assert_eq!(text.parse::<Quantity>(), Err(ParseError::Format), "{text:?}");
         }
-        for text in ["1mi", "1e", "1KiB1", "1Mii", "1K", "1ee1", "1g"] {
+        for text in ["-", "+", "m", "-m", ".", "-.", "+e1", "Ki", "00"] {
+            assert_eq!(text.parse::<Quantity>().map(|q| q.sign()), Ok(0), "{text:?}");
+        }
+        for text in ["in", "--1", "1mi", "1e", "1KiB1", "1Mii", "1K", "1ee1", "1g"] {
             let e = text.parse::<Quantity>();
             assert!(matches!(e, Err(ParseError::Suffix | ParseError::Format)), "{text:?} {e:?}");
         }
