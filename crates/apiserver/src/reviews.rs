@@ -212,9 +212,12 @@ fn rules(server: &Inner, user: &UserInfo, review: &Value) -> Result<Value, ApiEr
     if user.node().is_some() {
         errors.insert(0, "node authorizer does not support user rule resolution".into());
     }
-    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": !errors.is_empty()});
-    if !errors.is_empty() {
-        status["evaluationError"] = errors.join(", ").into();
+    // An authorizer that cannot tell its rules says so in an error only, as upstream's do.
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false});
+    match errors.as_slice() {
+        [] => {}
+        [one] => status["evaluationError"] = one.as_str().into(),
+        several => status["evaluationError"] = format!("[{}]", several.join(", ")).into(),
     }
     Ok(status)
 }

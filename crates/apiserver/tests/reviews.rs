@@ -169,14 +169,22 @@ async fn who_am_i_and_what_may_i() {
     cluster.made(&format!("{rbac}/roles"), json!({"metadata": {"name": "r"}, "rules": rules})).await;
     let binding = json!({"metadata": {"name": "r"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
         "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "jane"}]});
-    cluster.made(&format!("{rbac}/rolebindings"), binding).await;
+    cluster.made(&format!("{rbac}/rolebindings"), binding.clone()).await;
+    // Roles that are not there are told, and make the answer no less complete.
+    for name in ["gone", "lost"] {
+        let mut binding = binding.clone();
+        (binding["metadata"]["name"], binding["roleRef"]["name"]) = (name.into(), name.into());
+        cluster.made(&format!("{rbac}/rolebindings"), binding).await;
+    }
     let ask = review("SelfSubjectRulesReview", json!({"namespace": "a"}));
     let answer = loop {
         // Rules follow their binding in a moment.
         let answer = cluster.send(&jane, "POST", &path, Some(&ask)).await;
         assert_eq!(answer.code, 201);
         let listed = answer.value["status"]["resourceRules"].as_array().cloned().unwrap_or_default();
-        if listed.contains(&rules[0]) {
+        let error = answer.value["status"]["evaluationError"].as_str().unwrap_or_default();
+        if listed.contains(&rules[0]) && error.contains("gone") && error.contains("lost") {
+            assert!(error.starts_with('[') && error.ends_with(']'), "{error}");
             break answer.value;
         }
         tokio::task::yield_now().await;

@@ -259,6 +259,17 @@ async fn roles_take_effect_and_cannot_be_widened_by_their_holders() {
     let message = answer["message"].as_str().unwrap_or("");
     assert_eq!(code, 403, "{answer}");
     assert!(message.contains("is attempting to grant RBAC permissions not currently held"), "{message}");
+    for (role, code, message) in
+        [("absent", 404, "roles.rbac.authorization.k8s.io \"absent\" not found"), ("some", 201, "")]
+    {
+        let (answered, answer) =
+            api.send(&ann, "POST", &format!("{rbac}/rolebindings"), Some(&binding("other", role))).await;
+        assert_eq!((answered, answer["message"].as_str().unwrap_or("")), (code, message), "{answer}");
+    }
+    let mut odd = binding("odd", "some");
+    odd["roleRef"]["kind"] = "Odd".into();
+    let (code, answer) = api.send(&ann, "POST", &format!("{rbac}/rolebindings"), Some(&odd)).await;
+    assert_eq!((code, &answer["message"]), (500, &json!("unsupported role reference kind: \"Odd\"")));
     let held = api.send(&ann, "POST", &path, Some(&role("same", &["pods"], &["get"]))).await;
     assert_eq!(held.0, 201, "{}", held.1);
 }
@@ -283,6 +294,7 @@ async fn credentials() {
     assert_eq!((code, &answer["reason"]), (401, &json!("Unauthorized")));
     for path in ["/healthz", "/livez", "/readyz"] {
         assert_eq!(api.call(request("GET", path, None)).await.0, 200, "{path}");
+        assert_eq!(api.call(request("PATCH", path, None)).await.0, 403, "{path}");
     }
     let mut acting = with(("impersonate-user", "nobody"));
     acting.extensions_mut().insert(admin());

@@ -5,7 +5,6 @@ use crate::authn::user::MASTERS;
 use crate::authz::rbac::{RoleRef, Rule, may_grant};
 use crate::authz::{self, ResourceTarget};
 use api_core::meta::Meta;
-use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use serde_json::{Value, json};
 
@@ -60,17 +59,17 @@ fn binding(context: &Context, a: &Attributes<'_>, binding: &Value) -> Result<(),
         return Ok(());
     }
     context.authorizer.with_roles(|index| {
-        let rules = index.role_rules(&role, a.namespace).map_err(|why| no_such_role(&role, why))?;
+        let rules = index.role_rules(&role, a.namespace).map_err(|why| no_such_role(&role, resource, why))?;
         may_grant(index, a.user, a.namespace, &rules).map_err(|why| a.forbidden(Some(binding), &why))
     })
 }
 
-fn no_such_role(role: &RoleRef, why: String) -> ApiError {
-    let details = Details {
-        name: role.name.clone(),
-        group: GROUP.into(),
-        kind: role.kind.to_ascii_lowercase(),
-        ..Details::default()
-    };
-    ApiError::new(404, Reason::NotFound, why).with_details(details)
+fn no_such_role(role: &RoleRef, resource: &str, why: String) -> ApiError {
+    match role.kind.as_str() {
+        "Role" | "ClusterRole" => {
+            let resource = api_core::GroupResource { group: GROUP.into(), resource: resource.into() };
+            ApiError::not_found(&resource, &role.name)
+        }
+        _ => ApiError::new(500, Reason::Unknown, why),
+    }
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
-/// Paths that everyone may see whatever the roles say, so that a load balancer can.
+/// Paths that everyone may get whatever the roles say, so that a load balancer can.
 const OPEN_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
 
 /// How long the refusal of a node agent waits for what the agent may have seen in a watch before we did.
@@ -99,7 +99,7 @@ impl Authorizer {
     /// would refuse a moment: the agent may have learnt of its pod from the watch that keeps our graph, and just have been
     /// quicker.
     pub async fn decide(&self, a: &Attributes<'_>) -> Decision {
-        if matches!(a.target, Target::Path(path) if OPEN_PATHS.contains(&path)) {
+        if a.verb == "get" && matches!(a.target, Target::Path(path) if OPEN_PATHS.contains(&path)) {
             return Decision::Allow(String::new());
         }
         let mut changed = self.nodes_changed.subscribe();

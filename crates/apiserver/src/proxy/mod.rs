@@ -84,7 +84,8 @@ async fn find(server: &Inner, resource: &str, namespace: &str, name: &str) -> Re
 /// Where a node's kubelet listens.
 fn kubelet(name: &str, node: &Value) -> Result<Destination, ApiError> {
     let (host, port) = target::kubelet(node).ok_or_else(|| {
-        ApiError::internal(format!("no preferred addresses found; known addresses: [] of node {name}"))
+        tracing::debug!(node = name, "no address of it can be reached");
+        ApiError::new(500, Reason::Unknown, "no preferred addresses found; known addresses: []")
     })?;
     Ok(Destination { host, port, trust: Trust::Kubelet })
 }

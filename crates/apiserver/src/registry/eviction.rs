@@ -5,7 +5,7 @@ use super::options::{DeleteOptions, Validation, WriteOptions};
 use super::ranges::Claims;
 use super::subresource::decode_as;
 use super::txn::{Attempt, Current};
-use super::{delete, list, object, readable};
+use super::{create, delete, list, object, readable};
 use crate::admission::Operation;
 use crate::authn::UserInfo;
 use crate::body::Body;
@@ -24,7 +24,8 @@ pub(crate) async fn evict(mut call: Call, body: Body) -> Result<Response<Body>, 
     let write = WriteOptions::read(&call.query, "CreateOptions", false)?;
     let bytes = of_today(call.read_body(body).await?);
     let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
-    let eviction = decode_as(&call, &kind.group, &kind.kind, &bytes, Validation::Warn)?;
+    let mut eviction = decode_as(&call, &kind.group, &kind.kind, &bytes, Validation::Warn)?;
+    create::check_namespace(&call, &mut eviction)?;
     let attributes = call.admission(Operation::Create, &call.info.name, None, write.dry_run);
     call.server.admission.check_namespace(&attributes, &eviction).await?;
     if eviction.name() != call.info.name {

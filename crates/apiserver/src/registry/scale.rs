@@ -193,6 +193,7 @@ async fn apply(call: Call, options: &WriteOptions, bytes: &[u8]) -> Result<Respo
         let (name, now) = (call.manager(options), call.now());
         let manager = manager(&name, &now);
         let merged = managed::apply(schema, root, Some(shown), &applied, &manager, options.force)?;
+        check_namespace(call, &mut applied.clone())?;
         let (fields, wording) = (fields(Validation::Ignore), codec::Wording::Json);
         let read = codec::read_value_as(schema, root, &gvk(), merged, fields, wording);
         let mut scale = read.map_err(codec::Refused::into_api)?.value;

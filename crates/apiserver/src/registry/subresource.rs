@@ -4,7 +4,7 @@ use super::call::{Call, body_media, fields};
 use super::options::{Validation, WriteOptions};
 use super::txn::Current;
 use super::versions::Known;
-use super::{eviction, scale, update};
+use super::{create, eviction, scale, update};
 use crate::admission::Operation;
 use crate::body::Body;
 use api_core::meta::Meta;
@@ -50,7 +50,8 @@ async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
     let bytes = call.read_body(body).await?;
     let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
-    let posted = decode_as(&call, &kind.group, &kind.kind, &bytes, options.validation)?;
+    let mut posted = decode_as(&call, &kind.group, &kind.kind, &bytes, options.validation)?;
+    create::check_namespace(&call, &mut posted)?;
     if call.info.name.is_empty() {
         // A POST to the old collection of such objects names its object in the body.
         call.info.name = posted.name().to_owned();

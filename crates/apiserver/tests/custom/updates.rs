@@ -494,3 +494,36 @@ async fn the_order_and_the_words_of_what_is_wrong() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn what_is_posted_to_a_subresource_names_its_namespace() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        => 201
+
+        POST /api/v1/namespaces/a/pods/p/eviction
+        {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": "b"}}
+        => 400
+        => the namespace of the provided object does not match the namespace sent on the request
+
+        POST /api/v1/namespaces/a/pods/p/binding
+        {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p", "namespace": "b"}, "target": {"kind": "Node", "name": "n"}}
+        => 400
+        => the namespace of the provided object does not match the namespace sent on the request
+
+        POST /apis/apps/v1/namespaces/a/deployments
+        {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}
+        => 201
+
+        PATCH /apis/apps/v1/namespaces/a/deployments/d/scale?fieldManager=m&force=true +apply
+        {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d", "namespace": "b"}, "spec": {"replicas": 1}}
+        => 400
+        => the namespace of the provided object does not match the namespace sent on the request
+        "#,
+    )
+    .await;
+}
