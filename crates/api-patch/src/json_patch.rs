@@ -114,7 +114,11 @@ fn run(doc: &mut Value, operation: &Map<String, Value>, spent: &mut Spent) -> Op
             spent.fits(operation.get("value").unwrap_or(&Value::Null), path)?;
             if path.is_empty() {
                 let value = operation.get("value")?;
-                return (value.is_object() || value.is_array()).then(|| *doc = value.clone());
+                // What is neither replaces nothing, and that is no error to upstream.
+                if value.is_object() || value.is_array() {
+                    doc.clone_from(value);
+                }
+                return Some(());
             }
             let (container, key) = container(doc, path)?;
             match container {

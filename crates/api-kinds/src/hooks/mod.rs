@@ -32,6 +32,7 @@ mod policy;
 mod rbac;
 mod scheduling;
 mod storage;
+mod url;
 mod workload;
 
 /// The hooks of a built-in kind; [`Hooks::NONE`] for one that has none.

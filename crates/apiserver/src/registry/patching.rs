@@ -122,7 +122,9 @@ pub(crate) fn parse(kind: PatchType, bytes: &[u8], validation: Validation) -> Re
     let parsed: Value = serde_json::from_slice(bytes).map_err(|e| refuse(codec::json_wording(bytes, &e)))?;
     let wanted = if kind == PatchType::Json { "[]handlers.jsonPatchOp" } else { "map[string]interface {}" };
     let found = match &parsed {
-        Value::Array(_) if kind == PatchType::Json => return Ok(Value::Null),
+        Value::Array(items) if kind == PatchType::Json => {
+            return items.iter().try_for_each(is_operation).map(|()| Value::Null).map_err(refuse);
+        }
         Value::Array(_) if kind == PatchType::Merge && validation == Validation::Ignore => return Ok(parsed),
         Value::Object(_) if kind != PatchType::Json => return Ok(parsed),
         Value::Null if kind == PatchType::Strategic => return Ok(Value::Object(serde_json::Map::new())),
@@ -134,6 +136,24 @@ pub(crate) fn parse(kind: PatchType, bytes: &[u8], validation: Validation) -> Re
         Value::Bool(_) => "bool",
     };
     Err(refuse(format!("json: cannot unmarshal {found} into Go value of type {wanted}")))
+}
+
+/// Whether upstream can read an operation of a JSON patch, whatever it may ask for. The error says what it cannot.
+fn is_operation(item: &Value) -> Result<(), String> {
+    let cannot =
+        |found: &Value, into: &str| Err(format!("json: cannot unmarshal {} into Go {into}", codec::go_kind(found)));
+    let fields = match item {
+        Value::Null => return Ok(()),
+        Value::Object(fields) => fields,
+        other => return cannot(other, "value of type handlers.jsonPatchOp"),
+    };
+    let is_text = |value: &&Value| value.is_string() || value.is_null();
+    for (name, value) in fields.iter().filter(|(name, _)| matches!(name.as_str(), "op" | "path" | "from")) {
+        if !is_text(&value) {
+            return cannot(value, &format!("struct field jsonPatchOp.{name} of type string"));
+        }
+    }
+    Ok(())
 }
 
 /// The object in the version of the row, with its resource version.

@@ -2,7 +2,7 @@
 
 use super::rules::{self, MATCH_POLICIES};
 use crate::hooks::check::Node;
-use crate::hooks::labels;
+use crate::hooks::{labels, url};
 use api_core::field::Errors;
 use api_core::names;
 use serde_json::Value;
@@ -93,31 +93,25 @@ fn review_versions(list: &Node<'_, '_>, e: &mut Errors) {
 /// A URL of a webhook: `https://host[/path]`.
 pub(in crate::hooks) fn webhook_url(node: &Node<'_, '_>, e: &mut Errors) {
     const FORM: &str = "; desired format: https://host[/path]";
-    let text = node.str();
-    let (text, fragment) = text.split_once('#').unwrap_or((text, ""));
-    if text.bytes().any(|b| b.is_ascii_control()) {
-        return node.path_required(&format!("url must be a valid URL: parse {text:?}: invalid URL{FORM}"), e);
+    let url = match url::parse(node.str()) {
+        Ok(url) => url,
+        Err(why) => return node.path_required(&format!("url must be a valid URL: {why}{FORM}"), e),
+    };
+    let mut invalid = |value: &str, why: &str| e.invalid(&node.path, value, why);
+    if url.scheme != "https" {
+        invalid(&url.scheme, &format!("'https' is the only allowed URL scheme{FORM}"));
     }
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", ""));
-    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_end);
-    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let query = path.split_once('?').map_or("", |(_, query)| query);
-    let mut invalid = |value: &str, why: &str| e.invalid(&node.path, value, &format!("{why}{FORM}"));
-    if scheme != "https" {
-        invalid(scheme, "'https' is the only allowed URL scheme");
+    if url.host.is_empty() {
+        invalid(url.host, &format!("host must be specified{FORM}"));
     }
-    if host.is_empty() {
-        invalid(host, "host must be specified");
-    }
-    if !user.is_empty() {
+    if let Some(user) = &url.user {
         invalid(user, "user information is not permitted in the URL");
     }
-    if !fragment.is_empty() {
-        invalid(fragment, "fragments are not permitted in the URL");
+    if !url.fragment.is_empty() {
+        invalid(url.fragment, "fragments are not permitted in the URL");
     }
-    if !query.is_empty() {
-        invalid(query, "query parameters are not permitted in the URL");
+    if !url.query.is_empty() {
+        invalid(url.query, "query parameters are not permitted in the URL");
     }
 }
 

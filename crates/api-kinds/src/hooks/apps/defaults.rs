@@ -60,8 +60,9 @@ pub(super) fn stateful_set(object: &mut Value) {
         strategy.with("rollingUpdate", |rolling| rolling.fill("partition", 0));
     }
     spec.each_mut("volumeClaimTemplates", |claim| {
-        claim.fill("kind", "PersistentVolumeClaim");
-        claim.fill("apiVersion", "v1");
+        // Whatever they say they are.
+        claim["kind"] = "PersistentVolumeClaim".into();
+        claim["apiVersion"] = "v1".into();
         default_claim(claim);
     });
 }

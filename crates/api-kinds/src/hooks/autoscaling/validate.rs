@@ -116,7 +116,7 @@ fn source(source: &Node<'_, '_>, kind: &str, e: &mut Errors) {
         (target.at("value"), target.at("averageValue"), target.at("averageUtilization"));
     match kind {
         "pods" => {
-            if average.quantity().is_none_or(|q| q.sign() <= 0) {
+            if !average.present() {
                 average.path_required("must specify a positive target averageValue", e);
             }
         }

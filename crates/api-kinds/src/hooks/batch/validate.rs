@@ -336,7 +336,7 @@ fn completions_update(spec: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
     }
     let elastic = spec.text("completionMode") == "Indexed" && old.text("completionMode") == "Indexed";
     if !elastic {
-        completions.invalid(IMMUTABLE, e);
+        completions.changed(IMMUTABLE, e);
     } else if now.is_some() && now != spec.at("parallelism").int() {
         completions.invalid("can only be modified in tandem with spec.parallelism", e);
     }

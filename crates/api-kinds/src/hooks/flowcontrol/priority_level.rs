@@ -22,15 +22,17 @@ pub(super) fn validate(object: &Value, e: &mut Errors) {
             if limited.present() {
                 limited.forbidden("must be nil if the type is not Limited", e);
             }
-            shares(&exempt, e);
+            concurrency(&exempt, e);
+            lendable(&exempt, e);
         }
         "Limited" => {
             if exempt.present() {
                 exempt.forbidden("must be nil if the type is Limited", e);
             }
             if limited.required_because("must not be empty when type is Limited", e) {
-                shares(&limited, e);
+                concurrency(&limited, e);
                 limit_response(&limited.at("limitResponse"), e);
+                lendable(&limited, e);
                 let borrowing = limited.at("borrowingLimitPercent");
                 borrowing.non_negative_because("if specified, must be a non-negative integer", e);
             }
@@ -64,8 +66,11 @@ fn fixed(name: &str, spec: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn shares(node: &Node<'_, '_>, e: &mut Errors) {
+fn concurrency(node: &Node<'_, '_>, e: &mut Errors) {
     node.at("nominalConcurrencyShares").non_negative_because("must be a non-negative integer", e);
+}
+
+fn lendable(node: &Node<'_, '_>, e: &mut Errors) {
     let lendable = node.at("lendablePercent");
     if lendable.present() {
         lendable.in_range(0, 100, e);

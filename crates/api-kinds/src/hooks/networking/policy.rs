@@ -35,14 +35,17 @@ fn port(port: &Node<'_, '_>, e: &mut Errors) {
         }
         return;
     }
+    if number.value.is_string() {
+        if end.present() {
+            end.invalid("may not be specified when `port` is non-numeric", e);
+        }
+        return number.port(e);
+    }
     number.port(e);
     let Some(last) = end.int() else { return };
-    if number.value.is_string() {
-        end.invalid("may not be specified when `port` is non-numeric", e);
-        return;
-    }
     if last < number.int_or_zero() {
-        end.invalid("must be greater than or equal to `port`", e);
+        // Upstream quotes the other one.
+        e.invalid(&end.path, number.value, "must be greater than or equal to `port`");
     }
     end.port_number(e);
 }
