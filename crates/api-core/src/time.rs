@@ -89,7 +89,7 @@ impl Reader<'_> {
         let nanos = if self.exact_micros { self.micros()? } else { self.fraction() };
         let offset_s = self.offset()?;
         if !self.rest.is_empty() {
-            return self.fail(&format!(": extra text: {:?}", self.rest));
+            return self.fail(&format!(": extra text: {}", quote(self.rest)));
         }
         let date = Date::new(year as i16, month as i8, day as i8).ok().filter(|_| day >= 1);
         let Some(date) = date else { return self.fail(": day out of range") };
@@ -104,11 +104,11 @@ impl Reader<'_> {
     }
 
     fn fail<T>(&self, why: &str) -> Result<T, TimeError> {
-        Err(TimeError(format!("parsing time {:?}{why}", self.text)))
+        Err(TimeError(format!("parsing time {}{why}", quote(self.text))))
     }
 
     fn cannot<T>(&self, element: &str) -> Result<T, TimeError> {
-        self.fail(&format!(" as {:?}: cannot parse {:?} as {element:?}", self.layout, self.rest))
+        self.fail(&format!(" as {:?}: cannot parse {} as {element:?}", self.layout, quote(self.rest)))
     }
 
     fn in_range(&self, what: &str, holds: bool) -> Result<(), TimeError> {
@@ -178,6 +178,24 @@ impl Reader<'_> {
     }
 }
 
+/// Text in quotes as upstream's errors about times have it: what is no ASCII is told byte by byte.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='\x7f' => quoted.push(c),
+            _ => {
+                let mut buffer = [0; 4];
+                let bytes = c.encode_utf8(&mut buffer).bytes();
+                quoted.extend(bytes.map(|b| format!("\\x{b:02x}")));
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +232,12 @@ mod tests {
         let layout = "2006-01-02T15:04:05Z07:00";
         let cases = [
             ("", format!("parsing time \"\" as \"{layout}\": cannot parse \"\" as \"2006\"")),
+            (
+                "ü\t",
+                format!(
+                    "parsing time \"\\xc3\\xbc\\x09\" as \"{layout}\": cannot parse \"\\xc3\\xbc\\x09\" as \"2006\""
+                ),
+            ),
             ("x", format!("parsing time \"x\" as \"{layout}\": cannot parse \"x\" as \"2006\"")),
             ("2024-07", format!("parsing time \"2024-07\" as \"{layout}\": cannot parse \"\" as \"-\"")),
             ("2024-13-01T00:00:00Z", "parsing time \"2024-13-01T00:00:00Z\": month out of range".into()),

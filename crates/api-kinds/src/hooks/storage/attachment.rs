@@ -38,7 +38,7 @@ fn common(object: &Value, e: &mut Errors) {
         (false, false) => source.path_required(why, e),
         (true, true) => source.forbidden(why, e),
         (true, false) => {
-            volume.required(e);
+            volume.required_because("must specify non empty persistentVolumeName", e);
         }
         (false, true) => inline_volume_spec(&inline, e),
     }

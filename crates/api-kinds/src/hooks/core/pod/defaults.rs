@@ -122,29 +122,59 @@ fn host_port_from_container_port(port: &mut Value) {
 
 /// Whether an image's tag is `latest`, as it also is without tag and digest. A malformed name counts as not.
 fn is_latest(image: &str) -> bool {
-    if image.is_empty() || image.chars().any(|c| c.is_whitespace()) || image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    match last.split_once(':') {
-        Some((_, tag)) => tag == "latest",
-        None => well_formed_repository(image),
-    }
+    let (named, digest) = image.split_once('@').map_or((image, None), |(named, digest)| (named, Some(digest)));
+    let last = named.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match named[last..].find(':') {
+        Some(colon) => (&named[..last + colon], Some(&named[last + colon + 1..])),
+        None => (named, None),
+    };
+    let is_hash = image.len() == 64 && image.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    !is_hash
+        && well_formed_repository(name)
+        && tag.is_none_or(|tag| tag == "latest")
+        && digest.is_none_or(|digest| tag.is_some() && well_formed_digest(digest))
+}
+
+/// `ALGORITHM:HASH`, such as `sha256:...`.
+fn well_formed_digest(digest: &str) -> bool {
+    let is_hex = |hash: &str| hash.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    digest.split_once(':').is_some_and(|(algorithm, hash)| {
+        let digits = match algorithm {
+            "sha256" => 64,
+            "sha384" => 96,
+            "sha512" => 128,
+            _ => return false,
+        };
+        hash.len() == digits && is_hex(hash)
+    })
 }
 
 fn well_formed_repository(name: &str) -> bool {
-    let path = match name.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
-        _ => name,
+    let is_host = |first: &str| {
+        first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
     };
-    let edge = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let part_ok = |part: &str| {
-        let bytes = part.as_bytes();
-        bytes.first().is_some_and(edge)
-            && bytes.last().is_some_and(edge)
-            && bytes.iter().all(|b| edge(b) || b"._-".contains(b))
+    let (host, path) = match name.split_once('/') {
+        Some((host, rest)) if is_host(host) => (host, rest),
+        _ => ("docker.io", name),
     };
-    name.len() <= 255 && path.split('/').all(part_ok)
+    let library = if host == "docker.io" && !path.contains('/') { "library/".len() } else { 0 };
+    host.len() + 1 + library + path.len() <= 255 && path.split('/').all(well_formed_part)
+}
+
+/// Small letters and digits; between them one `.`, one or two `_`, or any number of `-`.
+fn well_formed_part(part: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let mut between = part.split(is_letter).peekable();
+    let first_is_letter = between.next().is_some_and(str::is_empty);
+    let mut last = "-";
+    while let Some(separator) = between.next() {
+        last = separator;
+        let fits = matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|b| b == b'-');
+        if !fits && between.peek().is_some() {
+            return false;
+        }
+    }
+    first_is_letter && last.is_empty()
 }
 
 #[cfg(test)]
@@ -163,6 +193,20 @@ mod tests {
             ("", false),
             ("Not Valid", false),
             ("UPPER", false),
+            ("UPPER/a", true),
+            ("A:latest", false),
+            ("a..b", false),
+            ("a__b", true),
+            ("a___b", false),
+            ("a.-b", false),
+            ("a--b", true),
+            ("-a", false),
+            ("a-", false),
+            (&format!("a:latest@sha256:{}", "0".repeat(64)), true),
+            (&format!("a@sha256:{}", "0".repeat(64)), false),
+            (&"deadbeef".repeat(8), false),
+            (&"x".repeat(237), true),
+            (&"x".repeat(238), false),
         ] {
             assert_eq!(is_latest(image), latest, "{image:?}");
         }
