@@ -144,7 +144,7 @@ async fn logs_and_the_nodes_own_server() {
     let pods = "/api/v1/namespaces/default/pods";
     let table = [
         (format!("{pods}/web/log?tailLines=3"), 200, "/containerLogs/default/web/c?tailLines=3"),
-        (format!("{pods}/unplaced/log"), 200, ""),
+        (format!("{pods}/unplaced/log"), 204, ""),
         (
             format!("{pods}/waiting/log"),
             400,

@@ -62,8 +62,10 @@ pub(crate) async fn connect(server: &Arc<Inner>, request: ApiRequest) -> Result<
     let pod = find(server, names::PODS, &namespace, &name).await?;
     let stream = Stream::read(&request.info.subresource, &name, &request.query)?;
     let Some(found) = location::locate(&stream, &pod)? else {
-        // The log of a pod that is not placed yet is empty.
-        return Ok(body::answer(StatusCode::OK, "text/plain", body::empty()));
+        // There is no log of a pod that is not placed yet.
+        let mut nothing = Response::new(body::empty());
+        *nothing.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(nothing);
     };
     let node = find(server, names::NODES, "", &found.node).await?;
     let destination = kubelet(&found.node, &node)?;

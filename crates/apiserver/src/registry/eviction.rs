@@ -1,7 +1,7 @@
 //! POST to `eviction`: a deletion that asks the disruption budgets first.
 
 use super::call::Call;
-use super::options::{DeleteOptions, Validation, WriteOptions};
+use super::options::{DeleteOptions, WriteOptions};
 use super::ranges::Claims;
 use super::subresource::decode_as;
 use super::txn::{Attempt, Current};
@@ -24,7 +24,7 @@ pub(crate) async fn evict(mut call: Call, body: Body) -> Result<Response<Body>, 
     let write = WriteOptions::read(&call.query, "CreateOptions", false)?;
     let bytes = of_today(call.read_body(body).await?);
     let kind = call.row().subresource(&call.info.subresource).map(|s| s.kind.clone()).unwrap_or_default();
-    let mut eviction = decode_as(&call, &kind.group, &kind.kind, &bytes, Validation::Warn)?;
+    let mut eviction = decode_as(&call, &kind.group, &kind.kind, &bytes, write.validation)?;
     create::check_namespace(&call, &mut eviction)?;
     let attributes = call.admission(Operation::Create, &call.info.name, None, write.dry_run);
     call.server.admission.check_namespace(&attributes, &eviction).await?;

@@ -510,6 +510,14 @@ async fn what_is_posted_to_a_subresource_names_its_namespace() {
         => 400
         => the namespace of the provided object does not match the namespace sent on the request
 
+        POST /api/v1/namespaces/a/pods/p/eviction?fieldValidation=Strict
+        {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}, "deleteOptions": {"zz": 1}}
+        => 400
+        => Eviction in version "v1" cannot be handled as a Eviction: strict decoding error: unknown field "deleteOptions.zz"
+
+        GET /api/v1/namespaces/a/pods/p/log
+        => 204
+
         POST /api/v1/namespaces/a/pods/p/binding
         {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p", "namespace": "b"}, "target": {"kind": "Node", "name": "n"}}
         => 400
