@@ -106,17 +106,22 @@ pub fn syntax(value: &Value) -> String {
     }
 }
 
-/// A double as Go prints it.
+/// A double as Go prints it (`%v`): with an exponent if that is less than -4 or more than 5.
+///
+/// ```
+/// use api_core::go::double;
+/// assert_eq!([1e20, 1234567.0, 123456.5, 1.5e-5, 0.0].map(double), ["1e+20", "1.234567e+06", "123456.5", "1.5e-05", "0"]);
+/// ```
 pub fn double(n: f64) -> String {
-    if n != 0.0 && (n.abs() >= 1e21 || n.abs() < 1e-4) {
-        let text = format!("{n:e}");
-        return match text.split_once('e') {
-            Some((digits, exponent)) if exponent.starts_with('-') => format!("{digits}e-{:0>2}", &exponent[1..]),
-            Some((digits, exponent)) => format!("{digits}e+{exponent:0>2}"),
-            None => text,
-        };
+    let text = format!("{n:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => match exponent.parse::<i32>() {
+            Ok(small) if small < -4 => format!("{digits}e-{:02}", -small),
+            Ok(large) if large >= 6 => format!("{digits}e+{large:02}"),
+            _ => n.to_string(),
+        },
+        None => n.to_string(),
     }
-    n.to_string()
 }
 
 /// Whether a character beyond ASCII is printed as it is: all but white space, controls and what is not assigned. After

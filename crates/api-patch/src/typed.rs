@@ -108,6 +108,7 @@ pub(crate) fn atom<'a>(schema: &'a Schema, ty: Type<'a>, value: Option<&Value>) 
         }
     };
     match shape {
+        Shape::Deduced => atom(schema, Type::Deduced, value),
         // Of what its document gives several types, upstream checks none.
         Shape::Any | Shape::StructOr(_) | Shape::FieldsV1 | Shape::Quantity | Shape::IntOrString => {
             Atom::Scalar(Scalar::Any)

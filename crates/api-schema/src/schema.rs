@@ -79,6 +79,8 @@ pub struct Field {
 pub enum Shape {
     /// Anything: raw extensions, JSON.
     Any,
+    /// Anything, of which every field has an owner of its own: what its schema has no type for and keeps.
+    Deduced,
     /// `true` or `false`.
     Bool,
     /// 32 bits, signed.

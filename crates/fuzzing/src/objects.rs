@@ -40,7 +40,7 @@ pub fn value(schema: &Schema, shape: &Shape, source: &mut Source<'_>, depth: usi
         return source.json();
     }
     match shape {
-        Shape::Any => source.json(),
+        Shape::Any | Shape::Deduced => source.json(),
         Shape::FieldsV1 => json!({"f:metadata": {".": {}, "k:{\"x\":1}": {}}}),
         Shape::Bool => source.byte().is_multiple_of(2).into(),
         Shape::Int32 | Shape::Int64 => source.int().into(),

@@ -24,19 +24,26 @@ struct Costs {
     fields: Vec<(u64, String)>,
 }
 
+/// How rules are checked.
+pub struct Checks<'a> {
+    /// Whether costs are limited. A schema that was there before may cost what it costs.
+    pub limited: bool,
+    /// How an error shows a rule as a value.
+    pub show: &'a dyn Fn(&Value) -> String,
+    /// Fields of the schema that are wrong. Rules about what has such a field in it are not looked at.
+    pub bad: &'a [String],
+}
+
 struct Walk<'a> {
     costs: Costs,
     errors: &'a mut Errors,
-    /// How an error shows a rule as a value.
-    show: &'a dyn Fn(&Value) -> String,
-    /// Whether costs are limited.
-    limited: bool,
+    checks: &'a Checks<'a>,
 }
 
-/// Checks all rules of the schema of an object at `path`. `show` writes a rule as the value of an error. A schema that was
-/// there before may cost what it costs: then `limited` is false.
-pub fn check(path: &Path<'_>, schema: &Value, limited: bool, show: &dyn Fn(&Value) -> String, errors: &mut Errors) {
-    let mut walk = Walk { costs: Costs::default(), errors, show, limited };
+/// Checks all rules of the schema of an object at `path`.
+pub fn check(path: &Path<'_>, schema: &Value, checks: &Checks<'_>, errors: &mut Errors) {
+    let limited = checks.limited;
+    let mut walk = Walk { costs: Costs::default(), errors, checks };
     walk.schema(path, schema, true, Some(1), None);
     let costs = walk.costs;
     if !limited || costs.total <= SCHEMA_ESTIMATE_MAX {
@@ -65,6 +72,11 @@ fn too_expensive(name: &str, cost: u64, limit: u64) -> String {
         format!("{factor:.1}x")
     };
     format!("{name} exceeds budget by factor of {factor} ({ADVICE})")
+}
+
+/// Whether a field is the one at `path`, or in it.
+fn is_within(field: &str, path: &str) -> bool {
+    field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 impl Walk<'_> {
@@ -112,6 +124,10 @@ impl Walk<'_> {
         uncorrelatable: Option<&str>,
     ) {
         let Some(rules) = schema["x-kubernetes-validations"].as_array().filter(|r| !r.is_empty()) else { return };
+        let here = path.to_string();
+        if self.checks.bad.iter().any(|bad| is_within(bad, &here)) {
+            return;
+        }
         let list = path.child("x-kubernetes-validations");
         // Anything at all has no type that rules could be about.
         let has_type = !text(schema, "type").is_empty() || schema["x-kubernetes-int-or-string"] == true;
@@ -174,12 +190,12 @@ impl Walk<'_> {
                     (_, true) => "messageExpression must evaluate to a string".into(),
                     (_, false) => format!("messageExpression {why}"),
                 };
-                self.errors.invalid(&field, api_core::field::BadValue((self.show)(rule)), &why);
+                self.errors.invalid(&field, api_core::field::BadValue((self.checks.show)(rule)), &why);
                 return None;
             }
         };
         let cost = estimate(&program, env).max.saturating_mul(count);
-        if self.limited && cost > RULE_ESTIMATE_MAX {
+        if self.checks.limited && cost > RULE_ESTIMATE_MAX {
             self.errors.forbidden(&field, &too_expensive(named, cost, RULE_ESTIMATE_MAX));
         }
         self.costs.total = self.costs.total.saturating_add(cost);

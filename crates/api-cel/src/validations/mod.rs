@@ -27,7 +27,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use check::check;
+pub use check::{Checks, check};
 pub use run::Budget;
 
 use crate::program::{Env, Program};

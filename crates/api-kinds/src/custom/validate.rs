@@ -2,7 +2,7 @@
 
 use crate::hooks::meta;
 use api_core::field::{BadValue, ErrorKind, Errors, Path};
-use api_core::{go, names};
+use api_core::names;
 use api_schema::custom::{self, Custom};
 use api_schema::row::Row;
 use serde_json::Value;
@@ -76,35 +76,36 @@ fn scale_part(custom: &Custom, object: &Value, status: bool, errors: &mut Errors
     let path = if status { &scale.status } else { &scale.spec };
     let dotted = format!(".{}", path.join("."));
     let at = Path::new(&dotted);
-    match custom::at(object, path) {
-        None => {}
-        Some(Value::Number(n)) if n.is_i64() => match n.as_i64().unwrap_or(0) {
-            n if n < 0 => errors.invalid(&at, n, "should be a non-negative integer"),
-            n if n > i64::from(i32::MAX) => {
-                errors.invalid(&at, n, &format!("should be less than or equal to {}", i32::MAX));
-            }
-            _ => {}
-        },
-        Some(other) => {
-            let why = format!(
-                "{dotted} accessor error: {} is of the type {}, expected int64",
-                go::text(other),
-                go::type_name(other)
-            );
-            errors.invalid(&at, 0, &why);
-        }
-    }
+    number(&at, path, object, errors);
     if !status || scale.selector.is_empty() {
         return;
     }
     let dotted = format!(".{}", scale.selector.join("."));
-    if let Some(other) = custom::at(object, &scale.selector).filter(|v| !v.is_string()) {
-        let why = format!(
-            "{dotted} accessor error: {} is of the type {}, expected string",
-            go::text(other),
-            go::type_name(other)
-        );
-        errors.invalid(&Path::new(&dotted), "", &why);
+    let why = match custom::reach(object, &scale.selector) {
+        Ok(None | Some(Value::String(_))) => return,
+        Ok(Some(other)) => custom::misfit(&scale.selector, other, "string"),
+        Err(why) => why,
+    };
+    errors.invalid(&Path::new(&dotted), "", &why);
+}
+
+fn number(at: &Path<'_>, path: &[String], object: &Value, errors: &mut Errors) {
+    let found = match custom::reach(object, path) {
+        Ok(found) => found,
+        Err(why) => return errors.invalid(at, 0, &why),
+    };
+    match found {
+        None => {}
+        Some(Value::Number(n)) if n.is_i64() => match n.as_i64().unwrap_or(0) {
+            n if n < 0 => errors.invalid(at, n, "should be a non-negative integer"),
+            n if n > i64::from(i32::MAX) => {
+                errors.invalid(at, n, &format!("should be less than or equal to {}", i32::MAX));
+            }
+            _ => {}
+        },
+        Some(other) => {
+            errors.invalid(at, 0, &custom::misfit(path, other, "int64"));
+        }
     }
 }
 
@@ -225,7 +226,16 @@ mod tests {
                 ".status.n: Invalid value: 0: .status.n accessor error: x is of the type string, expected int64",
             ]
         );
-        assert_eq!(wrong(schema, scale, "status", object, None).len(), 1);
+        assert_eq!(wrong(schema.clone(), scale.clone(), "status", object, None).len(), 1);
+        let flat = json!({"spec": true, "status": {"n": null}});
+        assert_eq!(
+            wrong(schema.clone(), scale.clone(), "", flat, None),
+            [
+                ".spec.n: Invalid value: 0: .spec.n accessor error: true is of the type bool, expected map[string]interface{}",
+                ".status.n: Invalid value: 0: .status.n accessor error: <nil> is of the type <nil>, expected int64",
+            ]
+        );
+        assert_eq!(wrong(schema, scale, "", json!({"spec": null}), None), [""; 0]);
     }
 
     #[test]

@@ -51,9 +51,9 @@ const KEYWORDS: [&str; 34] = [
 ];
 const RULES: &str = "x-kubernetes-validations";
 
-/// A built-in kind and its list, whose fields that all kinds have are described as those of any.
+/// A built-in kind, and one with the metadata of lists: what all kinds have is described as theirs.
 const ANY: &str = "io.k8s.api.core.v1.ConfigMap";
-const ANY_LIST: &str = "io.k8s.api.core.v1.ConfigMapList";
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 
 /// Which document a schema is for.
 #[derive(Clone, Copy, PartialEq)]
@@ -70,7 +70,7 @@ static COMMON: LazyLock<Common> = LazyLock::new(|| {
         api_version: of(ANY, "apiVersion"),
         kind: of(ANY, "kind"),
         metadata: of(ANY, "metadata"),
-        list_metadata: of(ANY_LIST, "metadata"),
+        list_metadata: of(STATUS, "metadata"),
     }
 });
 
@@ -201,6 +201,12 @@ fn object(schema: &Value, form: Form) -> Value {
 
 fn list(row: &Row, name: &str, form: Form) -> Value {
     let (kind, plural) = (&row.kind.kind, &row.gvr.resource);
+    // The page that tells of the metadata of lists tells of lists.
+    let more = COMMON
+        .list_metadata
+        .split_once(". ")
+        .map_or("", |(_, more)| more.split_once('#').map_or(more, |(page, _)| page));
+    let of_list = format!("List of {plural}. {more}");
     json!({
         "description": format!("{} is a list of {kind}", row.list_kind),
         "type": "object",
@@ -209,7 +215,7 @@ fn list(row: &Row, name: &str, form: Form) -> Value {
             "apiVersion": json!({"type": "string", "description": COMMON.api_version}),
             "kind": json!({"type": "string", "description": COMMON.kind}),
             "metadata": form.described(&format!("{META}ListMeta"), &COMMON.list_metadata),
-            "items": {"type": "array", "description": format!("List of {plural}."), "items": form.item(name)},
+            "items": {"type": "array", "description": of_list, "items": form.item(name)},
         },
         "x-kubernetes-group-version-kind": kinds(row, &row.list_kind),
     })
@@ -330,6 +336,11 @@ mod tests {
                 "n": {"minimum": 1}, "ios": {"x-kubernetes-int-or-string": true},
                 "any": {"x-kubernetes-preserve-unknown-fields": true}, "one": {"type": "object"}}})
         );
+        let list = &definitions["com.example.v1.WList"]["properties"];
+        for (field, said) in [("items", "List of ws. "), ("metadata", "Standard list metadata. ")] {
+            let text = list[field]["description"].as_str().unwrap_or("");
+            assert!(text.starts_with(said) && text.contains("api-conventions.md"), "{field}: {}", list[field]);
+        }
         assert_eq!(
             definitions["com.example.v1.W"]["x-kubernetes-group-version-kind"],
             json!([{"group": "example.com", "kind": "W", "version": "v1"}])

@@ -53,7 +53,7 @@ impl Maker {
 
     fn value(&mut self, shape: &Shape, wire: Wire, depth: usize) -> Value {
         match shape {
-            Shape::Any => json!({"a": [1, "b", {"c": null}], "n": self.int()}),
+            Shape::Any | Shape::Deduced => json!({"a": [1, "b", {"c": null}], "n": self.int()}),
             Shape::FieldsV1 => json!({"f:metadata": {".": {}, "k:{\"x\":1}": {}}}),
             Shape::Bool => (self.below(2) == 0).into(),
             Shape::Int32 => self.int().into(),

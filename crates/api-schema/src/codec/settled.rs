@@ -41,7 +41,7 @@ fn object_fits(schema: &Schema, ty: &StructType, object: &Map<String, Value>) ->
 fn fits(schema: &Schema, shape: &Shape, value: &Value) -> bool {
     match (shape, value) {
         (_, Value::Null) => false,
-        (Shape::Any | Shape::FieldsV1, _)
+        (Shape::Any | Shape::Deduced | Shape::FieldsV1, _)
         | (Shape::Bool, Value::Bool(_))
         | (Shape::String | Shape::IntOrString, Value::String(_)) => true,
         (Shape::Int32 | Shape::IntOrString, Value::Number(n)) => n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),

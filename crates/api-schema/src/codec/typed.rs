@@ -208,7 +208,7 @@ impl<'s> Reader<'s> {
             Shape::Int64 if n.is_i64() => Value::Number(n),
             Shape::Int32 | Shape::Int64 => self.wrong_type(&format!("number {n}"), shape),
             Shape::Number => scalar::number(n),
-            Shape::Any | Shape::StructOr(_) => Value::Number(n),
+            Shape::Any | Shape::Deduced | Shape::StructOr(_) => Value::Number(n),
             Shape::Quantity => return self.quantity(&n.to_string()),
             Shape::IntOrString if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => Value::Number(n),
             Shape::IntOrString => return Err(self.hard_mismatch(&format!("number {n}"), "int32")),
@@ -229,7 +229,9 @@ impl<'s> Reader<'s> {
 
     fn text<E: Error>(&mut self, shape: &Shape, text: String) -> Result<Value, E> {
         Ok(match shape {
-            Shape::String | Shape::IntOrString | Shape::Any | Shape::StructOr(_) => Value::String(text),
+            Shape::String | Shape::IntOrString | Shape::Any | Shape::Deduced | Shape::StructOr(_) => {
+                Value::String(text)
+            }
             Shape::Bytes => match scalar::bytes(text) {
                 Ok(value) => value,
                 Err(why) => {
@@ -375,7 +377,7 @@ fn last_part(name: &str) -> &str {
 /// A shape as Go prints its type; by the shape alone.
 fn go_type(schema: &Schema, shape: &Shape) -> String {
     match shape {
-        Shape::Any | Shape::FieldsV1 => "interface {}".into(),
+        Shape::Any | Shape::Deduced | Shape::FieldsV1 => "interface {}".into(),
         Shape::Bool => "bool".into(),
         Shape::Int32 => "int32".into(),
         Shape::Int64 => "int64".into(),
@@ -478,7 +480,7 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         match self.shape {
-            Shape::Any | Shape::FieldsV1 => Value::deserialize(deserializer),
+            Shape::Any | Shape::Deduced | Shape::FieldsV1 => Value::deserialize(deserializer),
             _ => deserializer.deserialize_any(self),
         }
     }
@@ -561,7 +563,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 value
             }
             Shape::Map(shape) => self.reader.read_map(shape, map),
-            Shape::Any | Shape::FieldsV1 => Value::deserialize(MapAccessDeserializer::new(map)),
+            Shape::Any | Shape::Deduced | Shape::FieldsV1 => Value::deserialize(MapAccessDeserializer::new(map)),
             Shape::Quantity => self.reader.quantity("{}"),
             Shape::IntOrString => Err(self.reader.hard_mismatch("object", "int32")),
             Shape::Time | Shape::MicroTime => Err(self.reader.hard_mismatch("object", "string")),

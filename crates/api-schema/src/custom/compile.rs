@@ -10,7 +10,9 @@ pub type Compiled = (Schema, StructId);
 /// Compiles the tree; `builtin` and `metadata` say where the type of `metadata` is, which is copied.
 pub(super) fn compile_full(tree: &Structural, name: &str, builtin: &Schema, metadata: StructId) -> Compiled {
     let mut full = Copier::new(builtin);
-    let shape = Shape::Struct(full.copy(metadata));
+    let metadata = full.copy(metadata);
+    full.metadata = Some(metadata);
+    let shape = Shape::Struct(metadata);
     let mut ty = full.struct_of(tree, name, false);
     add_header(&mut ty, shape);
     let root = full.push(ty);
@@ -51,11 +53,13 @@ struct Copier<'s> {
     from: &'s Schema,
     schema: Schema,
     copied: HashMap<StructId, StructId>,
+    /// The type of metadata, which embedded resources have too.
+    metadata: Option<StructId>,
 }
 
 impl<'s> Copier<'s> {
     fn new(from: &'s Schema) -> Self {
-        Self { from, schema: Schema::default(), copied: HashMap::new() }
+        Self { from, schema: Schema::default(), copied: HashMap::new(), metadata: None }
     }
 
     fn push(&mut self, ty: StructType) -> StructId {
@@ -109,12 +113,16 @@ impl<'s> Copier<'s> {
             default: child.default.clone(),
             ..field(key, self.shape_of(child, &format!("{name}.{key}"), open))
         });
-        StructType {
+        let mut ty = StructType {
             name: name.to_owned(),
             fields: fields.collect(),
             atomic: tree.map_type == "atomic",
-            preserve_unknown: open || tree.embedded || tree.properties.is_empty(),
+            preserve_unknown: open || !tree.embedded && tree.properties.is_empty(),
+        };
+        if let (true, Some(metadata)) = (tree.embedded, self.metadata) {
+            add_header(&mut ty, Shape::Struct(metadata));
         }
+        ty
     }
 
     fn shape_of(&mut self, tree: &Structural, name: &str, open: bool) -> Shape {
@@ -148,6 +156,7 @@ impl<'s> Copier<'s> {
                     Shape::Struct(self.push(ty))
                 }
             },
+            _ if open || tree.preserve_unknown => Shape::Deduced,
             _ => Shape::Any,
         }
     }

@@ -27,6 +27,7 @@ pub use pattern::compile as compile_pattern;
 pub use structural::{Structural, Unusable};
 
 use api_core::field::{Errors, Path};
+use api_core::go;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -178,6 +179,31 @@ pub fn has_unknown(schema: &Value, value: &Value) -> bool {
 /// The value at a path of field names.
 pub fn at<'v>(object: &'v Value, path: &[String]) -> Option<&'v Value> {
     path.iter().try_fold(object, |value, field| value.get(field))
+}
+
+/// The value at a path of field names, which leads through objects.
+///
+/// # Errors
+/// What stands in the way, in upstream's words. Nothing and null do not.
+pub fn reach<'v>(object: &'v Value, path: &[String]) -> Result<Option<&'v Value>, String> {
+    let mut found = object;
+    for (i, field) in path.iter().enumerate() {
+        found = match found {
+            Value::Null => return Ok(None),
+            Value::Object(fields) => match fields.get(field) {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+            other => return Err(misfit(&path[..=i], other, "map[string]interface{}")),
+        };
+    }
+    Ok(Some(found))
+}
+
+/// A value at a path that is not of the type `wanted`, in upstream's words.
+pub fn misfit(path: &[String], value: &Value, wanted: &str) -> String {
+    let (text, kind) = (go::text(value), go::type_name(value));
+    format!(".{} accessor error: {text} is of the type {kind}, expected {wanted}", path.join("."))
 }
 
 /// Sets the value at a path of field names; objects on the way are made.

@@ -237,7 +237,7 @@ fn number(schema: &Structural, value: &Value, place: Place<'_>, found: &mut Foun
                 place.text(),
                 api_core::go::double(factor)
             );
-            found.push(ErrorKind::Invalid, place, Some(BadValue::from("")), why);
+            found.push(ErrorKind::Invalid, place, Some(BadValue(api_core::go::double(factor))), why);
         } else {
             let quotient = if factor < 1.0 { 1.0 / factor * n } else { n / factor };
             if (quotient - quotient.round()).abs() > 1e-9 {

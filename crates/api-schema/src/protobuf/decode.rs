@@ -307,7 +307,7 @@ fn scalar_of(shape: &Shape, bytes: &[u8], name: &str) -> Result<Value, Error> {
             scalar::quantity(&text).map_err(Error::Value)?
         }
         Shape::IntOrString => int_or_string(bytes, name)?,
-        Shape::Any | Shape::FieldsV1 => match single(bytes, name)? {
+        Shape::Any | Shape::Deduced | Shape::FieldsV1 => match single(bytes, name)? {
             None | Some([]) => Value::Null,
             Some(raw) => serde_json::from_slice(raw).map_err(|e| Error::Value(format!("{name}: {e}")))?,
         },

@@ -141,6 +141,7 @@ fn put_zero_of(schema: &Schema, shape: &Shape, number: u32, out: &mut Vec<u8>) {
         | Shape::Time
         | Shape::MicroTime
         | Shape::Any
+        | Shape::Deduced
         | Shape::Bytes
         | Shape::FieldsV1
         | Shape::StructOr(_)
@@ -207,7 +208,7 @@ impl<'de> DeserializeSeed<'de> for Item<'_, '_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self.shape {
-            Shape::Any | Shape::FieldsV1 => {
+            Shape::Any | Shape::Deduced | Shape::FieldsV1 => {
                 let raw = Box::<RawValue>::deserialize(deserializer)?;
                 let base = self.writer.out.len();
                 if raw.get() != "null" {

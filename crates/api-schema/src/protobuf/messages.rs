@@ -120,7 +120,7 @@ pub fn is_always_written(field: &Field) -> bool {
             field.zero_is_absent || default.is_some_and(|d| !d.is_null())
         }
         Shape::Struct(_) => default.is_some_and(Value::is_object),
-        Shape::Time | Shape::MicroTime | Shape::Any => default.is_some_and(Value::is_null),
+        Shape::Time | Shape::MicroTime | Shape::Any | Shape::Deduced => default.is_some_and(Value::is_null),
         Shape::Quantity | Shape::IntOrString => default.is_some(),
     }
 }

@@ -1,6 +1,7 @@
 //! DELETE: at once, after a grace period, or when the finalizers are gone; and collections.
 
 use super::call::{Call, body_media};
+use super::list::Selectors;
 use super::options::{DeleteOptions, ListOptions};
 use super::ranges::Claims;
 use super::read;
@@ -33,8 +34,10 @@ pub(crate) async fn delete(call: Call, body: Body) -> Result<Response<Body>, Api
 
 /// Serves a DELETE of a collection: what the selectors choose, one by one.
 pub(crate) async fn delete_collection(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let options = read_options(&call, body).await?;
+    // What is chosen is read before the body is.
     let list_options = ListOptions::read(&call.query, false)?;
+    Selectors::new(&call.served, &list_options)?;
+    let options = read_options(&call, body).await?;
     let page = read::select(&call, &list_options).await?;
     for item in &page.items {
         match delete_one(&call, &item.name, &options).await {

@@ -171,7 +171,8 @@ pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, A
         None => snapshot.prefix(prefix.as_bytes()),
     };
     // What any state will do for is given whole, as upstream's cache gives it.
-    let whole = options.limit == 0 || (options.revision == Some(0) && options.continue_token.is_empty());
+    let any_state = options.resource_version == "0" && options.continue_token.is_empty();
+    let whole = options.limit == 0 || any_state;
     let limit = if whole { usize::MAX } else { options.limit };
     let below = objects.len();
     let mut items = Vec::with_capacity(objects.len().min(limit));
@@ -209,10 +210,10 @@ struct Start {
 async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start, ApiError> {
     let cache = call.served.cache()?;
     if !options.continue_token.is_empty() {
-        if options.revision.is_some_and(|r| r != 0) {
+        let (revision, after) = decode_token(&options.continue_token, prefix)?;
+        if !matches!(options.resource_version.as_str(), "" | "0") {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
-        let (revision, after) = decode_token(&options.continue_token, prefix)?;
         let after = Some(after.trim_end_matches('\0').to_owned());
         if revision <= 0 {
             fresh(call).await?;
@@ -223,7 +224,7 @@ async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start
     }
     // Upstream's old rule: a limit without a match asks for exactly that revision.
     let exact = options.matching == Match::Exact || (options.matching == Match::Unset && options.limit > 0);
-    let snapshot = match options.revision {
+    let snapshot = match asked(options, exact)? {
         None => {
             fresh(call).await?;
             cache.snapshot()
@@ -239,6 +240,13 @@ async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start
         }
     };
     Ok(Start { snapshot, after: None })
+}
+
+/// The revision that is asked for. What the store is asked for has words of its own.
+fn asked(options: &ListOptions, exact: bool) -> Result<Option<i64>, ApiError> {
+    options
+        .revision()
+        .map_err(|e| if exact { ApiError::bad_request(format!("invalid resource version: {}", e.message)) } else { e })
 }
 
 /// Waits until the cache has all that the store had when the request came.

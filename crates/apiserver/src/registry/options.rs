@@ -212,8 +212,8 @@ pub(crate) enum Match {
 pub(crate) struct ListOptions {
     pub(crate) labels: labels::Selector,
     pub(crate) fields: fields::Selector,
-    /// `None` if the client did not say.
-    pub(crate) revision: Option<i64>,
+    /// As the client wrote it; see [`ListOptions::revision`].
+    pub(crate) resource_version: String,
     pub(crate) matching: Match,
     pub(crate) limit: usize,
     pub(crate) continue_token: String,
@@ -225,15 +225,16 @@ pub(crate) struct ListOptions {
 impl ListOptions {
     /// Reads and checks; `watch` is the verb.
     pub(crate) fn read(query: &Query, watch: bool) -> Result<Self, ApiError> {
+        // Upstream reads all numbers before it looks at the selectors.
+        let timeout_s = read_int(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok());
+        let limit = read_int(query, "limit")?.unwrap_or(0);
         let bad = |e: api_core::selector::SelectorError| ApiError::bad_request(e.to_string());
         let labels = labels::Selector::parse(query.get("labelSelector")).map_err(bad)?;
         let fields = fields::Selector::parse(query.get("fieldSelector")).map_err(bad)?;
-        let limit = read_int(query, "limit")?.unwrap_or(0);
-        let timeout_s = read_int(query, "timeoutSeconds")?.and_then(|s| u64::try_from(s).ok());
         let options = Self {
             labels,
             fields,
-            revision: None,
+            resource_version: query.get("resourceVersion").to_owned(),
             matching: match query.get("resourceVersionMatch") {
                 "Exact" => Match::Exact,
                 "NotOlderThan" => Match::NotOlderThan,
@@ -246,8 +247,12 @@ impl ListOptions {
             send_initial_events: query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents")),
         };
         options.check(query, watch)?;
-        let revision = parse_revision(query.get("resourceVersion"))?;
-        Ok(Self { revision, ..options })
+        Ok(options)
+    }
+
+    /// The revision that is asked for; `None` if the client did not say. It is looked at last, by whoever needs it.
+    pub(crate) fn revision(&self) -> Result<Option<i64>, ApiError> {
+        parse_revision(&self.resource_version)
     }
 
     /// The same of one object alone.
@@ -352,7 +357,7 @@ mod tests {
             "422 CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: []string{\"Some\"}: supported values: \"All\""
         );
         assert_eq!(
-            message(ListOptions::read(&q("limit=x"), false)),
+            message(ListOptions::read(&q("labelSelector=a,,b&limit=x"), false)),
             "400 strconv.ParseInt: parsing \"x\": invalid syntax"
         );
         assert_eq!(
@@ -377,7 +382,7 @@ mod tests {
             assert!(got.starts_with("422") && got.replace(['[', ']'], "").ends_with(why), "{query}: {got}");
         }
         assert_eq!(
-            message(ListOptions::read(&q("resourceVersion=abc"), false)),
+            message(ListOptions::read(&q("resourceVersion=abc"), false).and_then(|options| options.revision())),
             "500 resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax"
         );
         assert!(WriteOptions::read(&q("dryRun=All"), "CreateOptions", false).expect("valid").dry_run);

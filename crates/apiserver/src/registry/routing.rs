@@ -24,7 +24,12 @@ pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Res
     let verbs = if info.subresource.is_empty() {
         &row.verbs
     } else {
-        &row.subresource(&info.subresource).ok_or_else(ApiError::no_such_resource)?.verbs
+        // Custom resources are not served by routes: what they do not have is looked for all the same.
+        let none = || match row.custom {
+            Some(_) => ApiError::not_found(&row.gvr.group_resource(), &info.name),
+            None => ApiError::no_such_resource(),
+        };
+        &row.subresource(&info.subresource).ok_or_else(none)?.verbs
     };
     let is_collection = !info.name_in_path;
     let misplaced = !row.namespaced && !info.namespace.is_empty() && !is_own_namespace(served, info);

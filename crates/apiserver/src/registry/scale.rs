@@ -17,7 +17,7 @@ use crate::negotiate::View;
 use api_core::field::{Errors, Path};
 use api_core::meta::Meta;
 use api_core::selector::labels;
-use api_core::{ApiError, GroupResource, Gvk, Reason, go};
+use api_core::{ApiError, GroupResource, Gvk, Reason};
 use api_patch::managed::{self, Manager, Replicas, SCALE_VERSION};
 use api_schema::codec;
 use api_schema::custom;
@@ -79,16 +79,11 @@ fn check_custom(row: &Row, object: &Value) -> Result<(), ApiError> {
     let Some(paths) = row.custom.as_ref().and_then(|c| c.scale.as_ref()) else { return Ok(()) };
     let checks = [(&paths.spec, "int64"), (&paths.status, "int64"), (&paths.selector, "string")];
     for (path, wanted) in checks {
-        let Some(found) = custom::at(object, path).filter(|_| !path.is_empty()) else { continue };
+        let failed = |why| ApiError::new(500, Reason::Unknown, why);
+        let Some(found) = custom::reach(object, path).map_err(failed)?.filter(|_| !path.is_empty()) else { continue };
         let fits = if wanted == "string" { found.is_string() } else { found.is_i64() };
         if !fits {
-            let kind = go::type_name(found);
-            let why = format!(
-                ".{} accessor error: {} is of the type {kind}, expected {wanted}",
-                path.join("."),
-                go::text(found)
-            );
-            return Err(ApiError::new(500, Reason::Unknown, why));
+            return Err(failed(custom::misfit(path, found, wanted)));
         }
     }
     Ok(())

@@ -93,10 +93,11 @@ async fn start(
     let cache = call.served.cache()?;
     let prefix = list::prefix(&call.served, &call.info.namespace);
     let interest = Interest { prefix: prefix.clone().into(), field: selectors.single_field() };
-    let initial = options.send_initial_events.unwrap_or(matches!(options.revision, None | Some(0)));
+    let asked = options.revision()?;
+    let initial = options.send_initial_events.unwrap_or(matches!(asked, None | Some(0)));
     let mut pending = VecDeque::new();
     if initial {
-        match options.revision {
+        match asked {
             Some(0) => {}
             None => list::fresh(call).await?,
             Some(revision) => list::wait(call, revision).await?,
@@ -108,12 +109,12 @@ async fn start(
         let end = if ends { Some(shown.bookmark(snapshot.revision(), true)?) } else { None };
         return Ok((Some(watch), pending, First { objects, end }));
     }
-    if options.revision.is_none_or(|r| r == 0) {
+    let revision = asked.unwrap_or(0);
+    if revision == 0 {
         list::fresh(call).await?;
         let (_, watch) = cache.snapshot_and_watch(interest).map_err(|e| list::cache_failed(&e, 0))?;
         return Ok((Some(watch), pending, First::default()));
     }
-    let revision = options.revision.unwrap_or(0);
     match cache.watch(revision, interest) {
         Ok(watch) => Ok((Some(watch), pending, First::default())),
         Err(e) => {

@@ -70,6 +70,46 @@ async fn addresses_of_pods_agree() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_query_is_found_in_upstreams_order() {
+    let api = Api::start().await;
+    walk(
+        &api,
+        r#"
+        GET /api/v1/namespaces/a/configmaps?limit=x&labelSelector=a,,b
+        => 400
+        => strconv.ParseInt: parsing "x": invalid syntax
+
+        GET /api/v1/namespaces/a/configmaps?fieldSelector=a=b&resourceVersion=x
+        => 400
+        => "a" is not a known field selector: only "metadata.name", "metadata.namespace"
+
+        GET /api/v1/namespaces/a/configmaps?continue=x&resourceVersion=-1
+        => 400
+        => invalid continue token: continue key is not valid: illegal base64 data at input byte 0
+
+        GET /api/v1/namespaces/a/configmaps?limit=1&resourceVersion=x
+        => 400
+        => invalid resource version: resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax
+
+        GET /api/v1/namespaces/a/configmaps?resourceVersion=x
+        => 500
+        => resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax
+
+        DELETE /api/v1/namespaces/a/configmaps?fieldSelector=a=b
+        {"kind": "Foo"}
+        => 400
+        => "a" is not a known field selector: only "metadata.name", "metadata.namespace"
+
+        DELETE /api/v1/namespaces/a/configmaps?resourceVersionMatch=Exact
+        {"propagationPolicy": "x"}
+        => 422
+        => ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn queries_are_read_as_upstream_reads_them() {
     let api = Api::start().await;
     api.post("/api/v1/namespaces/a/configmaps", &json!({"metadata": {"name": "c"}})).await.ok(201);

@@ -212,3 +212,36 @@ async fn keys_with_defaults_open_fields_and_wrong_types() {
     let kept = apply(&api, "v2", "third", open).await.ok(200);
     assert_eq!(kept["spec"]["open"], json!({"inner": {"a": "1"}, "c": [3]}));
 }
+
+#[tokio::test]
+async fn what_has_no_type_and_embedded_resources_are_owned_field_by_field() {
+    let api = Api::start().await;
+    let mut d = two_versions(
+        &json!({"any": {"x-kubernetes-preserve-unknown-fields": true},
+            "pod": {"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"n": {"type": "integer"}}}}),
+        &json!({}),
+    );
+    d["spec"]["versions"].as_array_mut().expect("versions").truncate(1);
+    d["spec"]["versions"][0]["storage"] = true.into();
+    api.define(&d).await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}}, "n": 1});
+    let made = apply(&api, "v1", "first", json!({"any": {"a": [1], "b": {"c": 1}}, "pod": pod})).await.ok(201);
+    assert_eq!(
+        made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"],
+        json!({
+            "f:any": {"f:a": {}, "f:b": {".": {}, "f:c": {}}},
+            "f:pod": {"f:apiVersion": {}, "f:kind": {}, "f:n": {}, "f:metadata": {"f:name": {}, "f:labels": {"f:a": {}}}},
+        })
+    );
+    let merged = merge(&api, "v1", "second", json!({"any": {"b": {"d": true}}})).await;
+    let second =
+        merged["metadata"]["managedFields"].as_array().expect("list").iter().find(|m| m["manager"] == "second");
+    assert_eq!(second.expect("an owner")["fieldsV1"]["f:spec"], json!({"f:any": {"f:b": {"f:d": {}}}}));
+    let text = apply(
+        &api,
+        "v1",
+        "first&force=true",
+        json!({"any": "text", "pod": {"kind": "Pod", "apiVersion": "v1", "x": 1}}),
+    );
+    text.await.refused(500, ".spec.pod.x: field not declared in schema");
+}

@@ -125,6 +125,7 @@ async fn what_custom_resources_do_not_speak_is_refused() {
     assert_eq!(api.send("GET", &path, &[("accept", "application/vnd.kubernetes.protobuf")], None).await.code, 406);
     let either = [("accept", "application/vnd.kubernetes.protobuf,application/json")];
     api.send("GET", &path, &either, None).await.ok(200);
+    api.get(&format!("{path}/status")).await.refused(404, "widgets.example.com \"w\" not found");
     api.get(&format!("{WIDGETS}?fieldSelector=spec.n=1")).await.refused(400, "field label not supported: spec.n");
     let one = api.get(&format!("{WIDGETS}?fieldSelector=metadata.name=w")).await.ok(200);
     assert_eq!(one["items"].as_array().map(Vec::len), Some(1));

@@ -6,6 +6,7 @@
 use super::{openapi, rules, structural};
 use crate::hooks::admissionregistration::webhooks::{webhook_service, webhook_url};
 use crate::hooks::check::Node;
+use api_cel::validations::Checks;
 use api_core::field::Errors;
 use api_core::names;
 use api_schema::row::WriteContext;
@@ -98,6 +99,7 @@ fn validate_spec(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
         given.at(field).required(e);
     }
     resource_names(&given, e);
+    shared_parts(spec, old, e);
     let conversion = spec.at("conversion");
     if conversion.present() {
         validate_conversion(&conversion, e);
@@ -131,6 +133,13 @@ fn resource_names(names: &Node<'_, '_>, e: &mut Errors) {
 
 fn versions(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
     let list = spec.at("versions");
+    for version in list.items() {
+        let schema = version.at("schema");
+        if !schema.has("openAPIV3Schema") {
+            schema.at("openAPIV3Schema").path_required("schemas are required", e);
+        }
+    }
+    let own: Vec<Aspect> = ASPECTS.into_iter().filter(|aspect| shared(&list, aspect).is_none()).collect();
     let mut seen = BTreeSet::new();
     let mut unique = true;
     for version in list.items() {
@@ -138,6 +147,9 @@ fn versions(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
         unique &= seen.insert(name.str());
         joined(&name, "", &names::is_dns1035_label(name.str()), e);
         warning(&version, e);
+        for (field, _, check) in &own {
+            check(&version.at(field), &Context { old, status: version.at("subresources").has("status") }, e);
+        }
     }
     if !unique {
         list.invalid("must contain unique version names", e);
@@ -151,71 +163,81 @@ fn versions(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
             e.invalid(&spec.path.child("version"), first.text("name"), &wrong.join(","));
         }
     }
-    schemas(spec, &list, old, e);
-    aspect(spec, &list, "subresources", "subresources", |at| {
+}
+
+/// A part of a version: its name there, its name beside the versions, and what it must be.
+type Aspect = (&'static str, &'static str, fn(&Node<'_, '_>, &Context<'_>, &mut Errors));
+const ASPECTS: [Aspect; 3] = [
+    ("schema", "validation", schema_of),
+    ("subresources", "subresources", |at, _, e| {
         let scale = at.at("scale");
         if scale.present() {
             validate_scale(at, &scale, e);
         }
-    });
-    aspect(spec, &list, "additionalPrinterColumns", "additionalPrinterColumns", |columns| {
+    }),
+    ("additionalPrinterColumns", "additionalPrinterColumns", |columns, _, e| {
         columns.items().for_each(|c| column(&c, e));
-    });
+    }),
+];
+
+/// What an aspect is checked with.
+struct Context<'a> {
+    old: Option<&'a Value>,
+    /// Whether `status` is a subresource.
+    status: bool,
 }
 
-/// Visits a part of all versions: once beside them if it is the same for all, else in each.
-fn aspect<'v>(
-    spec: &Node<'v, '_>,
-    versions: &Node<'v, '_>,
-    field: &str,
-    common: &str,
-    mut visit: impl FnMut(&Node<'v, '_>),
-) {
+/// A part that is the same for all versions.
+fn shared<'v>(versions: &Node<'v, '_>, (field, _, _): &Aspect) -> Option<&'v Value> {
     let mut all = versions.items().map(|v| v.get(field));
-    let Some(first) = all.next() else { return };
-    if all.all(|other| other == first) {
-        return visit(&Node::new(first, spec.path.child(common)));
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
+}
+
+/// What is the same for all versions is looked at once, beside them.
+fn shared_parts(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
+    let list = spec.at("versions");
+    let context = Context { old, status: list.items().any(|v| v.at("subresources").has("status")) };
+    for aspect in ASPECTS {
+        if let Some(value) = shared(&list, &aspect) {
+            aspect.2(&Node::new(value, spec.path.child(aspect.1)), &context, e);
+        }
     }
-    versions.items().for_each(|version| visit(&version.at(field)));
 }
 
 /// What was there before may cost more than what is new.
-fn schemas(spec: &Node<'_, '_>, versions: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
-    let earlier = old.and_then(|old| old["spec"]["versions"].as_array());
-    for version in versions.items() {
-        let schema = version.at("schema");
-        if !schema.has("openAPIV3Schema") {
-            schema.at("openAPIV3Schema").path_required("schemas are required", e);
-        }
+fn schema_of(validation: &Node<'_, '_>, context: &Context<'_>, e: &mut Errors) {
+    let schema = validation.at("openAPIV3Schema");
+    if !schema.present() {
+        return;
     }
-    let status = versions.items().any(|v| v.at("subresources").has("status"));
-    aspect(spec, versions, "schema", "validation", |validation| {
-        let schema = validation.at("openAPIV3Schema");
-        if !schema.present() {
-            return;
-        }
-        let first = e.len();
-        openapi::validate_root(&schema, status, e);
-        if let Some(field) = openapi::unstructured(schema.value) {
-            // Such a schema is looked at no further.
-            if e.len() == first {
-                let why = format!("OpenAPIV3Schema '{field}' is not supported");
-                e.invalid(&schema.path, "", &why);
-            }
-            return;
-        }
-        let before = e.len();
-        structural::validate(&schema, e);
-        if e.len() == first {
-            // Rules are compiled against types, so the schema must be good.
-            let is_kept = |v: &Value| v["schema"]["openAPIV3Schema"] == *schema.value;
-            let limited = !earlier.is_some_and(|versions| versions.iter().any(is_kept));
-            api_cel::validations::check(&schema.path, schema.value, limited, &rules::shown, e);
-        }
+    let first = e.len();
+    openapi::validate_root(&schema, context.status, e);
+    let not_structural = openapi::unstructured(schema.value);
+    let before = e.len();
+    if not_structural.is_none() {
+        e.extend(structural::validate(&schema));
         if e.len() == before {
             structural::validate_defaults(&schema, true, e);
         }
-    });
+    }
+    let walked = e.len();
+    openapi::validate(&schema, e);
+    if let Some(field) = not_structural {
+        // Such a schema is looked at no further.
+        if e.len() == first {
+            let why = format!("OpenAPIV3Schema '{field}' is not supported");
+            e.invalid(&schema.path, "", &why);
+        }
+    } else if before == walked {
+        // Rules are compiled against types, so the schema that they are about must be good.
+        let bad: Vec<String> = e.0[walked..].iter().map(|error| error.field.clone()).collect();
+        let earlier = context.old.and_then(|old| old["spec"]["versions"].as_array());
+        let is_kept = |v: &Value| v["schema"]["openAPIV3Schema"] == *schema.value;
+        let limited = !earlier.is_some_and(|versions| versions.iter().any(is_kept));
+        let checks = Checks { limited, show: &rules::shown, bad: &bad };
+        api_cel::validations::check(&schema.path, schema.value, &checks, e);
+    }
 }
 
 fn warning(version: &Node<'_, '_>, e: &mut Errors) {
@@ -462,6 +484,112 @@ mod tests {
             let mut errors = Errors::new();
             validate(&definition(&spec), &mut errors);
             assert_eq!(texts(&errors).join("\n"), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn causes_come_in_upstreams_order() {
+        let path = "spec.validation.openAPIV3Schema.properties[spec]";
+        let rule = |rule: &str| json!([{"rule": rule, "message": "m"}]);
+        for (spec, expected) in [
+            (
+                json!({"type": "array", "x-kubernetes-list-type": "map", "items": {"type": "object",
+                    "properties": {"z": {"type": "array"}, "a": {"anyOf": [{"type": "string", "x-kubernetes-validations": rule("true")}]}}}}),
+                vec![
+                    ".items.properties[a].anyOf[0].type: Forbidden: must be empty to be structural",
+                    ".items.properties[a].anyOf[0].x-kubernetes-validations: Forbidden: must be empty to be structural",
+                    ".items.properties[a].type: Required value: must not be empty for specified object fields",
+                    ".items.properties[z].items: Required value: must be specified",
+                    ".x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map",
+                ],
+            ),
+            (
+                json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a", "a"],
+                    "items": {"type": "object", "required": ["a"], "properties": {"a": {"type": "object"}}}}),
+                vec![
+                    ".items.properties[a].type: Invalid value: \"object\": must be a scalar type if parent array's x-kubernetes-list-type is map",
+                    ".items.properties[a].type: Invalid value: \"object\": must be a scalar type if parent array's x-kubernetes-list-type is map",
+                    ".x-kubernetes-list-map-keys: Invalid value: []string{\"a\", \"a\"}: must not contain duplicate entries",
+                ],
+            ),
+            (
+                json!({"anyOf": [{"type": "integer"}, {"type": "string"}]}),
+                vec![".type: Required value: must not be empty for specified object fields"],
+            ),
+            (
+                json!({"type": "object", "default": 1, "properties": {"a": {"type": "string", "x-kubernetes-list-type": "x"}}}),
+                vec![
+                    ".default: Invalid value: \"integer\":  in body must be of type object: \"integer\"",
+                    ".properties[a].type: Invalid value: \"string\": must be array if x-kubernetes-list-type is specified",
+                    ".properties[a].x-kubernetes-list-type: Unsupported value: \"x\": supported values: \"atomic\", \"set\", \"map\"",
+                ],
+            ),
+            (
+                json!({"type": "object", "properties": {
+                    "a": {"type": "string", "uniqueItems": true, "x-kubernetes-validations": rule("self > 1")},
+                    "b": {"type": "string", "maxLength": 3, "x-kubernetes-validations": [{"rule": "self == oldSelf.x", "message": "m"}, {"rule": "true", "optionalOldSelf": true}]}}}),
+                vec![
+                    ".properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+                    ".properties[b].x-kubernetes-validations[0].rule: Invalid value: apiextensions.ValidationRule{Rule:\"self == oldSelf.x\"",
+                    ".properties[b].x-kubernetes-validations[1].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule",
+                ],
+            ),
+        ] {
+            let mut errors = Errors::new();
+            validate(&definition(&spec), &mut errors);
+            let found = texts(&errors);
+            assert_eq!(found.len(), expected.len(), "{found:#?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.starts_with(&format!("{path}{expected}")), "{found}\n{expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_come_before_what_all_versions_share() {
+        let mut one = definition(&json!({"type": "x"}));
+        one["spec"]["names"]["singular"] = json!("A");
+        let fields = |definition: &Value| {
+            let mut errors = Errors::new();
+            validate(definition, &mut errors);
+            errors.0.iter().map(|e| e.field.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&one), ["spec.names.singular", "spec.validation.openAPIV3Schema.properties[spec].type"]);
+        let mut second = one["spec"]["versions"][0].clone();
+        second["name"] = json!("B");
+        second["schema"] = json!({});
+        second["storage"] = json!(false);
+        one["spec"]["versions"].as_array_mut().expect("list").push(second);
+        assert_eq!(
+            fields(&one),
+            [
+                "spec.versions[1].schema.openAPIV3Schema",
+                "spec.versions[0].schema.openAPIV3Schema.properties[spec].type",
+                "spec.versions[1].name",
+                "spec.names.singular",
+            ]
+        );
+    }
+
+    #[test]
+    fn metadata_says_nothing_but_names() {
+        let why = "metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified";
+        for (metadata, good) in [
+            (json!({"type": "object"}), true),
+            (json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 3}}}), true),
+            (
+                json!({"type": "object", "properties": {"name": {"type": "string"}, "labels": {"type": "object"}}}),
+                false,
+            ),
+            (json!({"type": "object", "description": "d"}), false),
+            (json!({"type": "object", "required": ["name"]}), false),
+            (json!({"type": "object", "nullable": false, "title": ""}), true),
+        ] {
+            let mut one = definition(&json!({"type": "object"}));
+            one["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["metadata"] = metadata.clone();
+            let mut errors = Errors::new();
+            validate(&one, &mut errors);
+            assert_eq!(texts(&errors).iter().any(|e| e.ends_with(why)), !good, "{metadata} {:?}", texts(&errors));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::rules;
 use crate::hooks::check::Node;
-use api_core::field::{BadValue, Errors};
+use api_core::field::Errors;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ const AT_ROOT: [&str; 24] = [
     "default",
 ];
 
-/// Checks the schema of a version.
+/// Checks what a version's schema says at its root.
 pub(super) fn validate_root(schema: &Node<'_, '_>, status_subresource: bool, e: &mut Errors) {
     if status_subresource {
         let kind = schema.at("type");
@@ -57,8 +57,12 @@ pub(super) fn validate_root(schema: &Node<'_, '_>, status_subresource: bool, e: 
     if schema.at("nullable").is_true() {
         schema.at("nullable").forbidden("nullable cannot be true at the root", e);
     }
+}
+
+/// Checks the schema of a version.
+pub(super) fn validate(schema: &Node<'_, '_>, e: &mut Errors) {
     let mut walk = Walk { e: Errors::new() };
-    walk.schema(schema, Place { root: true, no_defaults: "" });
+    walk.schema(schema, Place { root: true, in_meta: false, no_defaults: "" });
     e.extend(walk.e);
 }
 
@@ -66,6 +70,8 @@ pub(super) fn validate_root(schema: &Node<'_, '_>, status_subresource: bool, e: 
 #[derive(Clone, Copy)]
 struct Place {
     root: bool,
+    /// In the metadata, kind or version of a resource.
+    in_meta: bool,
     /// Why defaults are not allowed here; empty if they are.
     no_defaults: &'static str,
 }
@@ -116,22 +122,27 @@ impl Walk {
 
     fn standard(&mut self, schema: &Node<'_, '_>, place: Place) {
         let e = &mut self.e;
+        let kind = schema.at("type");
+        if !kind.is_empty() {
+            kind.one_of(&TYPES, e);
+        }
         if schema.has("default") && !place.no_defaults.is_empty() {
             schema.at("default").forbidden(&format!("must not be set {}", place.no_defaults), e);
         }
-        for field in ["id", "patternProperties", "additionalItems", "definitions", "dependencies", "$ref"] {
+        for field in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
             if !schema.at(field).is_empty() {
                 schema.at(field).forbidden(&format!("{field} is not supported"), e);
             }
         }
-        let kind = schema.at("type");
         if kind.str() == "null" {
             kind.forbidden("type cannot be set to null, use nullable as an alternative", e);
-        } else if !kind.is_empty() {
-            kind.one_of(&TYPES, e);
         }
         if schema.get("items").is_array() {
             schema.at("items").forbidden("items must be a schema object and not an array", e);
+        }
+        let embedded = schema.at("x-kubernetes-embedded-resource");
+        if place.in_meta && embedded.is_true() {
+            embedded.forbidden("must not be used inside of resource meta", e);
         }
     }
 
@@ -143,7 +154,9 @@ impl Walk {
             additional.forbidden("additionalProperties and properties are mutual exclusive", &mut self.e);
         }
         if additional.value.is_object() {
-            self.schema(&additional, below);
+            let inside = "inside additionalProperties applying to object metadata";
+            let no_defaults = if place.in_meta { inside } else { place.no_defaults };
+            self.schema(&additional, Place { no_defaults, ..below });
         }
         let is_resource = place.root || schema.at("x-kubernetes-embedded-resource").is_true();
         for (name, property) in properties.entries() {
@@ -151,20 +164,21 @@ impl Walk {
                 "metadata" if place.root => "in top-level metadata",
                 "apiVersion" if place.root => "in top-level apiVersion",
                 "kind" if place.root => "in top-level kind",
-                "apiVersion" | "kind" if is_resource => "in apiVersion and kind",
                 _ => place.no_defaults,
             };
-            self.schema(&property, Place { no_defaults, ..below });
+            let in_meta = place.in_meta || is_resource && ["metadata", "apiVersion", "kind"].contains(&name);
+            self.schema(&property, Place { no_defaults, in_meta, ..below });
         }
-        for field in ["not", "items"] {
-            if schema.get(field).is_object() {
-                self.schema(&schema.at(field), below);
-            }
+        if schema.get("not").is_object() {
+            self.schema(&schema.at("not"), below);
         }
         for field in ["allOf", "oneOf", "anyOf"] {
             for item in schema.at(field).items() {
                 self.schema(&item, below);
             }
+        }
+        if schema.get("items").is_object() {
+            self.schema(&schema.at("items"), below);
         }
     }
 
@@ -175,34 +189,27 @@ impl Walk {
             preserve.invalid("must be true or undefined", e);
         }
         let kind = schema.at("type");
-        for (field, wanted, values) in [
-            ("x-kubernetes-map-type", "object", &["atomic", "granular"][..]),
-            ("x-kubernetes-list-type", "array", &["atomic", "set", "map"][..]),
-        ] {
-            let extension = schema.at(field);
-            if !extension.present() {
-                continue;
-            }
+        let typed = |field: &str, wanted: &str, e: &mut Errors| {
             let why = format!("must be {wanted} if {field} is specified");
-            if kind.is_empty() {
-                kind.path_required(&why, e);
-            } else if kind.str() != wanted {
-                kind.invalid(&why, e);
+            match kind.str() {
+                "" => kind.path_required(&why, e),
+                other if other != wanted => kind.invalid(&why, e),
+                _ => {}
             }
-            extension.one_of(values, e);
+        };
+        let map_type = schema.at("x-kubernetes-map-type");
+        if map_type.present() {
+            typed("x-kubernetes-map-type", "object", e);
+            map_type.one_of(&["atomic", "granular"], e);
         }
-        let items = schema.at("items");
-        if kind.str() == "array" && schema.text("x-kubernetes-list-type") == "set" && items.value.is_object() {
-            let (field, required) = match items.text("type") {
-                "array" => ("x-kubernetes-list-type", false),
-                "object" => ("x-kubernetes-map-type", true),
-                _ => return,
-            };
-            let of_item = items.at(field);
-            if of_item.str() != "atomic" && (required || of_item.present()) {
-                let shown = if of_item.present() { of_item.str() } else { "null" };
-                e.invalid(&of_item.path, shown, "must be atomic as item of a list with x-kubernetes-list-type=set");
+        let list_type = schema.at("x-kubernetes-list-type");
+        if list_type.present() {
+            typed("x-kubernetes-list-type", "array", e);
+            let items = schema.at("items");
+            if kind.str() == "array" && list_type.str() == "set" && items.value.is_object() {
+                items_of_set(&items, e);
             }
+            list_type.one_of(&["atomic", "set", "map"], e);
         }
     }
 
@@ -210,22 +217,19 @@ impl Walk {
         let e = &mut self.e;
         let (list_type, keys) = (schema.at("x-kubernetes-list-type"), schema.at("x-kubernetes-list-map-keys"));
         let items = schema.at("items");
-        if keys.is_empty() {
-            if list_type.str() == "map" {
-                keys.path_required("must not be empty if x-kubernetes-list-type is map", e);
-            }
-        } else {
+        if !keys.is_empty() {
             let why = "must be map if x-kubernetes-list-map-keys is non-empty";
             if !list_type.present() {
                 list_type.path_required(why, e);
             } else if list_type.str() != "map" {
                 list_type.invalid(why, e);
             }
-            item_keys(&keys, &items, e);
         }
-        if list_type.str() == "map" && items.value.is_object() && items.text("type") != "object" {
-            let why = "must be object if parent array's x-kubernetes-list-type is map";
-            e.invalid(&items.path.child("type"), items.text("type"), why);
+        if list_type.str() == "map" {
+            if keys.is_empty() {
+                keys.path_required("must not be empty if x-kubernetes-list-type is map", e);
+            }
+            item_keys(&keys, &items, e);
         }
         if ["set", "map"].contains(&list_type.str()) && items.value.is_object() {
             required_keys(list_type.str(), &keys, &items, e);
@@ -236,14 +240,14 @@ impl Walk {
 /// Keys must be scalar properties of the items, each named once.
 fn item_keys(keys: &Node<'_, '_>, items: &Node<'_, '_>, e: &mut Errors) {
     if !items.present() {
-        return items.path_required("must have a schema if x-kubernetes-list-map-keys is non-empty", e);
+        return items.path_required("must have a schema if x-kubernetes-list-type is map", e);
     }
     if !items.value.is_object() {
-        return items.invalid("must only have a single schema if x-kubernetes-list-map-keys is non-empty", e);
+        return items.invalid("must only have a single schema if x-kubernetes-list-type is map", e);
     }
     let kind = items.at("type");
     if kind.str() != "object" {
-        let why = "must be object if parent array's x-kubernetes-list-map-keys is non-empty";
+        let why = "must be object if parent array's x-kubernetes-list-type is map";
         return e.invalid(&kind.path, kind.str(), why);
     }
     let properties = items.at("properties");
@@ -251,17 +255,28 @@ fn item_keys(keys: &Node<'_, '_>, items: &Node<'_, '_>, e: &mut Errors) {
     for key in keys.items() {
         let property = properties.key(key.str());
         if !property.present() {
-            let shown: Vec<String> = keys.items().map(|key| format!("{:?}", key.str())).collect();
-            let shown = BadValue(format!("[]string{{{}}}", shown.join(", ")));
-            e.invalid(&keys.path, shown, "entries must all be names of item properties");
+            keys.invalid("entries must all be names of item properties", e);
         } else if ["array", "object"].contains(&property.text("type")) {
             let why = "must be a scalar type if parent array's x-kubernetes-list-type is map";
-            property.at("type").invalid(why, e);
+            // Upstream shows the type of the item.
+            e.invalid(&property.at("type").path, kind.str(), why);
         }
         if !seen.insert(key.str()) {
             keys.invalid("must not contain duplicate entries", e);
         }
     }
+}
+
+/// Items of a set are of one piece. Upstream shows their type of list, whatever they are.
+fn items_of_set(items: &Node<'_, '_>, e: &mut Errors) {
+    let of_lists = items.at("x-kubernetes-list-type");
+    let path = match items.text("type") {
+        "array" if of_lists.present() && of_lists.str() != "atomic" => of_lists.path,
+        "object" if items.text("x-kubernetes-map-type") != "atomic" => items.path.child("x-kubernetes-map-type"),
+        _ => return,
+    };
+    let shown = if of_lists.present() { of_lists.str() } else { "null" };
+    e.invalid(&path, shown, "must be atomic as item of a list with x-kubernetes-list-type=set");
 }
 
 /// Items and keys may not be null, and keys may not be absent.

@@ -26,7 +26,7 @@ pub(crate) fn errors_of(definition: &Value) -> Option<String> {
         let schema = version.at("schema");
         let schema = schema.at("openAPIV3Schema");
         if schema.value.is_object() {
-            validate(&schema, &mut e);
+            e.extend(validate(&schema));
         }
     }
     let texts: Vec<String> = e.0.iter().map(ToString::to_string).collect();
@@ -37,13 +37,16 @@ pub(crate) fn errors_of(definition: &Value) -> Option<String> {
     }
 }
 
-/// Checks the schema of a version. One that cannot be seen as structural at all has been reported before.
-pub(super) fn validate(schema: &Node<'_, '_>, e: &mut Errors) {
-    if !is_convertible(schema.value) {
-        return;
+/// Checks the schema of a version. One that cannot be seen as structural at all is reported elsewhere. Upstream sorts what it finds
+/// by the text.
+pub(super) fn validate(schema: &Node<'_, '_>) -> Errors {
+    let mut e = Errors::new();
+    if is_convertible(schema.value) {
+        invariants(schema, Level::Root, &mut e);
+        complete(schema, &mut e);
+        e.0.sort_by_cached_key(ToString::to_string);
     }
-    invariants(schema, Level::Root, e);
-    complete(schema, e);
+    e
 }
 
 fn is_convertible(schema: &Value) -> bool {
@@ -82,8 +85,8 @@ fn invariants(schema: &Node<'_, '_>, level: Level, e: &mut Errors) {
             schema.at(&name).invalid("must be false if x-kubernetes-int-or-string is true", e);
         }
     }
-    let skip_any = any_kind && is_int_or_string(schema.get("anyOf"));
-    let skip_first = any_kind && schema.get("allOf").get(0).is_some_and(|first| is_int_or_string(&first["anyOf"]));
+    let skip_any = is_int_or_string(schema.get("anyOf"));
+    let skip_first = schema.get("allOf").get(0).is_some_and(|first| is_int_or_string(&first["anyOf"]));
     junctors(schema, skip_any, skip_first, e);
     types(schema, level, any_kind || preserve, embedded, e);
     resource(schema, level, embedded, e);
@@ -136,11 +139,26 @@ fn resource(schema: &Node<'_, '_>, level: Level, embedded: bool, e: &mut Errors)
         }
     }
     let metadata = properties.key("metadata");
-    let known = metadata.at("properties");
-    if known.entries().any(|(name, _)| !["name", "generateName"].contains(&name)) {
+    if level == Level::Root && says_more_than_names(metadata.value) {
         let why = "must not specify anything other than name and generateName, but metadata is implicitly specified";
         metadata.forbidden(why, e);
     }
+}
+
+/// Whether a schema of metadata speaks of anything but names. Defaults are looked at elsewhere.
+fn says_more_than_names(metadata: &Value) -> bool {
+    let says = |(key, value): (&String, &Value)| match (key.as_str(), value) {
+        ("type" | "default", _) | (_, Value::Null | Value::Bool(false)) => false,
+        ("properties", Value::Object(known)) => {
+            known.keys().any(|name| !["name", "generateName"].contains(&name.as_str()))
+        }
+        (_, Value::String(text)) => !text.is_empty(),
+        (_, Value::Array(list)) => !list.is_empty(),
+        // What a structural schema has no place for.
+        ("externalDocs" | "example", _) => false,
+        _ => true,
+    };
+    metadata.as_object().is_some_and(|fields| fields.iter().any(says))
 }
 
 /// `[{type: integer}, {type: string}]`.
@@ -191,6 +209,7 @@ fn nested(schema: &Node<'_, '_>, skip_any: bool, e: &mut Errors) {
         ("x-kubernetes-list-map-keys", "empty"),
         ("x-kubernetes-list-type", "undefined"),
         ("x-kubernetes-map-type", "undefined"),
+        ("x-kubernetes-validations", "empty"),
     ] {
         let at = schema.at(field);
         if at.present() && *at.value != Value::Bool(false) && !(wanted == "empty" && at.is_empty()) {
