@@ -121,7 +121,7 @@ pub fn name_rules(data: &[u8]) {
         rules::is_label_value,
         rules::is_fully_qualified_domain_name,
         rules::is_fully_qualified_name,
-        rules::is_domain_prefixed_path,
+        |text| rules::is_domain_prefixed_path(text).into_iter().map(|(_, why)| why).collect(),
         rules::is_c_identifier,
         rules::is_env_var_name,
         rules::is_config_map_key,
