@@ -30,6 +30,13 @@ pub(crate) enum Type<'a> {
     Deduced,
 }
 
+impl Type<'_> {
+    /// Whether only a value shows what it is.
+    pub(crate) fn is_deduced(self) -> bool {
+        matches!(self, Self::Deduced | Self::Shape(Shape::Deduced))
+    }
+}
+
 /// How a value of a type is walked.
 pub(crate) enum Atom<'a> {
     /// One owner as a whole.

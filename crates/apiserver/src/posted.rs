@@ -71,6 +71,11 @@ impl Posted {
         managed::update(api_kinds::schema(), root, None, &mut self.value, &manager);
     }
 
+    /// What the body was warned of.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
     /// 201 with the object.
     pub(crate) fn answer(mut self) -> Result<Response<Body>, ApiError> {
         if self.value["kind"] != "Status" {

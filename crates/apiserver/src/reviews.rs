@@ -5,7 +5,11 @@ use crate::authn::{self, UserInfo};
 use crate::authz::rbac::Rule;
 use crate::authz::{Attributes, Decision, ResourceTarget};
 use crate::components;
+use crate::negotiate::Media;
 use crate::posted::Posted;
+use crate::registry::Served;
+use crate::registry::call::with_warnings;
+use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use crate::tokens;
 use api_core::field::{BadValue, Errors, Path};
@@ -41,7 +45,19 @@ async fn review(server: &Inner, request: ApiRequest) -> Result<Response<Body>, A
     let served = request.served()?.clone();
     let ApiRequest { parts, body, info, query, user, .. } = request;
     let kind = served.row.kind.clone();
-    let mut posted = Posted::read(server, &parts, &query, body, &kind, "").await?;
+    let posted = Posted::read(server, &parts, &query, body, &kind, "").await?;
+    let (media, warnings) = (Media::of_failure(&parts.headers), posted.warnings());
+    with_warnings(answer(server, &served, &info, &user, posted).await, media, &warnings)
+}
+
+async fn answer(
+    server: &Inner,
+    served: &Served,
+    info: &RequestInfo,
+    user: &UserInfo,
+    mut posted: Posted,
+) -> Result<Response<Body>, ApiError> {
+    let kind = served.row.kind.clone();
     if !served.row.namespaced && !posted.value.namespace().is_empty() {
         let namespace = posted.value.namespace();
         return Err(ApiError::bad_request(format!("namespace is not allowed on this type: {namespace}")));
@@ -57,14 +73,14 @@ async fn review(server: &Inner, request: ApiRequest) -> Result<Response<Body>, A
             json!({"userInfo": user.to_value()})
         }
         "selfsubjectrulesreviews" => {
-            let rules = rules(server, &user, &posted.value)?;
+            let rules = rules(server, user, &posted.value)?;
             posted.value = empty(&kind);
             posted.value["spec"] = json!({});
             rules
         }
         "selfsubjectaccessreviews" => {
             validate(&kind, &posted.value, Asks::Self_)?;
-            access(server, &user, &posted.value["spec"])
+            access(server, user, &posted.value["spec"])
         }
         "subjectaccessreviews" => {
             validate(&kind, &posted.value, Asks::Anywhere)?;

@@ -146,6 +146,25 @@ async fn a_review_without_sense_is_refused() {
 }
 
 #[tokio::test]
+async fn what_a_refused_body_was_warned_of_is_told() {
+    let cluster = cluster().await;
+    let account = "/api/v1/namespaces/a/serviceaccounts/absent/token";
+    for (path, kind, code) in [
+        (&*format!("{AUTHORIZATION}/selfsubjectaccessreviews"), "SelfSubjectAccessReview", 422),
+        (account, "TokenRequest", 404),
+    ] {
+        let mut body = review(kind, json!({"zz": 1}));
+        if kind == "TokenRequest" {
+            body["apiVersion"] = "authentication.k8s.io/v1".into();
+        }
+        let answer = cluster.raw(&admin(), "POST", path, Some(&body)).await;
+        assert_eq!(answer.status().as_u16(), code, "{path}");
+        let warning = answer.headers().get("warning").map(|w| w.to_str().expect("text"));
+        assert_eq!(warning, Some("299 - \"unknown field \\\"spec.zz\\\"\""), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn who_am_i_and_what_may_i() {
     let cluster = cluster().await;
     let mut jane = UserInfo::authenticated("jane", ["staff"]);

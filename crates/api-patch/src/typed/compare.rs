@@ -133,7 +133,26 @@ impl<'a> Walk<'a> {
         new: Option<&Value>,
         out: &mut F,
     ) -> Result<Change, String> {
-        match atom(self.schema, ty, new.filter(|v| !v.is_null()).or(old)) {
+        let (old_there, new_there) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
+        if let (true, Some(a), Some(b)) = (ty.is_deduced(), old_there, new_there)
+            && form(a) != form(b)
+        {
+            // What it was loses its fields, what it is gets its own.
+            let before = self.by_atom(atom(self.schema, ty, Some(a)), old, new, out)?;
+            let after = self.by_atom(atom(self.schema, ty, Some(b)), old, new, out)?;
+            return Ok(if after == Change::None { before } else { after });
+        }
+        self.by_atom(atom(self.schema, ty, new_there.or(old)), old, new, out)
+    }
+
+    fn by_atom<F: Found>(
+        &self,
+        atom: Atom<'a>,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        out: &mut F,
+    ) -> Result<Change, String> {
+        match atom {
             Atom::Scalar(_) | Atom::AtomicList(_) => Ok(leaf(old, new)),
             Atom::Map(map) => {
                 let (a, b) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
@@ -249,6 +268,11 @@ impl<'a> Walk<'a> {
         out.attach(element.clone(), change, below);
         Ok(())
     }
+}
+
+/// Whether it is an object, a list, or neither.
+fn form(value: &Value) -> (bool, bool) {
+    (value.is_object(), value.is_array())
 }
 
 fn items_of(value: Option<&Value>) -> &[Value] {

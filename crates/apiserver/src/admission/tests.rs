@@ -131,7 +131,7 @@ fn refusals() {
         (
             create("rbac.authorization.k8s.io/clusterrolebindings", ""),
             binding("absent"),
-            "404 clusterrole.rbac.authorization.k8s.io \"absent\" not found",
+            "404 clusterroles.rbac.authorization.k8s.io \"absent\" not found",
         ),
     ];
     for (write, object, want) in table {

@@ -6,6 +6,7 @@ use crate::audit::Annotations;
 use crate::authn::UserInfo;
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::{Form, Media, View, unsupported};
+use crate::pipeline::failure;
 use crate::query::Query;
 use crate::render;
 use crate::request_info::RequestInfo;
@@ -188,6 +189,22 @@ impl Call {
         add_warnings(response.headers_mut(), &self.warnings.lock());
         response
     }
+}
+
+/// What was warned of before a failure is told with it.
+pub(crate) fn with_warnings(
+    answer: Result<Response<Body>, ApiError>,
+    media: Media,
+    warnings: &[String],
+) -> Result<Response<Body>, ApiError> {
+    answer.or_else(|error| {
+        if warnings.is_empty() {
+            return Err(error);
+        }
+        let mut response = failure(&error, media);
+        add_warnings(response.headers_mut(), warnings);
+        Ok(response)
+    })
 }
 
 /// Writes `Warning` headers, each warning once.

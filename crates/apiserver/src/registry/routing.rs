@@ -1,11 +1,10 @@
 //! From a request for a resource to the verb that serves it.
 
-use super::call::{Call, add_warnings};
+use super::call::{Call, with_warnings};
 use super::{Served, create, delete, patching, read, subresource, update, watch};
 use crate::Body;
 use crate::audit::Annotations;
 use crate::negotiate::{Form, Media, Offer};
-use crate::pipeline::failure;
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use crate::websocket::Handshake;
@@ -74,16 +73,7 @@ async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest
     let warnings = Arc::new(Mutex::new(Vec::new()));
     let media = Media::of_failure(&request.parts.headers);
     let answer = serve_verb(server, served, request, &warnings).await;
-    // What was warned of before a failure is told with it.
-    answer.or_else(|error| {
-        let warnings = warnings.lock();
-        if warnings.is_empty() {
-            return Err(error);
-        }
-        let mut response = failure(&error, media);
-        add_warnings(response.headers_mut(), &warnings);
-        Ok(response)
-    })
+    with_warnings(answer, media, &warnings.lock())
 }
 
 /// What is written of a custom resource must be understood; its schemas are compiled for the first who writes.

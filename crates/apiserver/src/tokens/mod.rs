@@ -9,10 +9,13 @@ pub(crate) use review::create as create_review;
 
 pub use pki::tokens as keys;
 
-use crate::admission::{self, Operation};
+use crate::admission::{self, Asked, Operation};
 use crate::audit::Annotations;
-use crate::authn;
+use crate::authn::{self, UserInfo};
+use crate::negotiate::Media;
 use crate::posted::Posted;
+use crate::registry::Served;
+use crate::registry::call::with_warnings;
 use crate::server::{ApiRequest, Inner};
 use crate::{Body, body};
 use api_core::meta::Meta;
@@ -26,12 +29,24 @@ pub(crate) async fn create(server: &Inner, request: ApiRequest) -> Result<Respon
     let served = request.served()?.clone();
     let ApiRequest { parts, body, info, query, user, .. } = request;
     let kind = Gvk::new("authentication.k8s.io", "v1", "TokenRequest");
-    let mut posted = Posted::read(server, &parts, &query, body, &kind, &info.subresource).await?;
-    let now = authn::now();
+    let posted = Posted::read(server, &parts, &query, body, &kind, &info.subresource).await?;
+    let (media, warnings) = (Media::of_failure(&parts.headers), posted.warnings());
+    let request = Asked { info: &info, query: &query, annotations: Annotations::of(&parts.extensions) };
+    with_warnings(issue(server, &served, request, &user, posted).await, media, &warnings)
+}
+
+async fn issue(
+    server: &Inner,
+    served: &Served,
+    request: Asked<'_>,
+    user: &UserInfo,
+    mut posted: Posted,
+) -> Result<Response<Body>, ApiError> {
+    let (now, info, annotations) = (authn::now(), request.info, request.annotations);
     posted.note_manager(now);
     let attributes = admission::Attributes {
         operation: Operation::Create,
-        user: &user,
+        user,
         row: &served.row,
         resource: &served.row.gvr,
         subresource: &info.subresource,
@@ -40,7 +55,7 @@ pub(crate) async fn create(server: &Inner, request: ApiRequest) -> Result<Respon
         old: None,
         revision: 0,
         dry_run: posted.dry_run,
-        request: Some(admission::Asked { info: &info, query: &query, annotations: Annotations::of(&parts.extensions) }),
+        request: Some(request),
         delete_options: None,
     };
     let mut warnings = Vec::new();
@@ -61,7 +76,7 @@ pub(crate) async fn create(server: &Inner, request: ApiRequest) -> Result<Respon
     posted.value.set_meta("namespace", &info.namespace);
     posted.value.set_meta("creationTimestamp", &api_core::time::format_unix_s(now));
     let said = ("authentication.kubernetes.io/issued-credential-id".to_owned(), format!("JTI={}", issued.claims.id));
-    Annotations::of(&parts.extensions).add(std::iter::once(said));
+    annotations.add(std::iter::once(said));
     let token = if posted.dry_run {
         String::new()
     } else {

@@ -237,6 +237,11 @@ async fn what_has_no_type_and_embedded_resources_are_owned_field_by_field() {
     let second =
         merged["metadata"]["managedFields"].as_array().expect("list").iter().find(|m| m["manager"] == "second");
     assert_eq!(second.expect("an owner")["fieldsV1"]["f:spec"], json!({"f:any": {"f:b": {"f:d": {}}}}));
+    // What becomes a text has no fields any more.
+    let merged = merge(&api, "v1", "third", json!({"any": {"b": "text"}})).await;
+    let all = merged["metadata"]["managedFields"].as_array().expect("list").iter();
+    let owned: Vec<_> = all.map(|m| (m["manager"].as_str().unwrap_or(""), &m["fieldsV1"]["f:spec"]["f:any"])).collect();
+    assert_eq!(owned, [("first", &json!({"f:a": {}})), ("third", &json!({"f:b": {}}))]);
     let text = apply(
         &api,
         "v1",
