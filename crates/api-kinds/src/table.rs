@@ -5,7 +5,9 @@
 use api_core::Gvk;
 use api_core::gvk::split_api_version;
 use api_schema::protobuf::Wire;
-use api_schema::schema::{Field, ListKind, ListPatch, ListShape, MapShape, Schema, Shape, StructId, StructType};
+use api_schema::schema::{
+    Field, ListKind, ListPatch, ListShape, MapShape, Schema, SchemeOf, Shape, StructId, StructType,
+};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -37,6 +39,15 @@ pub fn long_name(short: &str) -> String {
     format!("io.k8s.api.{short}")
 }
 
+/// What upstream's refusals call the scheme in which the kinds of a group are registered: that of one of its three servers.
+fn scheme_of(group: &str) -> &'static str {
+    match group {
+        "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:54",
+        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
+        _ => "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30",
+    }
+}
+
 /// Lines that say something.
 pub fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.lines().filter(|line| !line.starts_with('#') && !line.is_empty())
@@ -45,7 +56,7 @@ pub fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
 /// All types of the table, and the index of each by its short name.
 pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
     let (shapes, by_name) = declare();
-    let mut schema = Schema::default();
+    let mut schema = Schema { scheme_of: SchemeOf(scheme_of), ..Schema::default() };
     for line in lines(TYPES).chain(lines(WIRE_TYPES)) {
         if let Some(rest) = line.strip_prefix("type ") {
             let mut words = rest.split(' ');

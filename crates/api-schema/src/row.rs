@@ -131,10 +131,8 @@ pub struct Hooks {
     pub prepare_create: Option<fn(&WriteContext<'_>, &mut Value)>,
     /// The same on update: `(context, new, old)`.
     pub prepare_update: Option<fn(&WriteContext<'_>, &mut Value, &Value)>,
-    /// Whether `metadata.generation` counts changes outside of `metadata` and `status`.
-    pub has_generation: bool,
-    /// Whether it counts changes of the annotations too (Deployment).
-    pub generation_counts_annotations: bool,
+    /// What `metadata.generation` counts.
+    pub generation: Generation,
     /// Metadata that a write of the status leaves as it is.
     pub status_keeps: KeptMetadata,
     /// Checks an object that is created. Metadata's general rules are checked by the pipeline.
@@ -196,6 +194,24 @@ pub struct Hooks {
     pub post_subresource: Option<fn(&WriteContext<'_>, &mut Value, &Value) -> Result<(), ApiError>>,
 }
 
+/// What `metadata.generation` counts. A write of the status never counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation {
+    /// Whether it is 1 when an object is made; else it is absent until the first change that counts.
+    pub starts: bool,
+    /// Whether it counts changes outside of `metadata` and `status`.
+    pub spec: bool,
+    /// Maps of the metadata whose changes count too.
+    pub metadata: &'static [&'static str],
+}
+
+impl Generation {
+    /// Nothing: the kind has no generation.
+    pub const NONE: Self = Self { starts: false, spec: false, metadata: &[] };
+    /// What it counts for most kinds.
+    pub const SPEC: Self = Self { starts: true, spec: true, metadata: &[] };
+}
+
 /// Parts of the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeptMetadata {
@@ -238,8 +254,7 @@ impl Hooks {
         default: None,
         prepare_create: None,
         prepare_update: None,
-        has_generation: false,
-        generation_counts_annotations: false,
+        generation: Generation::NONE,
         status_keeps: KeptMetadata::Nothing,
         validate: None,
         validate_update: None,

@@ -23,6 +23,18 @@ pub struct Schema {
     pub wire_kinds: BTreeMap<Gvk, StructId>,
     /// The types as messages.
     pub messages: Messages,
+    /// What refusals call the scheme in which the kinds of a group are registered.
+    pub scheme_of: SchemeOf,
+}
+
+/// A group → the name of the scheme of its kinds.
+#[derive(Debug, Clone, Copy)]
+pub struct SchemeOf(pub fn(&str) -> &'static str);
+
+impl Default for SchemeOf {
+    fn default() -> Self {
+        Self(|_| "")
+    }
 }
 
 impl Schema {

@@ -14,8 +14,8 @@ use crate::rows::column_text;
 use api_core::meta::Meta;
 use api_core::project::Projection;
 use api_core::{Gvk, Gvr};
-use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Structural, Tools, Unusable};
-use api_schema::row::{Column, Hooks, Row, Subresource};
+use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Tools};
+use api_schema::row::{Column, Generation, Hooks, Row, Subresource};
 use api_schema::schema::StructId;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -25,8 +25,12 @@ use std::sync::{Arc, LazyLock};
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// What holds for every custom resource.
-static HOOKS: Hooks =
-    Hooks { has_generation: true, unconditional_update: false, warnings: Some(validate::warnings), ..Hooks::NONE };
+static HOOKS: Hooks = Hooks {
+    generation: Generation::SPEC,
+    unconditional_update: false,
+    warnings: Some(validate::warnings),
+    ..Hooks::NONE
+};
 
 /// The resource of the definitions.
 pub fn definitions() -> Gvr {
@@ -62,15 +66,6 @@ pub fn rows_of(definition: &Value, source: Bytes) -> Vec<Arc<Row>> {
     let family = Arc::new(family(definition, &versions, source));
     let served = versions.iter().filter(|v| v["served"] == true);
     served.map(|version| Arc::new(row(definition, version, &family))).collect()
-}
-
-/// Whether the schemas of a definition can be used.
-///
-/// # Errors
-/// If one of them cannot.
-pub fn check(definition: &Value) -> Result<(), Unusable> {
-    let mut versions = definition["spec"]["versions"].as_array().into_iter().flatten();
-    versions.try_for_each(|version| Structural::read(&version["schema"]["openAPIV3Schema"]).map(drop))
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> &'v str {

@@ -194,12 +194,7 @@ impl Root<'_> {
             return Ok(found);
         }
         if !self.schema.kinds.is_empty() && known.is_none() {
-            // Each of upstream's servers names the place where its kinds are registered.
-            let scheme = match self.kind.group.as_str() {
-                "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:54",
-                "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
-                _ => "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30",
-            };
+            let scheme = (self.schema.scheme_of.0)(&self.kind.group);
             let why = format!(
                 "no kind {:?} is registered for version {:?} in scheme {scheme:?}",
                 found.kind,

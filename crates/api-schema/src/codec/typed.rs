@@ -333,9 +333,7 @@ fn store(out: &mut Map<String, Value>, field: &Field, value: Value) {
     }
     let is_empty_list = value.as_array().is_some_and(Vec::is_empty);
     let given_empty = field.default == Some(Value::Null) && is_empty_list;
-    // Who gives no managed fields resets them: that is not the same as saying nothing of them.
-    let resets = is_empty_list && field.name == "managedFields";
-    if reads_as_absent(field, &value) && (field.zero_is_absent || !given_empty) && !resets {
+    if reads_as_absent(field, &value) && (field.zero_is_absent || !given_empty) {
         out.remove(&field.name);
     } else {
         out.insert(field.name.clone(), value);

@@ -85,7 +85,7 @@ async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
 
 fn prepare(call: &Call, value: &mut Value) {
     let hooks = call.row().hooks;
-    if hooks.has_generation {
+    if hooks.generation.starts {
         value.metadata_mut().insert("generation".into(), 1.into());
     }
     if let Some(prepare) = hooks.prepare_create {

@@ -15,7 +15,7 @@ use api_core::field::{BadValue, Errors, Path};
 use api_core::meta::Meta;
 use api_core::{ApiError, GroupKind, GroupResource, Reason};
 use api_kinds::hooks::meta;
-use api_schema::row::KeptMetadata;
+use api_schema::row::{Generation, KeptMetadata};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value};
@@ -355,11 +355,13 @@ fn prepare(call: &Call, new: &mut Value, old: &Value) {
     if let Some(prepare) = hooks.prepare_update {
         prepare(&call.context(), new, old);
     }
-    if !hooks.has_generation || is_status {
+    let counted = hooks.generation;
+    if is_status || counted == Generation::NONE {
         return;
     }
     let status_counts = call.row().custom.is_some() && call.row().subresource("status").is_none();
-    if has_new_spec(new, old, status_counts) || (hooks.generation_counts_annotations && has_new_annotations(new, old)) {
+    let is_new_spec = counted.spec && has_new_spec(new, old, status_counts);
+    if is_new_spec || counted.metadata.iter().any(|field| has_new_entries(new, old, field)) {
         let generation = old.metadata().and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or(0);
         new.metadata_mut().insert("generation".into(), (generation + 1).into());
     }
@@ -387,11 +389,12 @@ fn keep_of_metadata(new: &mut Value, old: &Value, kept: KeptMetadata) {
     }
 }
 
-fn has_new_annotations(new: &Value, old: &Value) -> bool {
-    fn annotations(of: &Value) -> Option<&Map<String, Value>> {
-        of["metadata"]["annotations"].as_object().filter(|map| !map.is_empty())
+/// Whether a map of the metadata differs; an empty one is none.
+fn has_new_entries(new: &Value, old: &Value, field: &str) -> bool {
+    fn entries<'v>(of: &'v Value, field: &str) -> Option<&'v Map<String, Value>> {
+        of["metadata"][field].as_object().filter(|map| !map.is_empty())
     }
-    annotations(new) != annotations(old)
+    entries(new, field) != entries(old, field)
 }
 
 /// Whether anything outside of `metadata` and (unless it counts) `status` differs.

@@ -10,6 +10,57 @@ async fn with_account() -> Api {
     api
 }
 
+/// Not all kinds count from 1, nor the same changes.
+#[tokio::test]
+async fn generations_count_what_their_kind_says() {
+    let api = with_account().await;
+    walk(
+        &api,
+        r#"
+        POST /apis/storage.k8s.io/v1/csidrivers
+        {"metadata": {"name": "d.io"}, "spec": {}}
+        => 201
+        => /metadata/generation null
+
+        PATCH /apis/storage.k8s.io/v1/csidrivers/d.io +merge
+        {"metadata": {"labels": {"a": "b"}}}
+        => 200
+        => /metadata/generation null
+
+        PATCH /apis/storage.k8s.io/v1/csidrivers/d.io +merge
+        {"spec": {"requiresRepublish": true}}
+        => 200
+        => /metadata/generation 1
+
+        POST /apis/scheduling.k8s.io/v1/priorityclasses
+        {"metadata": {"name": "p"}, "value": 7}
+        => 201
+        => /metadata/generation 1
+
+        PATCH /apis/scheduling.k8s.io/v1/priorityclasses/p +merge
+        {"description": "of little weight"}
+        => 200
+        => /metadata/generation 1
+
+        POST /apis/discovery.k8s.io/v1/namespaces/a/endpointslices
+        {"metadata": {"name": "s"}, "addressType": "IPv4", "endpoints": []}
+        => 201
+        => /metadata/generation 1
+
+        PATCH /apis/discovery.k8s.io/v1/namespaces/a/endpointslices/s +merge
+        {"metadata": {"annotations": {"a": "b"}}}
+        => 200
+        => /metadata/generation 1
+
+        PATCH /apis/discovery.k8s.io/v1/namespaces/a/endpointslices/s +merge
+        {"metadata": {"labels": {"a": "b"}}}
+        => 200
+        => /metadata/generation 2
+        "#,
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn updates_warn_of_templates_only_with_a_new_generation() {
     let api = with_account().await;

@@ -4,7 +4,7 @@ use crate::hooks::check::Node;
 use crate::hooks::conditions;
 use crate::hooks::meta;
 use api_core::field::Errors;
-use api_schema::row::{Hooks, KeptMetadata, WriteContext};
+use api_schema::row::{Generation, Hooks, KeptMetadata, WriteContext};
 use serde_json::Value;
 
 mod defaults;
@@ -12,7 +12,7 @@ mod policies;
 mod rules;
 pub(super) mod webhooks;
 
-const BASE: Hooks = Hooks { has_generation: true, unconditional_update: false, ..Hooks::NONE };
+const BASE: Hooks = Hooks { generation: Generation::SPEC, unconditional_update: false, ..Hooks::NONE };
 
 const WITH_STATUS: Hooks = Hooks {
     prepare_create: Some(drop_status),

@@ -2,7 +2,7 @@
 
 use super::fill::Fill;
 use api_core::names;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, WriteContext};
 use serde_json::{Value, json};
 
 mod definition;
@@ -26,7 +26,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                     validate_name: Some(names::name_is_dns_subdomain),
                     mark_deleted: Some(mark_deleted),
                     returns_deleted: true,
-                    has_generation: true,
+                    generation: Generation::SPEC,
                     unconditional_update: false,
                     ..Hooks::NONE
                 }

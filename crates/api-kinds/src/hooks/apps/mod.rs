@@ -6,7 +6,7 @@ use crate::hooks::core::storage::claim_spec_warnings;
 use crate::hooks::fill::Fill;
 use crate::hooks::workload;
 use api_core::names;
-use api_schema::row::{Hooks, KeptMetadata, WriteContext};
+use api_schema::row::{Generation, Hooks, KeptMetadata, WriteContext};
 use serde_json::Value;
 
 mod defaults;
@@ -28,7 +28,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 const WORKLOAD: Hooks = Hooks {
     prepare_create: Some(prepare_create),
     prepare_update: Some(prepare_update),
-    has_generation: true,
+    generation: Generation::SPEC,
     warnings: Some(warnings),
     ..Hooks::NONE
 };
@@ -53,7 +53,7 @@ static DAEMON_SET: Hooks = Hooks {
 static DEPLOYMENT: Hooks = Hooks {
     default: Some(defaults::deployment),
     warnings: Some(named_warnings),
-    generation_counts_annotations: true,
+    generation: Generation { metadata: &["annotations"], ..Generation::SPEC },
     status_keeps: KeptMetadata::Fields(&["labels"]),
     reset_fields: Some(|subresource| match subresource {
         "status" => &[&["spec"], &["metadata", "labels"]],

@@ -5,7 +5,7 @@ use crate::hooks::core::pod;
 use crate::hooks::fill::Fill;
 use crate::hooks::workload;
 use api_core::meta::Meta;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, WriteContext};
 use serde_json::Value;
 
 mod defaults;
@@ -32,7 +32,7 @@ static JOB: Hooks = Hooks {
     default: Some(defaults::job),
     prepare_create: Some(prepare_job),
     prepare_update: Some(prepare_job_update),
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(validate::job),
     validate_update: Some(validate::job_update),
     warnings: Some(job_warnings),
@@ -46,7 +46,7 @@ static CRON_JOB: Hooks = Hooks {
     default: Some(defaults::cron_job),
     prepare_create: Some(prepare_cron_job),
     prepare_update: Some(|context, new, _| prepare_cron_job(context, new)),
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(validate::cron_job),
     validate_update: Some(validate::cron_job_update),
     warnings: Some(cron_job_warnings),

@@ -6,14 +6,14 @@ use crate::hooks::check::Node;
 use crate::hooks::fill::Fill;
 use crate::hooks::{meta, workload};
 use api_core::field::Errors;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, WriteContext};
 use serde_json::Value;
 
 pub(super) static CONTROLLER: Hooks = Hooks {
     default: Some(defaults::replication_controller),
     prepare_create: Some(|_, object| object.with("spec", drop_disabled)),
     prepare_update: Some(|_, new, _| new.with("spec", drop_disabled)),
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(controller),
     validate_update: Some(controller_update),
     warnings: Some(controller_warnings),
@@ -25,7 +25,7 @@ pub(super) static TEMPLATE: Hooks = Hooks {
     default: Some(defaults::pod_template),
     prepare_create: Some(|_, object| drop_disabled(object)),
     prepare_update: Some(|_, new, _| drop_disabled(new)),
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(|object, e| pod::validate_template(&Node::root(object).at("template"), e)),
     validate_update: Some(|_, new, old, e| {
         meta::again_on_update(new, old, e);

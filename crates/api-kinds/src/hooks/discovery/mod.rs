@@ -5,7 +5,7 @@ use super::fill::Fill;
 use super::{labels, meta, net};
 use api_core::field::Errors;
 use api_core::names;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, WriteContext};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 
 static ENDPOINT_SLICE: Hooks = Hooks {
     default: Some(default_endpoint_slice),
-    has_generation: true,
+    generation: Generation { metadata: &["labels"], ..Generation::SPEC },
     prepare_create: Some(|_, slice| drop_topology(slice)),
     prepare_update: Some(prepare_update),
     warnings: Some(warnings),
@@ -50,14 +50,9 @@ fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
     if new.text("addressType") == "FQDN" { vec![text.into()] } else { Vec::new() }
 }
 
-/// A change of labels counts as one of the slice.
 fn prepare_update(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
     if new["endpoints"] != old["endpoints"] {
         drop_topology(new);
-    }
-    if new["metadata"]["labels"] != old["metadata"]["labels"] {
-        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
-        new.make("metadata")["generation"] = (generation + 1).into();
     }
 }
 

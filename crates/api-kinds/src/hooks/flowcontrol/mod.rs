@@ -5,7 +5,7 @@ use super::conditions;
 use super::fill::Fill;
 use super::meta;
 use api_core::field::Errors;
-use api_schema::row::{Hooks, KeptMetadata, WriteContext};
+use api_schema::row::{Generation, Hooks, KeptMetadata, WriteContext};
 use serde_json::{Map, Value};
 
 mod flow_schema;
@@ -15,7 +15,7 @@ const BASE: Hooks = Hooks {
     prepare_create: Some(drop_status),
     status_keeps: KeptMetadata::All,
     reset_fields: Some(meta::reset_by_status),
-    has_generation: true,
+    generation: Generation::SPEC,
     ..Hooks::NONE
 };
 

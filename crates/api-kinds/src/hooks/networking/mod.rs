@@ -2,7 +2,7 @@
 
 use super::meta;
 use api_core::field::Errors;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, WriteContext};
 use serde_json::Value;
 
 mod defaults;
@@ -19,7 +19,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 }
 
 static INGRESS: Hooks = Hooks {
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(ingress::create),
     validate_update: Some(ingress::update),
     warnings: Some(ingress::warnings),
@@ -28,7 +28,7 @@ static INGRESS: Hooks = Hooks {
 
 static INGRESS_CLASS: Hooks = Hooks {
     default: Some(defaults::ingress_class),
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(ingress::class),
     validate_update: Some(ingress::class_update),
     ..Hooks::NONE
@@ -36,7 +36,7 @@ static INGRESS_CLASS: Hooks = Hooks {
 
 static NETWORK_POLICY: Hooks = Hooks {
     default: Some(defaults::network_policy),
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(policy::validate),
     validate_update: Some(policy_update),
     ..Hooks::NONE

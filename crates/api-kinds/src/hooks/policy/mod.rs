@@ -4,7 +4,7 @@ use super::check::Node;
 use super::{conditions, labels, workload};
 use api_core::field::Errors;
 use api_core::names;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, WriteContext};
 use serde_json::Value;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
@@ -15,7 +15,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 }
 
 static POD_DISRUPTION_BUDGET: Hooks = Hooks {
-    has_generation: true,
+    generation: Generation::SPEC,
     validate: Some(validate),
     validate_update: Some(update),
     validate_name: Some(names::name_is_path_segment),

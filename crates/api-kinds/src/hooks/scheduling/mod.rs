@@ -5,7 +5,7 @@ use super::fill::Fill;
 use super::meta;
 use api_core::field::Errors;
 use api_core::meta::Meta;
-use api_schema::row::{Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, WriteContext};
 use serde_json::Value;
 
 /// Highest value that is not the system's own.
@@ -22,7 +22,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
 
 static PRIORITY_CLASS: Hooks = Hooks {
     default: Some(default_priority_class),
-    prepare_create: Some(|_, object| object.make("metadata")["generation"] = 1.into()),
+    generation: Generation { starts: true, ..Generation::NONE },
     validate: Some(validate),
     validate_update: Some(update),
     ..Hooks::NONE

@@ -2,7 +2,6 @@
 
 use crate::hooks::check::{NON_NEGATIVE, Node};
 use crate::hooks::core::volume_sources::csi_driver_name;
-use crate::hooks::fill::Fill;
 use crate::hooks::{labels, meta};
 use api_core::field::{Errors, Path};
 use api_core::names;
@@ -53,14 +52,6 @@ fn token_requests(list: &Node<'_, '_>, e: &mut Errors) {
             }
             _ => {}
         }
-    }
-}
-
-/// A new driver has no generation; its changes are counted all the same.
-pub(super) fn count_changes(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    if new["spec"] != old["spec"] {
-        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
-        new.make("metadata")["generation"] = (generation + 1).into();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::core::volume_sources::is_csi_driver_name;
 use super::meta;
 use api_core::names;
-use api_schema::row::{Hooks, KeptMetadata};
+use api_schema::row::{Generation, Hooks, KeptMetadata};
 
 mod attachment;
 mod class;
@@ -32,7 +32,7 @@ static STORAGE_CLASS: Hooks = Hooks {
 static CSI_DRIVER: Hooks = Hooks {
     default: Some(defaults::csi_driver),
     validate: Some(csi::driver),
-    prepare_update: Some(csi::count_changes),
+    generation: Generation { starts: false, ..Generation::SPEC },
     validate_update: Some(csi::driver_update),
     validate_name: Some(
         |name, prefix| if prefix { names::name_is_dns_subdomain(name, true) } else { is_csi_driver_name(name) },

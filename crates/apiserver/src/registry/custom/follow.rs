@@ -11,7 +11,6 @@ use crate::server::{BuildError, Inner};
 use api_core::ApiError;
 use api_core::meta::Meta;
 use api_kinds::custom::{self, Schemas, ServedKey};
-use api_schema::custom::Unusable;
 use api_schema::row::Row;
 use futures::StreamExt;
 use http::Method;
@@ -104,8 +103,6 @@ struct Decided {
     next: Option<Value>,
     /// Whether its objects are to be served in another way, or not at all.
     changed: bool,
-    /// Why its objects cannot be served.
-    unusable: Option<Unusable>,
 }
 
 impl Decided {
@@ -150,12 +147,8 @@ impl Definitions {
         let mut known = Known::new(&found.object, outline);
         let before = self.known.get(&name).filter(|before| before.uid == known.uid);
         let same = before.is_some_and(|before| before.generation == known.generation);
-        let (schemas, unusable) = if same && !custom::doubts_schemas(outline) {
-            (Schemas::Same, None)
-        } else {
-            let whole = found.whole()?;
-            (Schemas::of(&whole), custom::check(&whole).err())
-        };
+        let is_known = same && !custom::doubts_schemas(outline);
+        let schemas = if is_known { Schemas::Same } else { Schemas::of(&found.whole()?) };
         let next = if outline.is_deleting() {
             None
         } else {
@@ -168,7 +161,7 @@ impl Definitions {
         known.ending = before.is_some_and(|before| before.ending);
         let changed = known.served.as_ref() != before.and_then(|before| before.served.as_ref());
         self.keep(&name, known);
-        Ok(Decided { found, next, changed, unusable })
+        Ok(Decided { found, next, changed })
     }
 }
 
@@ -289,12 +282,6 @@ fn prepare(
     if decided.found.outline.is_deleting() && !known.ending {
         known.ending = true;
         server.tasks.spawn(end(server.clone(), name.to_owned(), known.uid.clone()));
-    }
-    if let Some(error) = decided.unusable.as_ref().filter(|_| decided.changed && known.served.is_some()) {
-        // Its schema cannot be used; that does not change until someone changes it.
-        tracing::error!(%error, name, "a custom resource cannot be served");
-        known.served = None;
-        return None;
     }
     if decided.changed {
         let rows = known.served.as_ref().map(|_| decided.found.rows(decided.outline()));
