@@ -55,7 +55,7 @@ impl Default for Limits {
             bytes_max: 8 << 30,
             free_bytes_min: 32 << 20,
             request_bytes_max: 3 << 19,
-            cache_bytes: 4 << 20,
+            cache_bytes: 1 << 20,
             queue_bytes_max: 64 << 20,
         }
     }
