@@ -15,6 +15,7 @@ pub mod quantity;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod unicode;
 
 pub use gvk::{GroupKind, GroupResource, Gvk, Gvr};
 pub use status::{ApiError, Reason};

@@ -74,7 +74,10 @@ fn element(schema: &Schema, of: &Shape, value: &mut Value) {
 pub(crate) fn reads_as_absent(field: &Field, value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Array(list) if list.is_empty() => field.zero_is_absent || field.default == Some(Value::Null),
+        // An empty list that is raw JSON is some value.
+        Value::Array(list) if list.is_empty() && matches!(field.shape, Shape::List(_)) => {
+            field.zero_is_absent || field.default == Some(Value::Null)
+        }
         Value::Object(map) if map.is_empty() && matches!(field.shape, Shape::Map(_)) => {
             field.zero_is_absent || field.default == Some(Value::Null)
         }

@@ -4,7 +4,7 @@
 use crate::body::Body;
 use crate::negotiate::{Form, Media, Offer};
 use crate::query::Query;
-use crate::registry::call::{add_warnings, body_media, fields, read_body};
+use crate::registry::call::{add_warnings, body_media, fields, mended, read_body};
 use crate::registry::options::WriteOptions;
 use crate::render;
 use crate::server::Inner;
@@ -43,6 +43,7 @@ impl Posted {
         let media = Form::negotiate(&parts.headers, Offer::Plain, false)?.media;
         let options = WriteOptions::read(query, "CreateOptions", false)?;
         let bytes = read_body(body, server.config.limits.request_body_bytes_max).await?;
+        let bytes = mended(&parts.headers, bytes);
         let root = api_kinds::type_of(kind).ok_or_else(ApiError::no_such_resource)?;
         let language = body_media(&parts.headers)?;
         let decoded = codec::decode_as(api_kinds::schema(), root, kind, &bytes, language, fields(options.validation))?;

@@ -5,7 +5,9 @@ use api_core::quantity::Quantity;
 use parking_lot::Mutex;
 use pki::tokens::Keys;
 use pki::{CsrInfo, Pair, Signing, certificate_authority, key_pair, read_request, sign_csr};
+use redb::StorageBackend;
 use serde_json::json;
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -98,26 +100,90 @@ pub fn node_quantity(data: &[u8]) {
     }
 }
 
-/// A file in memory.
-#[derive(Debug, Clone, Default)]
-struct File(Arc<Mutex<Vec<u8>>>);
+/// Bytes of a page of a file in memory.
+const PAGE_BYTES: usize = 4096;
 
-impl redb::StorageBackend for File {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().len() as u64)
+type Page = [u8; PAGE_BYTES];
+
+/// A file in memory that begins as another one and holds only the pages that differ: thousands are made of one store.
+#[derive(Debug, Clone, Default)]
+struct File(Arc<Mutex<Content>>);
+
+#[derive(Debug, Default)]
+struct Content {
+    /// What it began as.
+    first: Arc<[u8]>,
+    /// How much of that is still there; zeros follow.
+    first_length: usize,
+    length: usize,
+    changed: HashMap<usize, Box<Page>>,
+}
+
+impl Content {
+    fn page(&self, number: usize) -> Page {
+        if let Some(page) = self.changed.get(&number) {
+            return **page;
+        }
+        let mut page = [0; PAGE_BYTES];
+        let start = (number * PAGE_BYTES).min(self.first_length);
+        let there = &self.first[start..(start + PAGE_BYTES).min(self.first_length)];
+        page[..there.len()].copy_from_slice(there);
+        page
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let (file, start) = (self.0.lock(), usize::try_from(offset).unwrap_or(usize::MAX));
-        let end = start.checked_add(out.len()).filter(|end| *end <= file.len());
+    fn resize(&mut self, length: usize) {
+        self.first_length = self.first_length.min(length);
+        if length < self.length {
+            self.changed.retain(|number, page| {
+                let left = length.saturating_sub(number * PAGE_BYTES).min(PAGE_BYTES);
+                page[left..].fill(0);
+                left > 0
+            });
+        }
+        self.length = length;
+    }
+
+    /// The parts of pages that some bytes of the file are: number, where in the page, how many.
+    fn parts(&self, offset: u64, length: usize) -> io::Result<impl Iterator<Item = (usize, usize, usize)> + use<>> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.checked_add(length).filter(|end| *end <= self.length);
         let end = end.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        out.copy_from_slice(&file[start..end]);
+        let mut at = start;
+        Ok(std::iter::from_fn(move || {
+            let (number, inside) = (at / PAGE_BYTES, at % PAGE_BYTES);
+            let taken = (end - at).min(PAGE_BYTES - inside);
+            at += taken;
+            (taken > 0).then_some((number, inside, taken))
+        }))
+    }
+}
+
+impl File {
+    fn of(first: &Arc<[u8]>) -> Self {
+        let content =
+            Content { first: first.clone(), first_length: first.len(), length: first.len(), ..Content::default() };
+        Self(Arc::new(Mutex::new(content)))
+    }
+}
+
+impl StorageBackend for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().length as u64)
+    }
+
+    fn read(&self, offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+        let file = self.0.lock();
+        for (number, inside, taken) in file.parts(offset, out.len())? {
+            let (head, rest) = out.split_at_mut(taken);
+            head.copy_from_slice(&file.page(number)[inside..inside + taken]);
+            out = rest;
+        }
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).ok().filter(|len| *len <= FILE_BYTES_MAX);
-        self.0.lock().resize(len.ok_or(io::ErrorKind::StorageFull)?, 0);
+        self.0.lock().resize(len.ok_or(io::ErrorKind::StorageFull)?);
         Ok(())
     }
 
@@ -125,11 +191,15 @@ impl redb::StorageBackend for File {
         Ok(())
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let (mut file, start) = (self.0.lock(), usize::try_from(offset).unwrap_or(usize::MAX));
-        let end = start.checked_add(data.len()).filter(|end| *end <= file.len());
-        let end = end.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        file[start..end].copy_from_slice(data);
+    fn write(&self, offset: u64, mut data: &[u8]) -> io::Result<()> {
+        let mut file = self.0.lock();
+        for (number, inside, taken) in file.parts(offset, data.len())? {
+            let (head, rest) = data.split_at(taken);
+            let mut page = file.page(number);
+            page[inside..inside + taken].copy_from_slice(head);
+            file.changed.insert(number, Box::new(page));
+            data = rest;
+        }
         Ok(())
     }
 }
@@ -146,7 +216,7 @@ fn open(file: &File) -> Result<Embedded, StoreError> {
 }
 
 /// A store's file, how many bytes of it say something, and what is in it.
-static STORE: LazyLock<(Vec<u8>, usize, Vec<KeyValue>)> = LazyLock::new(|| {
+static STORE: LazyLock<(Arc<[u8]>, usize, Vec<KeyValue>)> = LazyLock::new(|| {
     let file = File::default();
     let store = open(&file).expect("a store");
     for n in 0..60 {
@@ -159,28 +229,38 @@ static STORE: LazyLock<(Vec<u8>, usize, Vec<KeyValue>)> = LazyLock::new(|| {
     block_on(store.compact(20)).expect("a compaction");
     let kvs = block_on(store.range(Range::prefix("k/"))).expect("a read").kvs;
     drop(store);
-    let content = file.0.lock().clone();
+    let mut content = vec![0; file.0.lock().length];
+    file.read(0, &mut content).expect("a read");
     let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    (content, used, kvs)
+    (content.into(), used, kvs)
 });
+
+/// Changes a byte, or cuts the file off there.
+fn damage(file: &File, at: u64, by: u8) -> io::Result<()> {
+    if by == 0 {
+        return file.set_len(file.len()?.min(at));
+    }
+    if at < file.len()? {
+        let mut byte = [0];
+        file.read(at, &mut byte)?;
+        file.write(at, &[byte[0] ^ by])?;
+    }
+    Ok(())
+}
 
 /// A store's file with some damage: it is refused, or what is read of it is what was written.
 pub fn store_file(data: &[u8]) {
     let (content, used, expected) = &*STORE;
-    let (mut bytes, mut source) = (content.clone(), Source::new(data));
+    let (file, mut source) = (File::of(content), Source::new(data));
     while !source.is_empty() {
         // Three bytes of place: dense at the start, where the headers are.
         let near = source.byte() & 3 != 0;
         let wide = source.below(65_536) << 8 | source.below(256);
         let at = wide % if near { 1024 } else { *used };
-        match source.byte() {
-            0 => bytes.truncate(at),
-            byte if at < bytes.len() => bytes[at] ^= byte,
-            _ => {}
-        }
+        damage(&file, at as u64, source.byte()).expect("there is room");
     }
-    let whole = bytes == *content;
-    match open(&File(Arc::new(Mutex::new(bytes)))) {
+    let whole = data.is_empty();
+    match open(&file) {
         Ok(store) => match block_on(store.range(Range::prefix("k/"))) {
             Ok(read) => assert!(read.kvs == *expected || read.kvs.is_empty(), "other data: {} keys", read.kvs.len()),
             Err(error) => assert!(matches!(error, StoreError::Corrupt { .. } | StoreError::Io(_)), "{error}"),

@@ -6,9 +6,17 @@ use api_kinds::{rows, schema};
 use api_schema::row::Row;
 use api_schema::schema::{Schema, Shape, StructId};
 use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 /// Structs in each other that are filled.
 const DEPTH_MAX: usize = 8;
+
+/// The first row of each kind, by API version and name.
+static BY_KIND: LazyLock<HashMap<(String, String), &'static Row>> = LazyLock::new(|| {
+    let named = |row: &'static Arc<Row>| ((row.kind.api_version(), row.kind.kind.clone()), &**row);
+    rows().iter().rev().map(named).collect()
+});
 
 /// A row and an object that is more or less of its kind. Text that is an object with `kind` and `apiVersion` stands for
 /// itself; anything else is a choice of the row and then of the fields.
@@ -31,7 +39,7 @@ pub fn object(data: &[u8]) -> (&'static Row, Value) {
 /// The row of what an object says it is.
 pub fn row_of(value: &Value) -> Option<&'static Row> {
     let (kind, api_version) = (value.get("kind")?.as_str()?, value.get("apiVersion")?.as_str()?);
-    rows().iter().find(|r| r.kind.kind == kind && r.kind.api_version() == api_version).map(|r| &**r)
+    BY_KIND.get(&(api_version.to_owned(), kind.to_owned())).copied()
 }
 
 /// A value of a shape; one in thirty-two is of none.

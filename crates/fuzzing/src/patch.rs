@@ -9,6 +9,7 @@ use api_patch::{COPIED_BYTES_MAX, json_patch as apply_json_patch, merge_patch as
 use api_schema::codec::{FieldValidation, decode_value, encode};
 use api_schema::normalize::normalize;
 use api_schema::row::Row;
+use api_schema::schema::{ListPatch, Schema, Shape};
 use serde_json::{Map, Value, json};
 
 /// The document on the first line, JSON patch on the second: a patch of tests alone changes nothing; what comes out is
@@ -95,8 +96,8 @@ pub fn strategic_patch(data: &[u8]) {
     assert_eq!(unchanged.as_ref(), Ok(&decoded.value), "an empty patch changes nothing");
     let Ok(once) = strategic_merge(row.schema(), row.root(), decoded.value.clone(), &patch) else { return };
     let text = patch.to_string();
-    // A list that was not there is taken as it is, one that is there holds nothing twice.
-    if text.contains('$') || text.contains("null") || repeats(&patch) {
+    // A list that was not there is taken as it is; of one that is there, all of the patch that has one key goes into one item.
+    if text.contains('$') || text.contains("null") || repeats(row.schema(), &Shape::Struct(row.root()), &patch) {
         return;
     }
     // An item without its key is added to a list that was not there, and cannot be merged with one that is.
@@ -105,13 +106,22 @@ pub fn strategic_patch(data: &[u8]) {
     }
 }
 
-/// Whether a list in it has something twice.
-fn repeats(value: &Value) -> bool {
-    match value {
-        Value::Array(list) => {
-            list.iter().enumerate().any(|(at, item)| list[..at].contains(item)) || list.iter().any(repeats)
+/// Whether a list that is merged has two items of one key.
+fn repeats(schema: &Schema, shape: &Shape, value: &Value) -> bool {
+    match (shape, value) {
+        (Shape::Struct(id) | Shape::StructOr(id), Value::Object(map)) => {
+            let fields = schema.get(*id);
+            map.iter().any(|(name, value)| fields.field(name).is_some_and(|field| repeats(schema, &field.shape, value)))
         }
-        Value::Object(map) => map.values().any(repeats),
+        (Shape::List(list), Value::Array(items)) => match &list.patch {
+            ListPatch::Replace => false,
+            ListPatch::Merge(key) => {
+                let identity = |item: &Value| if key.is_empty() { Some(item.clone()) } else { item.get(key).cloned() };
+                let known: Vec<_> = items.iter().map(identity).collect();
+                let twice = known.iter().enumerate().any(|(at, item)| known[..at].contains(item));
+                twice || items.iter().any(|item| repeats(schema, &list.item, item))
+            }
+        },
         _ => false,
     }
 }
@@ -119,7 +129,7 @@ fn repeats(value: &Value) -> bool {
 /// A patch along the type, with a directive here and there.
 fn directed(row: &Row, bytes: &[u8]) -> Value {
     let mut source = Source::new(bytes);
-    let mut patch = objects::value(row.schema(), &api_schema::schema::Shape::Struct(row.root()), &mut source, 0);
+    let mut patch = objects::value(row.schema(), &Shape::Struct(row.root()), &mut source, 0);
     direct(&mut patch, &mut source);
     patch
 }
@@ -181,7 +191,7 @@ fn configuration(row: &Row, bytes: &[u8]) -> Value {
     let said = serde_json::from_slice::<Value>(bytes).ok().filter(|v| row_of(v).is_some());
     let mut config = said.unwrap_or_else(|| {
         let mut source = Source::new(bytes);
-        objects::value(row.schema(), &api_schema::schema::Shape::Struct(row.root()), &mut source, 0)
+        objects::value(row.schema(), &Shape::Struct(row.root()), &mut source, 0)
     });
     if config.is_object() {
         config["apiVersion"] = row.kind.api_version().into();
@@ -211,18 +221,20 @@ fn apply_twice(row: &Row, live: Value, config: &Value, manager: &Manager<'_>) ->
     managed::keep_times_if_unchanged(&once, &mut twice);
     // What is applied may be written otherwise than it is stored (`0.1` and `100m`), and then counts as a change: the time
     // moves on, and with it the entry, as upstream has it.
-    // An item that says nothing, not even its key, has nothing that could be owned; upstream loses it too.
+    // An item that says nothing, not even its key, has nothing that could be owned; upstream loses it too. A null is a key
+    // that an object does not keep: there, too, the item comes once more with each apply.
     assert!(
-        has_empty_item(config) || timeless(&twice) == timeless(&once),
+        has_keyless_item(config) || timeless(&twice) == timeless(&once),
         "to apply twice is to apply once: {config}\n{once}\n{twice}"
     );
     once
 }
 
-fn has_empty_item(value: &Value) -> bool {
+fn has_keyless_item(value: &Value) -> bool {
+    let keyless = |item: &Map<String, Value>| item.is_empty() || item.values().any(Value::is_null);
     match value {
-        Value::Array(items) => items.iter().any(|i| i.as_object().is_some_and(Map::is_empty) || has_empty_item(i)),
-        Value::Object(fields) => fields.values().any(has_empty_item),
+        Value::Array(items) => items.iter().any(|i| i.as_object().is_some_and(keyless) || has_keyless_item(i)),
+        Value::Object(fields) => fields.values().any(has_keyless_item),
         _ => false,
     }
 }

@@ -4,9 +4,10 @@ mod generate;
 mod peers;
 mod types;
 
-use api_core::Gvk;
 use api_core::gvk::split_api_version;
+use api_core::{Gvk, Gvr};
 use api_kinds::{message_type_of, schema};
+use api_schema::codec::{self, FieldValidation, Media};
 use api_schema::normalize::normalize;
 use api_schema::protobuf::{self, Envelope, Error, MAGIC};
 use generate::Maker;
@@ -39,6 +40,31 @@ fn decode(bytes: &[u8]) -> Result<Value, Error> {
 
 /// Read from the store by number; in JSON a field of theirs had another name.
 const RENAMED: [&str; 2] = ["flowcontrol.apiserver.k8s.io/v1beta1", "flowcontrol.apiserver.k8s.io/v1beta2"];
+
+/// Data of a ControllerRevision is any JSON, and an empty list is not nothing.
+#[test]
+fn raw_json_is_kept_whatever_it_is() {
+    let row = api_kinds::resource(&Gvr::new("apps", "v1", "controllerrevisions")).expect("a row");
+    for data in [json!([]), json!({}), json!(""), json!(0), json!(false), json!([[]]), Value::Null] {
+        let body = json!({"kind": "ControllerRevision", "apiVersion": "apps/v1", "data": data}).to_string();
+        let decoded = codec::decode(row, body.as_bytes(), Media::Json, FieldValidation::Strict).expect("an object");
+        assert_eq!(decoded.value["data"], data);
+        assert_eq!(decode(&encode(&decoded.value).expect("a message")).expect("a message"), decoded.value);
+    }
+}
+
+/// A schema or a list of them that is an empty list is neither, whichever way it is read.
+#[test]
+fn an_empty_list_in_place_of_a_schema_is_none() {
+    let row = api_kinds::resource(&api_kinds::custom::definitions()).expect("a row");
+    let schema = json!({"items": [], "dependencies": {"a": [], "b": ["c"]}});
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+    let body = json!({"kind": "CustomResourceDefinition", "spec": {"versions": [version]}}).to_string();
+    let decoded = codec::decode(row, body.as_bytes(), Media::Json, FieldValidation::Strict).expect("an object");
+    let read = decoded.value.pointer("/spec/versions/0/schema/openAPIV3Schema");
+    assert_eq!(read, Some(&json!({"dependencies": {"a": null, "b": ["c"]}})));
+    assert_eq!(decode(&encode(&decoded.value).expect("a message")).expect("a message"), decoded.value);
+}
 
 /// Upstream's own samples of every kind, each in JSON and protobuf, if they are at hand: `NAME.json` and `NAME.pb` in the
 /// directory that `MAINSTAY_PROTOBUF_SAMPLES` names.

@@ -172,6 +172,16 @@ fn errors() {
     }
 }
 
+/// So with conditions of one type and owners of one uid: upstream, too, takes a list that was not there as it is.
+#[test]
+fn items_of_one_key_stay_apart_only_where_there_was_no_list() {
+    let patch = json!({"items": [{"name": "x", "a": 1}, {"name": "x", "b": 2}]});
+    let once = merged(json!({}), patch.clone()).unwrap();
+    assert_eq!(once, patch);
+    let twice = merged(once, patch).unwrap();
+    assert_eq!(twice, json!({"items": [{"name": "x", "a": 1, "b": 2}, {"name": "x", "b": 2}]}));
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf =
         prop_oneof![Just(json!(null)), Just(json!(1)), Just(json!("x")), Just(json!("replace")), Just(json!("delete"))];

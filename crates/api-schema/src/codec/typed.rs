@@ -539,7 +539,11 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         match self.shape {
             Shape::List(list) => self.reader.read_list(list, seq),
-            Shape::StructOr(_) => Value::deserialize(SeqAccessDeserializer::new(seq)),
+            // Upstream writes one that is empty as the object that is not there.
+            Shape::StructOr(_) => match Value::deserialize(SeqAccessDeserializer::new(seq))? {
+                Value::Array(items) if items.is_empty() => Ok(Value::Null),
+                items => Ok(items),
+            },
             Shape::Quantity => self.reader.quantity("[]"),
             Shape::IntOrString => Err(self.reader.hard_mismatch("array", "int32")),
             Shape::Time | Shape::MicroTime => Err(self.reader.hard_mismatch("array", "string")),

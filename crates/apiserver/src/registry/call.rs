@@ -52,7 +52,7 @@ impl Call {
     pub(crate) async fn read_body(&self, body: Body) -> Result<Bytes, ApiError> {
         let bytes = read_body(body, self.server.config.limits.request_body_bytes_max).await?;
         self.server.metrics.traffic.body(&self.row().gvr.resource, &self.info.verb, bytes.len());
-        Ok(bytes)
+        Ok(mended(&self.headers, bytes))
     }
 
     pub(crate) fn not_found(&self) -> ApiError {
@@ -236,6 +236,13 @@ pub(crate) fn body_media(headers: &HeaderMap) -> Result<codec::Media, ApiError> 
         "application/vnd.kubernetes.protobuf" => Ok(codec::Media::Protobuf),
         _ => Err(unsupported(&["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"])),
     }
+}
+
+/// A body of JSON with what is no Unicode replaced, as upstream's decoder does it; any other as it is.
+pub(crate) fn mended(headers: &HeaderMap, bytes: Bytes) -> Bytes {
+    let content_type = negotiate::content_type(headers);
+    let is_json = content_type.is_empty() || content_type.ends_with("json");
+    is_json.then(|| api_core::unicode::mended(&bytes)).flatten().map_or(bytes, Bytes::from)
 }
 
 /// Reads a whole body, up to the limit.

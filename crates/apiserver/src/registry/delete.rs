@@ -360,7 +360,7 @@ fn mark(value: &mut Value, now_unix_s: i64, grace_s: i64) {
     meta.insert("deletionGracePeriodSeconds".into(), grace_s.into());
     let generation = meta.get("generation").and_then(Value::as_i64).unwrap_or(0);
     if first && generation > 0 {
-        meta.insert("generation".into(), (generation + 1).into());
+        meta.insert("generation".into(), generation.wrapping_add(1).into());
     }
 }
 

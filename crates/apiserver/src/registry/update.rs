@@ -363,7 +363,7 @@ fn prepare(call: &Call, new: &mut Value, old: &Value) {
     let is_new_spec = counted.spec && has_new_spec(new, old, status_counts);
     if is_new_spec || counted.metadata.iter().any(|field| has_new_entries(new, old, field)) {
         let generation = old.metadata().and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or(0);
-        new.metadata_mut().insert("generation".into(), (generation + 1).into());
+        new.metadata_mut().insert("generation".into(), generation.wrapping_add(1).into());
     }
 }
 
