@@ -177,6 +177,8 @@ pub fn server_side_apply(data: &[u8]) {
         &mut live,
         &manager("creator", &api_version, "2027-01-01T00:00:00Z"),
     );
+    // As it is stored.
+    normalize(row.schema(), row.root(), &mut live);
     check_managed(&live);
     let mut owners = ["first", "second", "kubectl"].into_iter().cycle();
     for config in [second, third, second] {

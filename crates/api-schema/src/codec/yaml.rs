@@ -84,6 +84,16 @@ mod tests {
         );
     }
 
+    /// As upstream's do: JSON has neither of these limits.
+    #[test]
+    fn zeros_have_no_sign_and_keys_end() {
+        let read = |text: &str| parse(text.as_bytes(), FieldValidation::Strict).map(|document| document.value);
+        assert_eq!(read("[-0, 0]").unwrap().to_string(), "[0,0]");
+        let keyed = |length: usize| format!("{{\"{}\": 1}}", "k".repeat(length));
+        assert!(read(&keyed(1000)).is_ok());
+        assert!(read(&keyed(1100)).is_err());
+    }
+
     #[test]
     fn the_last_of_two_equal_keys_wins_and_is_noted() {
         let got = parse(b"a: 1\na: 2\n", FieldValidation::Warn).unwrap();
