@@ -219,21 +219,22 @@ fn apply_twice(row: &Row, live: Value, config: &Value, manager: &Manager<'_>) ->
         return live;
     }
     let later = Manager { now: "2027-01-01T00:00:09Z", ..*manager };
-    let mut twice = apply(&once, &later).unwrap_or_else(|e| panic!("the second time {}: {config}", e.message));
+    let twice = apply(&once, &later);
+    // An item that says nothing, not even its key, has nothing that could be owned; upstream loses it too. A key that is null
+    // or empty is one that an object may not keep: there, too, the item comes once more with each apply, or none can come.
+    if has_keyless_item(config) {
+        return once;
+    }
+    let mut twice = twice.unwrap_or_else(|e| panic!("the second time {}: {config}", e.message));
     managed::keep_times_if_unchanged(&once, &mut twice);
     // What is applied may be written otherwise than it is stored (`0.1` and `100m`), and then counts as a change: the time
     // moves on, and with it the entry, as upstream has it.
-    // An item that says nothing, not even its key, has nothing that could be owned; upstream loses it too. A null is a key
-    // that an object does not keep: there, too, the item comes once more with each apply.
-    assert!(
-        has_keyless_item(config) || timeless(&twice) == timeless(&once),
-        "to apply twice is to apply once: {config}\n{once}\n{twice}"
-    );
+    assert_eq!(timeless(&twice), timeless(&once), "to apply twice is to apply once: {config}");
     once
 }
 
 fn has_keyless_item(value: &Value) -> bool {
-    let keyless = |item: &Map<String, Value>| item.is_empty() || item.values().any(Value::is_null);
+    let keyless = |item: &Map<String, Value>| item.is_empty() || item.values().any(|v| v.is_null() || v == "");
     match value {
         Value::Array(items) => items.iter().any(|i| i.as_object().is_some_and(keyless) || has_keyless_item(i)),
         Value::Object(fields) => fields.values().any(has_keyless_item),

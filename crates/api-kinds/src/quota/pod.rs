@@ -149,7 +149,7 @@ fn raise(most: &mut Amounts, to: Amounts) {
 pub(super) fn runs_until(pod: &Value) -> Option<i64> {
     let meta = &pod["metadata"];
     let at = api_core::time::parse_unix_s(meta["deletionTimestamp"].as_str()?)?;
-    Some(at + meta["deletionGracePeriodSeconds"].as_i64()?)
+    Some(at.saturating_add(meta["deletionGracePeriodSeconds"].as_i64()?))
 }
 
 /// What a pod's containers must say but do not, because of these limits: `must specify limits.cpu for: a,b; ...`.
@@ -166,4 +166,19 @@ pub(super) fn missing<'n>(pod: &Value, limited: impl Iterator<Item = &'n str>) -
         missing.iter().map(|(name, of)| format!("{name} for: {}", of.iter().copied().collect::<Vec<_>>().join(",")));
     let words: Vec<String> = words.collect();
     (!words.is_empty()).then(|| format!("must specify {}", words.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_may_be_given_all_the_time_there_is() {
+        let deleted = |grace: i64| {
+            runs_until(&json!({"metadata": {
+                "deletionTimestamp": "1970-01-01T00:00:10Z", "deletionGracePeriodSeconds": grace}}))
+        };
+        assert_eq!((deleted(30), deleted(i64::MAX)), (Some(40), Some(i64::MAX)));
+    }
 }

@@ -110,6 +110,27 @@ fn is_repetition(rest: &str) -> bool {
     !least.is_empty() && digits(least) && digits(most)
 }
 
+/// The first operator that has nothing to repeat.
+fn bare_operator(pattern: &str) -> &str {
+    let mut before = None;
+    for (at, c) in pattern.char_indices() {
+        let bare = match c {
+            '*' | '+' => matches!(before, None | Some('(' | '|')),
+            '?' => matches!(before, None | Some('|')),
+            _ => false,
+        };
+        if bare {
+            return &pattern[at..=at];
+        }
+        before = Some(c);
+    }
+    first_chars(pattern, 1)
+}
+
+fn first_chars(text: &str, count: usize) -> &str {
+    text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end])
+}
+
 fn wording(pattern: &str, error: &str) -> String {
     let open = pattern.rfind('[').map_or(pattern, |at| &pattern[at..]);
     let (what, text) = if error.contains("unclosed character class") {
@@ -119,12 +140,12 @@ fn wording(pattern: &str, error: &str) -> String {
     } else if error.contains("unopened group") {
         ("unexpected )", pattern)
     } else if error.contains("repetition operator missing") {
-        ("missing argument to repetition operator", &pattern[..pattern.len().min(1)])
+        ("missing argument to repetition operator", bare_operator(pattern))
     } else if error.contains("incomplete escape sequence") {
         ("trailing backslash at end of expression", "")
     } else if error.contains("look-around") {
         let at = pattern.find("(?").unwrap_or(0);
-        ("invalid or unsupported Perl syntax", &pattern[at..pattern.len().min(at + 3)])
+        ("invalid or unsupported Perl syntax", first_chars(&pattern[at..], 3))
     } else if error.contains("invalid character class range") {
         ("invalid character class range", open)
     } else {
@@ -157,6 +178,11 @@ mod tests {
         }
         assert_eq!(compile("[a").unwrap_err(), "error parsing regexp: missing closing ]: `[a`");
         assert_eq!(compile("(a").unwrap_err(), "error parsing regexp: missing closing ): `(a`");
+        for pattern in ["+", "\u{61b}(+|a)", "a|+"] {
+            let expected = "error parsing regexp: missing argument to repetition operator: `+`";
+            assert_eq!(compile(pattern).unwrap_err(), expected, "{pattern}");
+        }
+        assert!(compile("(?\u{61b})").is_err());
         assert!(compile(r"(?=a)").unwrap_err().contains("invalid or unsupported Perl syntax: `(?=`"));
     }
 }

@@ -2,6 +2,7 @@
 //! checks its format, and writes batches. Knows nothing of conditions and watches.
 
 use std::io;
+use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
@@ -21,7 +22,7 @@ const FACT_COMPACTED: &str = "compacted";
 
 /// Opened database.
 pub(super) struct Engine {
-    database: Database,
+    database: Held<Database>,
     disk: Disk,
 }
 
@@ -43,8 +44,41 @@ impl Writes {
 
 /// The records as they were at one commit.
 pub(super) struct Records {
-    table: ReadOnlyTable<Place, &'static [u8]>,
+    table: Held<ReadOnlyTable<Place, &'static [u8]>>,
     disk: Disk,
+}
+
+/// What the engine gave out. Whoever gives the last of it back closes the file, and that writes: on damaged pages it panics.
+struct Held<T> {
+    value: Option<T>,
+    disk: Disk,
+}
+
+impl<T> Held<T> {
+    fn new(value: T, disk: &Disk) -> Self {
+        Self { value: Some(value), disk: disk.clone() }
+    }
+}
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        let value = self.value.take();
+        let closed = guard(&self.disk, || {
+            drop(value);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the store's file was not closed in order");
+        }
+    }
 }
 
 impl Engine {
@@ -52,7 +86,7 @@ impl Engine {
     pub(super) fn open(disk: Disk, cache_bytes: usize) -> Result<Self, StoreError> {
         let create = || redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(disk.clone());
         let database = guard(&disk, || create().map_err(|error| failure(&disk, error)))?;
-        let engine = Self { database, disk };
+        let engine = Self { database: Held::new(database, &disk), disk };
         guard(&engine.disk, || engine.check_format())?;
         Ok(engine)
     }
@@ -97,7 +131,7 @@ impl Engine {
     pub(super) fn records(&self) -> Result<Records, StoreError> {
         let open = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(RECORDS)?) };
         let table = guard(&self.disk, || open().map_err(|error| failure(&self.disk, error)))?;
-        Ok(Records { table, disk: self.disk.clone() })
+        Ok(Records { table: Held::new(table, &self.disk), disk: self.disk.clone() })
     }
 
     /// Leases with their seconds, and the compacted revision (0 if none).
@@ -229,5 +263,24 @@ fn io_failure(disk: &Disk, error: io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace(Some(error)),
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => disk.corrupt(&[], error.to_string()),
         _ => StoreError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Damaged;
+
+    impl Drop for Damaged {
+        fn drop(&mut self) {
+            panic!("a page that is none");
+        }
+    }
+
+    #[test]
+    fn what_panics_when_it_is_closed_stops_nobody() {
+        let disk = Disk::new("state".to_owned(), Box::new(redb::backends::InMemoryBackend::new()));
+        drop(Held::new(Damaged, &disk));
     }
 }
