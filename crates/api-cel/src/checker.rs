@@ -166,8 +166,10 @@ impl Checker<'_> {
             if !self.assignable(&ty, &Type::Bool) {
                 let ty = self.resolve(&ty, true);
                 let why = match fold.kind {
-                    FoldKind::All => format!("found no matching overload for '_&&_' applied to '(bool, {ty})'"),
-                    FoldKind::Exists => format!("found no matching overload for '_||_' applied to '(bool, {ty})'"),
+                    FoldKind::All | FoldKind::Exists => {
+                        self.issue(fold.body.at, format!("expected type 'bool' but found '{ty}'"));
+                        continue;
+                    }
                     FoldKind::ExistsOne => {
                         format!("found no matching overload for '_?_:_' applied to '({ty}, int, int)'")
                     }
@@ -209,6 +211,15 @@ impl Checker<'_> {
             return self.issue(at, why);
         }
         let name = function.clone();
+        if matches!(name.as_str(), "_&&_" | "_||_") {
+            for (arg, ty) in args.iter().zip(&types) {
+                if !self.assignable(ty, &Type::Bool) {
+                    let ty = self.resolve(ty, true);
+                    self.issue(arg.at, format!("expected type 'bool' but found '{ty}'"));
+                }
+            }
+            return Type::Bool;
+        }
         self.resolve_overload(at, &name, overloads, &types, has_target)
     }
 

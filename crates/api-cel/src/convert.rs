@@ -29,7 +29,8 @@ pub fn to_typed(json: &Json, decl: &Decl) -> Value {
     match (json, &decl.ty) {
         (Json::Object(fields), Type::Object(object)) => {
             let known = fields.iter().filter_map(|(k, v)| {
-                let name = escape(k)?;
+                // Upstream takes a null for a field that is not there.
+                let name = escape(k).filter(|_| !v.is_null())?;
                 let field = object.fields.get(&name)?;
                 Some((Key::String(name.into()), to_typed(v, field)))
             });

@@ -176,7 +176,7 @@ isURL(string) bool
 .getQuery(kubernetes.URL) map(string,list(string))
 quantity(string) kubernetes.Quantity
 isQuantity(string) bool
-.sign(kubernetes.Quantity) int
+sign(kubernetes.Quantity) int
 .isInteger(kubernetes.Quantity) bool
 .asInteger(kubernetes.Quantity) int
 .asApproximateFloat(kubernetes.Quantity) double

@@ -184,8 +184,8 @@ impl<'a> Evaluator<'a> {
         };
         let found = match &of {
             Value::Map(map) => map.get(&Key::String(field.into())).cloned(),
-            _ if test && optional => None,
-            _ => return Err(EvalError::no_overload()),
+            // What has no fields does not have this one either.
+            _ => None,
         };
         if test {
             return Ok(Value::Bool(found.is_some()));
@@ -240,11 +240,12 @@ impl<'a> Evaluator<'a> {
         if left == Err(EvalError::CostLimit) {
             return left;
         }
-        let right = self.eval(b)?;
+        let right = self.eval(b);
         match (left, right) {
-            (_, Value::Bool(value)) if value == decides => Ok(Value::Bool(decides)),
-            (Ok(Value::Bool(_)), Value::Bool(value)) => Ok(Value::Bool(value)),
-            (Err(error), _) => Err(error),
+            (_, Err(EvalError::CostLimit)) => Err(EvalError::CostLimit),
+            (_, Ok(Value::Bool(value))) if value == decides => Ok(Value::Bool(decides)),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(Value::Bool(_)), Ok(Value::Bool(value))) => Ok(Value::Bool(value)),
             _ => Err(EvalError::no_overload()),
         }
     }
@@ -266,7 +267,7 @@ impl<'a> Evaluator<'a> {
                 }
                 _ => return Err(EvalError::new(format!("unsupported index type '{}' in list", index.type_name()))),
             },
-            _ => return Err(EvalError::no_overload()),
+            _ => Err(no_key(&show_key(&index))),
         };
         if optional || was_optional { Ok(Value::Optional(found.ok().map(Arc::new))) } else { found }
     }
@@ -295,9 +296,7 @@ impl<'a> Evaluator<'a> {
                 Value::Optional(Some(inner)) if *optional => (*inner).clone(),
                 value => value,
             };
-            if map.insert(key, value).is_some() {
-                return Err(EvalError::new("Failed with repeated key"));
-            }
+            map.insert(key, value);
         }
         if !entries.iter().all(|(k, v, optional)| !optional && is_constant(k) && is_constant(v)) {
             self.meter.charge(MAP_COST)?;

@@ -64,6 +64,10 @@ impl<'a> Parser<'a> {
         let ends = expected == "<EOF>" && next.is_some_and(|w| w.token == Token::End);
         // A single word too many is told from a wrong one, but for names that end an expression.
         let extra = expected == OPERAND && starts && self.word().token != Token::End || ends && self.at == 0;
+        if expected == "')'" && self.word().token == Token::End {
+            return self.issue("Syntax error: missing ')' at '<EOF>'".to_owned());
+        }
+        let extra = extra || ends && self.word().text == ")";
         let how = if extra { "extraneous" } else { "mismatched" };
         self.issue(format!("Syntax error: {how} input '{}' expecting {expected}", self.word().text))
     }
@@ -205,7 +209,10 @@ impl<'a> Parser<'a> {
                 let literal = literal.clone();
                 Ok(Expr::new(self.advance(), Kind::Literal(literal)))
             }
-            _ => Err(self.issue("invalid int literal".into())),
+            _ => {
+                let kind = if self.word().text.ends_with(['u', 'U']) { "uint" } else { "int" };
+                Err(self.issue(format!("invalid {kind} literal")))
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 use api_core::status::Details;
 use api_core::{ApiError, Reason};
-use api_schema::codec::DEPTH_MAX;
+use api_schema::codec::{DEPTH_MAX, json_wording};
 use serde_json::{Map, Value};
 
 /// Operations in one patch; more are answered with 413.
@@ -15,19 +15,100 @@ const MEASURED_VALUES_MAX: usize = 10_000_000;
 
 /// `doc` with `patch` applied. 400 if the patch is no JSON patch, 413 if it is too long, 422 if it does not apply.
 pub fn json_patch(doc: &Value, patch: &[u8]) -> Result<Value, ApiError> {
-    let operations = decode(patch)?;
+    // Upstream does not tell the client which operation failed.
+    apply(doc, patch).map_err(|failed| match failed {
+        Failed::Patch(error) => error,
+        Failed::Operation(_) => rejected(),
+    })
+}
+
+/// The same of a patch that a webhook made, whose author is told what failed.
+///
+/// # Errors
+/// With upstream's words.
+pub fn json_patch_of_webhook(doc: &Value, patch: &[u8]) -> Result<Value, String> {
+    apply(doc, patch).map_err(|failed| match failed {
+        Failed::Patch(error) => error.message,
+        Failed::Operation(why) => why,
+    })
+}
+
+/// Whether a patch has no operation.
+///
+/// # Errors
+/// With upstream's words, if it is no patch.
+pub fn is_empty_json_patch(patch: &[u8]) -> Result<bool, String> {
+    decode(patch).map(|operations| operations.is_empty()).map_err(|e| e.message)
+}
+
+/// Why a patch is not carried out.
+enum Failed {
+    /// It is none.
+    Patch(ApiError),
+    /// One of its operations does not apply.
+    Operation(String),
+}
+
+fn apply(doc: &Value, patch: &[u8]) -> Result<Value, Failed> {
+    let operations = decode(patch).map_err(Failed::Patch)?;
     if operations.len() > OPERATIONS_MAX {
         let message =
             format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
-        return Err(ApiError::new(413, Reason::RequestEntityTooLarge, message));
+        return Err(Failed::Patch(ApiError::new(413, Reason::RequestEntityTooLarge, message)));
     }
     let mut doc = doc.clone();
     let mut spent = Spent::default();
     for operation in &operations {
-        // Upstream does not tell the client which operation failed.
-        run(&mut doc, operation, &mut spent).ok_or_else(rejected)?;
+        if run(&mut doc, operation, &mut spent).is_none() {
+            return Err(Failed::Operation(why(&mut doc, operation)));
+        }
     }
     Ok(doc)
+}
+
+/// Why an operation does not apply to `doc`, which it may have changed in part.
+fn why(doc: &mut Value, operation: &Map<String, Value>) -> String {
+    let text = |field: &str| operation.get(field).and_then(Value::as_str);
+    let op = text("op").unwrap_or("unknown");
+    if !matches!(op, "add" | "remove" | "replace" | "move" | "copy" | "test") {
+        return format!("Unexpected kind: {op}");
+    }
+    let from = if matches!(op, "move" | "copy") { text("from").map(|from| ("from", from)) } else { Some(("", "")) };
+    let Some((_, from)) = from else {
+        return format!("{op} operation failed to decode from: operation, missing from field: missing value");
+    };
+    let Some(path) = text("path") else {
+        let detail = if matches!(op, "add" | "remove" | "copy") { "" } else { "operation missing path field: " };
+        return format!("{op} operation failed to decode path: {detail}missing value");
+    };
+    if matches!(op, "move" | "copy") && container(doc, from).is_none() {
+        return format!("{op} operation does not apply: doc is missing from path: {from}: missing value");
+    }
+    let Some((container, key)) = container(doc, path) else {
+        return match op {
+            "add" | "remove" => {
+                format!("{op} operation does not apply: doc is missing path: \"{path}\": missing value")
+            }
+            "test" if path.is_empty() => format!("testing value {path} failed: test failed"),
+            "test" => format!("test operation does not apply: is missing path: {path}: missing value"),
+            "replace" => format!("replace operation does not apply: doc is missing path: {path}: missing value"),
+            _ => format!("{op} operation does not apply: doc is missing destination path: {path}: missing value"),
+        };
+    };
+    let index = match container {
+        Value::Object(_) if op == "remove" => Some(format!("Unable to remove nonexistent key: {key}: missing value")),
+        Value::Object(_) => None,
+        _ if key.parse::<i64>().is_err() => {
+            Some(format!("value was not a proper array index: '{key}': strconv.Atoi: parsing {key:?}: invalid syntax"))
+        }
+        _ => Some(format!("Unable to access invalid index: {key}: invalid index referenced")),
+    };
+    match (op, index) {
+        ("replace", _) => format!("replace operation does not apply: doc is missing key: {path}: missing value"),
+        ("test", None) => format!("testing value {path} failed: test failed"),
+        (_, Some(index)) => format!("error in {op} for path: '{path}': {index}"),
+        (_, None) => format!("error in {op} for path: '{path}'"),
+    }
 }
 
 /// What the operations so far have cost.
@@ -70,7 +151,7 @@ pub(crate) fn rejected() -> ApiError {
 }
 
 fn decode(patch: &[u8]) -> Result<Vec<Map<String, Value>>, ApiError> {
-    let patch: Value = serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    let patch: Value = serde_json::from_slice(patch).map_err(|e| ApiError::bad_request(json_wording(patch, &e)))?;
     let wrong = |what: &Value, into: &str| {
         let what = match what {
             Value::Object(_) => "object",
@@ -233,6 +314,37 @@ mod tests {
 
     fn patched(doc: Value, patch: Value) -> Result<Value, u16> {
         json_patch(&doc, patch.to_string().as_bytes()).map_err(|e| e.code)
+    }
+
+    #[test]
+    fn a_webhook_is_told_what_fails() {
+        let doc = json!({"a": "1", "l": [1], "m": {}});
+        for (patch, why) in [
+            (json!([{"op": "frob", "path": "/a"}]), "Unexpected kind: frob"),
+            (json!([{"op": "add", "value": 1}]), "add operation failed to decode path: missing value"),
+            (
+                json!([{"op": "add", "path": "/x/y", "value": 1}]),
+                "add operation does not apply: doc is missing path: \"/x/y\": missing value",
+            ),
+            (json!([{"op": "test", "path": "/a", "value": "2"}]), "testing value /a failed: test failed"),
+            (
+                json!([{"op": "remove", "path": "/m/z"}]),
+                "error in remove for path: '/m/z': Unable to remove nonexistent key: z: missing value",
+            ),
+            (
+                json!([{"op": "remove", "path": "/l/3"}]),
+                "error in remove for path: '/l/3': Unable to access invalid index: 3: invalid index referenced",
+            ),
+            (
+                json!([{"op": "replace", "path": "/x/y", "value": 1}]),
+                "replace operation does not apply: doc is missing path: /x/y: missing value",
+            ),
+            (json!("x"), "json: cannot unmarshal string into Go value of type jsonpatch.Patch"),
+        ] {
+            assert_eq!(json_patch_of_webhook(&doc, patch.to_string().as_bytes()), Err(why.to_owned()), "{patch}");
+        }
+        assert_eq!(is_empty_json_patch(b"[]"), Ok(true));
+        assert_eq!(is_empty_json_patch(b"{"), Err("unexpected end of JSON input".to_owned()));
     }
 
     #[test]

@@ -11,6 +11,6 @@ mod merge_patch;
 mod strategic;
 mod typed;
 
-pub use json_patch::{COPIED_BYTES_MAX, OPERATIONS_MAX, json_patch};
+pub use json_patch::{COPIED_BYTES_MAX, OPERATIONS_MAX, is_empty_json_patch, json_patch, json_patch_of_webhook};
 pub use merge_patch::merge_patch;
 pub use strategic::strategic_merge;

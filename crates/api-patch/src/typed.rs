@@ -6,12 +6,14 @@ mod check;
 mod compare;
 mod field_set;
 mod merge;
+mod reconcile;
 mod remove;
 
 pub(crate) use check::check;
 pub(crate) use compare::{Comparison, compare, written};
 pub(crate) use field_set::field_set;
 pub(crate) use merge::merge;
+pub(crate) use reconcile::reconcile;
 pub(crate) use remove::{remove_items, with_named_fields};
 
 use crate::fields::Element;

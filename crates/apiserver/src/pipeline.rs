@@ -135,8 +135,12 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     }
     let info = &request.info;
     let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
-    let Some(served) = served else { return absent(server, &info.api_group, &info.api_version) };
-    registry::routing::check(&served, info, &request.parts.method)?;
+    let Some(served) = served else { return absent(server, &info.api_group) };
+    if let Err(error) = registry::routing::check(&served, info, &request.parts.method) {
+        // What a definition makes, upstream tells of before it looks whether there is such a subresource.
+        let told = if served.row.custom.is_some() { registry::routing::deprecations(&served) } else { Vec::new() };
+        return registry::call::with_warnings(Err(error), Media::of_failure(&request.parts.headers), &told);
+    }
     if let Some(release) = api_kinds::removed_release(&served.row.gvr) {
         let said = [("k8s.io/deprecated", "true"), ("k8s.io/removed-release", release)];
         let said = said.into_iter().filter(|(_, what)| !what.is_empty());
@@ -160,15 +164,14 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
             let Some(gvr) = custom.filter(|_| answer.as_ref().is_err_and(|e| e.code == 503)) else { return answer };
             // Its definition may have gone while it was looked at.
             let gone = server.registry.lookup(&gvr.group, &gvr.version, &gvr.resource).is_none();
-            if gone { absent(server, &gvr.group, &gvr.version) } else { answer }
+            if gone { absent(server, &gvr.group) } else { answer }
         }
     }
 }
 
-/// The answer to a resource that is not served.
-fn absent(server: &Inner, group: &str, version: &str) -> Result<Response<Body>, ApiError> {
-    let is_ours = server.registry.has_version(group, version) || server.registry.is_built_in(group);
-    if is_ours { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) }
+/// The answer to a resource that is not served. Of what definitions make, upstream says no more than that of any other path.
+fn absent(server: &Inner, group: &str) -> Result<Response<Body>, ApiError> {
+    if server.registry.is_built_in(group) { Err(ApiError::no_such_resource()) } else { Ok(not_found_page()) }
 }
 
 /// The answer to a path that nothing is behind.

@@ -5,6 +5,8 @@ mod support;
 
 #[path = "custom/answers.rs"]
 mod answers;
+#[path = "custom/apart.rs"]
+mod apart;
 #[path = "custom/api.rs"]
 mod api;
 #[path = "custom/beside.rs"]

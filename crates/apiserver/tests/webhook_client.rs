@@ -3,18 +3,21 @@
 mod support;
 
 use apiserver::view::MapView;
-use apiserver::webhook::{Client, Target};
+use apiserver::webhook::{Client, Document, Target};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Answer, Backend, authority};
 
+/// What is wanted of the answers.
+const WANTED: Document<'static> = Document { group: "g", version: "v1", kind: "K" };
+
 async fn call(view: MapView, config: &Value, at_most: Duration) -> String {
     let own = "127.0.0.1:1".parse().expect("address");
     let client = Client::new(Arc::new(view), own).expect("client");
     match Target::read(config) {
-        Ok(target) => match client.call(&target, Bytes::from_static(b"{\"n\":1}"), 10, at_most).await {
+        Ok(target) => match client.call(&target, Bytes::from_static(b"{\"n\":1}"), WANTED, 10, at_most).await {
             Ok(value) => value.to_string(),
             Err(error) => error.to_string(),
         },
@@ -69,11 +72,11 @@ async fn a_connection_is_kept_and_made_anew() {
     let config = json!({"service": {"namespace": "n", "name": "w"}, "caBundle": support::bundle(&ca)});
     let target = Target::read(&config).expect("target");
     for _ in 0..5 {
-        client.call(&target, Bytes::from_static(b"{}"), 10, LONG).await.expect("answer");
+        client.call(&target, Bytes::from_static(b"{}"), WANTED, 10, LONG).await.expect("answer");
     }
     assert_eq!(backend.connections(), 1);
     backend.hang_up().await;
-    client.call(&target, Bytes::from_static(b"{}"), 10, LONG).await.expect("answer");
+    client.call(&target, Bytes::from_static(b"{}"), WANTED, 10, LONG).await.expect("answer");
     assert_eq!(backend.connections(), 2);
 }
 
@@ -93,7 +96,11 @@ async fn failures_are_worded_as_upstream_words_them() {
         ("/slow", "Post \"https://w.n.svc:443/slow?timeout=10s\": context deadline exceeded"),
         ("/error", "an error on the server (\"broken\") has prevented the request from succeeding"),
         ("/missing", "the server could not find the requested resource"),
-        ("/text", "couldn't get version/kind; json parse error: expected value at line 1 column 1"),
+        (
+            "/text",
+            "couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value of type struct { \
+             APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
+        ),
         ("/long", "Request entity too large: limit is 16777216"),
         ("/hang-up", "Post \"https://w.n.svc:443/hang-up?timeout=10s\": EOF"),
     ];

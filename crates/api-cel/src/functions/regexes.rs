@@ -22,13 +22,37 @@ fn compiled(pattern: &str) -> Result<Regex, EvalError> {
             return Ok(regex.clone());
         }
         let regex = regex::RegexBuilder::new(&translate(pattern)).size_limit(SIZE_BYTES_MAX).build();
-        let regex = regex.map_err(|_| EvalError::new(format!("error parsing regexp: `{pattern}`")))?;
+        let regex = regex.map_err(|_| EvalError::new(format!("error parsing regexp: {}", why(pattern))))?;
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
         kept.insert(pattern.to_owned(), regex.clone());
         Ok(regex)
     })
+}
+
+/// What is wrong with an expression that is none, in RE2's words.
+fn why(pattern: &str) -> String {
+    let (mut class, mut groups, mut repeats) = (None, 0usize, false);
+    let mut chars = pattern.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match (c, class) {
+            ('\\', _) if chars.next().is_none() => return "trailing backslash at end of expression: ``".into(),
+            ('[', None) => class = Some(at),
+            (']', Some(start)) if at > start + 1 => class = None,
+            ('(', None) => groups += 1,
+            (')', None) if groups == 0 => return format!("unexpected ): `{pattern}`"),
+            (')', None) => groups -= 1,
+            ('*' | '+' | '?', None) if !repeats => return format!("missing argument to repetition operator: `{c}`"),
+            _ => {}
+        }
+        repeats = !matches!(c, '(' | '|');
+    }
+    match class {
+        Some(start) => format!("missing closing ]: `{}`", &pattern[start..]),
+        None if groups > 0 => format!("missing closing ): `{pattern}`"),
+        None => format!("`{pattern}`"),
+    }
 }
 
 /// Whether the text can be used as an expression.

@@ -58,25 +58,22 @@ fn char_at(text: &str, i: i64) -> Outcome {
 }
 
 fn substring(text: &str, from: i64, to: Option<i64>) -> Outcome {
+    if let Some(to) = to.filter(|to| from > *to) {
+        return Err(EvalError::new(format!("invalid substring range. start: {from}, end: {to}")));
+    }
     let length = text.chars().count();
     let index = |i: i64| usize::try_from(i).ok().filter(|i| *i <= length).ok_or_else(|| range(i));
     let start = index(from)?;
     let end = to.map_or(Ok(length), index)?;
-    if start > end {
-        return Err(EvalError::new(format!("invalid substring range. start: {start}, end: {end}")));
-    }
     Ok(Value::String(text.chars().skip(start).take(end - start).collect::<String>().into()))
 }
 
 fn index_of(text: &str, wanted: &str, from: i64) -> Outcome {
-    let start = usize::try_from(from).map_err(|_| range(from))?;
     if wanted.is_empty() {
         return Ok(Value::Int(from));
     }
     let chars: Vec<char> = text.chars().collect();
-    if start > chars.len() {
-        return Err(range(from));
-    }
+    let start = usize::try_from(from).ok().filter(|i| *i < chars.len()).ok_or_else(|| range(from))?;
     let rest: String = chars[start..].iter().collect();
     let found = rest.find(wanted).map(|at| rest[..at].chars().count() + start);
     Ok(position(found))
@@ -84,15 +81,13 @@ fn index_of(text: &str, wanted: &str, from: i64) -> Outcome {
 
 fn last_index_of(text: &str, wanted: &str, from: Option<i64>) -> Outcome {
     let (chars, wanted): (Vec<char>, Vec<char>) = (text.chars().collect(), wanted.chars().collect());
-    let last = match from {
-        Some(i) => usize::try_from(i).ok().filter(|i| *i <= chars.len()).ok_or_else(|| range(i))?,
-        None => chars.len(),
-    };
     if wanted.is_empty() {
-        return Ok(position(Some(last)));
+        return Ok(from.map_or_else(|| position(Some(chars.len())), Value::Int));
     }
-    let last = last.min(chars.len().saturating_sub(wanted.len()));
-    let found = (0..=last).rev().find(|at| chars[*at..].starts_with(&wanted));
+    let from = from.unwrap_or(i64::try_from(chars.len()).unwrap_or(i64::MAX) - 1);
+    let last = usize::try_from(from).ok().filter(|i| *i < chars.len()).ok_or_else(|| range(from))?;
+    let Some(latest) = chars.len().checked_sub(wanted.len()) else { return Ok(position(None)) };
+    let found = (0..=last.min(latest)).rev().find(|at| chars[*at..].starts_with(&wanted));
     Ok(position(found))
 }
 
@@ -143,7 +138,7 @@ fn quote(text: &str) -> String {
 
 /// `'%s of %d'.format([..])`.
 fn format(text: &str, args: &[Value]) -> Outcome {
-    let (mut out, mut chars, mut args) = (String::new(), text.chars().peekable(), args.iter());
+    let (mut out, mut chars, mut used) = (String::new(), text.chars().peekable(), 0);
     while let Some(c) = chars.next() {
         if c != '%' {
             out.push(c);
@@ -165,16 +160,27 @@ fn format(text: &str, args: &[Value]) -> Outcome {
             out.push('%');
             continue;
         }
-        let index = args.len();
-        let value = args.next().ok_or_else(|| EvalError::new(format!("index {index} out of range")))?;
+        if !"sdfebxXo".contains(verb) {
+            let why = format!("could not parse formatting clause: unrecognized formatting clause \"{verb}\"");
+            return Err(EvalError::new(why));
+        }
+        let value = args.get(used).ok_or_else(|| EvalError::new(format!("index {used} out of range")))?;
+        used += 1;
         verb_of(&mut out, verb, precision, value)?;
     }
     Ok(Value::String(out.into()))
 }
 
 fn verb_of(out: &mut String, verb: char, precision: Option<usize>, value: &Value) -> Result<(), EvalError> {
-    let wrong =
-        || EvalError::new(format!("error during formatting: {} cannot be formatted as %{verb}", value.type_name()));
+    let takes = match verb {
+        'd' => "decimal clause can only be used on integers",
+        'f' => "fixed-point clause can only be used on doubles",
+        'e' => "scientific clause can only be used on doubles",
+        'b' => "only integers and bools can be formatted as binary",
+        'o' => "octal clause can only be used on integers",
+        _ => "only integers, byte buffers, and strings can be formatted as hex",
+    };
+    let wrong = || EvalError::new(format!("error during formatting: {takes}, was given {}", value.type_name()));
     let written = match (verb, value) {
         ('s', _) => {
             out.push_str(&show(value));

@@ -93,7 +93,7 @@ pub(crate) fn show_duration(ns: i64) -> String {
 }
 
 pub(super) fn arithmetic(name: &str, args: &[Value]) -> Option<Outcome> {
-    let span = |ns: Option<i64>| ns.map(Value::Duration).ok_or_else(|| EvalError::new("duration overflow"));
+    let span = |ns: Option<i64>| ns.map(Value::Duration).ok_or_else(|| EvalError::new("integer overflow"));
     Some(match (name, args) {
         ("_+_", [Value::Duration(a), Value::Duration(b)]) => span(a.checked_add(*b)),
         ("_-_", [Value::Duration(a), Value::Duration(b)]) => span(a.checked_sub(*b)),

@@ -4,6 +4,7 @@ use super::{items, text};
 use crate::quota::{Amounts, peak, read};
 use api_core::quantity::Quantity;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Gives the containers of a new pod the defaults of the namespace's limit ranges, and notes what the last of them set.
 pub fn default_pod(pod: &mut Value, ranges: &[Value]) {
@@ -66,6 +67,9 @@ pub fn check_pod(pod: &Value, ranges: &[Value]) -> Vec<String> {
             _ => {}
         }
     }
+    // What is wrong with several containers is said once.
+    let mut said = BTreeSet::new();
+    errors.retain(|error| said.insert(error.clone()));
     errors
 }
 

@@ -5,7 +5,7 @@ use super::Manager;
 use super::entries::{Entries, Entry, ownable};
 use super::last_applied;
 use super::update::{managed_fields, record};
-use super::versions::{Changes, Types, Versioned, Versions};
+use super::versions::{Changes, Types, Versioned, Versions, convert, reconcile_all};
 use crate::fields::{Element, Set, print_path};
 use crate::typed::{Type, check, compare, field_set, merge};
 use api_core::meta::Meta;
@@ -50,14 +50,15 @@ pub fn apply_between(
     versions: Option<&dyn Versions>,
 ) -> Result<Value, ApiError> {
     let ty = Type::Struct(root);
-    check_configuration(schema, ty, applied, manager)?;
     let empty = Value::Object(Map::new());
     let object = live.unwrap_or(&empty);
+    let may_misfit = versions.is_some_and(Versions::may_misfit);
     let mut entries =
         Entries::read(managed_fields(object)).map_err(|e| failure(format!("failed to decode managed fields: {e}")))?;
     if let (true, Some(live)) = (entries.0.is_empty(), live) {
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
-        let comparison = compare(schema, ty, &empty, live).map_err(|why| {
+        let fits = if may_misfit { check(schema, ty, live, true) } else { Ok(()) };
+        let comparison = fits.and_then(|()| compare(schema, ty, &empty, live)).map_err(|why| {
             let object = identity(live, applied);
             failure(format!(
                 "failed to create manager for existing fields: failed to convert new object ({object}) to smd typed: {why}"
@@ -68,6 +69,13 @@ pub fn apply_between(
         let none = (None, &reset);
         let changes = Changes::new(comparison.without(&reset), manager.api_version, &entries, objects, none);
         record(&mut entries, changes.map_err(failure)?, &before);
+    }
+    check_configuration(schema, ty, applied, manager)?;
+    if may_misfit {
+        check(schema, ty, object, true).map_err(|why| {
+            failure(format!("failed to create typed live object ({}): {why}", identity(object, applied)))
+        })?;
+        reconcile_all(&mut entries, object, manager.api_version, (schema, ty), versions).map_err(failure)?;
     }
     let config = Config { schema, ty, live: object, applied, manager, versions };
     let merged = match config.merge_into(entries.clone(), force) {
@@ -196,7 +204,7 @@ impl Config<'_> {
     fn versioned(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
         let same = api_version == self.manager.api_version && object["apiVersion"] == api_version;
         match self.versions {
-            Some(versions) if !same => versions.convert(object, api_version),
+            Some(versions) if !same => convert(versions, object, api_version),
             _ => {
                 let Type::Struct(root) = self.ty else { return Ok(None) };
                 Ok(Some(Versioned { object: object.clone(), schema: Types::Lent(self.schema), root }))

@@ -2,9 +2,9 @@
 
 use super::Manager;
 use super::entries::{Entries, Entry, ownable, ownable_fields};
-use super::versions::{Changes, Versions};
+use super::versions::{Changes, Versions, reconcile_all};
 use crate::fields::{Set, subtract};
-use crate::typed::{Comparison, Type, compare, written};
+use crate::typed::{Comparison, Type, check, compare, written};
 use api_core::meta::Meta;
 use api_schema::schema::{Schema, StructId};
 use serde_json::{Map, Value};
@@ -18,8 +18,8 @@ pub fn update(schema: &Schema, root: StructId, old: Option<&Value>, new: &mut Va
 ///
 /// What `new` says of managed fields itself is taken over as far as it can be read; an empty list or one empty entry
 /// resets them. An object without managed fields stays without until something is applied to it. If the objects cannot
-/// be compared (a list item without its key, a version that they cannot be converted to), the fields are dropped as
-/// upstream drops them.
+/// be compared (a list item without its key, what does not fit the schema, a version that they cannot be converted to), the
+/// fields are dropped as upstream drops them.
 ///
 /// `versions` brings objects into versions in which others own fields; without it all are taken to be of one version.
 pub fn update_between(
@@ -31,19 +31,24 @@ pub fn update_between(
     versions: Option<&dyn Versions>,
 ) {
     let given = new.metadata_mut().remove("managedFields");
+    let (ty, may_misfit) = (Type::Struct(root), versions.is_some_and(Versions::may_misfit));
+    if may_misfit && [Some(&*new), old].into_iter().flatten().any(|object| check(schema, ty, object, true).is_err()) {
+        return;
+    }
     if let (None, None) = (old, &given) {
         return own_all(schema, root, new, manager);
     }
     let live = old.and_then(managed_fields);
     let empty = Value::Object(Map::new());
-    let comparison = compare(schema, Type::Struct(root), old.unwrap_or(&empty), new);
+    let comparison = compare(schema, ty, old.unwrap_or(&empty), new);
     let Ok(comparison) = comparison else { return };
     let reset = Set::of_fields(manager.reset);
     let comparison = comparison.without(&reset);
 
     let unchanged = comparison.is_same() || only_managed_fields(&comparison);
     let same = given.as_ref() == live;
-    if old.is_some() && unchanged && (same || given.is_none() || !manager.subresource.is_empty()) {
+    // The schema may be another one, which changes what is owned.
+    if !may_misfit && old.is_some() && unchanged && (same || given.is_none() || !manager.subresource.is_empty()) {
         let kept = if same { given } else { live.cloned() };
         if let Some(kept) = kept {
             new.metadata_mut().insert("managedFields".to_owned(), kept);
@@ -55,6 +60,9 @@ pub fn update_between(
         return;
     }
     let objects = (old.unwrap_or(&empty), &*new);
+    if reconcile_all(&mut entries, objects.0, manager.api_version, (schema, ty), versions).is_err() {
+        return;
+    }
     let changes = Changes::new(comparison, manager.api_version, &entries, objects, (versions, &reset));
     let Ok(changes) = changes else { return };
     record(&mut entries, changes, manager);

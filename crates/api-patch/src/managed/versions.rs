@@ -2,7 +2,7 @@
 
 use super::entries::{Entries, Entry};
 use crate::fields::Set;
-use crate::typed::{Comparison, Type, compare, field_set, remove_items, with_named_fields};
+use crate::typed::{Comparison, Type, check, compare, field_set, reconcile, remove_items, with_named_fields};
 use api_schema::schema::{Schema, StructId};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -68,6 +68,53 @@ pub trait Versions: Debug {
     /// # Errors
     /// With why, if it cannot be converted.
     fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String>;
+
+    /// Whether an object may be other than its schema says: that of a custom resource is written by hand, and may be
+    /// another one now than when the object was stored.
+    fn may_misfit(&self) -> bool;
+}
+
+/// The object in that version, which has to fit the version's schema; `None` if there is no such version.
+pub(super) fn convert<'v>(
+    versions: &'v dyn Versions,
+    object: &Value,
+    api_version: &str,
+) -> Result<Option<Versioned<'v>>, String> {
+    let Some(found) = versions.convert(object, api_version)? else { return Ok(None) };
+    if object["apiVersion"] != api_version && versions.may_misfit() {
+        check(&found.schema, found.ty(), &found.object, false)?;
+    }
+    Ok(Some(found))
+}
+
+/// Brings what is owned in line with the schemas of now, as far as they may change. Who owned fields of a version that is
+/// gone is gone. `live` and `(schema, ty)` are of the version `own`.
+///
+/// # Errors
+/// With why, if `live` cannot be brought to a version.
+pub(super) fn reconcile_all(
+    entries: &mut Entries,
+    live: &Value,
+    own: &str,
+    (schema, ty): (&Schema, Type<'_>),
+    versions: Option<&dyn Versions>,
+) -> Result<(), String> {
+    let Some(versions) = versions.filter(|v| v.may_misfit()) else { return Ok(()) };
+    if live.as_object().is_none_or(Map::is_empty) {
+        return Ok(());
+    }
+    let mut kept = Vec::with_capacity(entries.0.len());
+    for mut entry in std::mem::take(&mut entries.0) {
+        if entry.api_version == own {
+            entry.set = reconcile(schema, ty, &entry.set);
+        } else {
+            let Some(found) = convert(versions, live, &entry.api_version)? else { continue };
+            entry.set = reconcile(&found.schema, found.ty(), &entry.set);
+        }
+        kept.push(entry);
+    }
+    entries.0 = kept;
+    Ok(())
 }
 
 /// What a write changed, in each version in which somebody manages fields.
@@ -94,7 +141,9 @@ impl Changes {
         for entry in entries.0.iter().filter(|e| e.api_version != own_version) {
             let (Some(versions), false) = (versions, others.contains_key(&entry.api_version)) else { continue };
             let found = compare_in(versions, &entry.api_version, old, new)?;
-            others.insert(entry.api_version.clone(), found.map(|found| found.without(reset)));
+            // What is reset is known of a custom resource's own version only.
+            let found = found.map(|found| if versions.may_misfit() { found } else { found.without(reset) });
+            others.insert(entry.api_version.clone(), found);
         }
         Ok(Self { own, own_version: own_version.to_owned(), others })
     }
@@ -149,11 +198,11 @@ fn compare_in(
     let old = if old.as_object().is_some_and(Map::is_empty) {
         old.clone()
     } else {
-        let old = versions.convert(old, api_version).map_err(|e| format!("failed to convert old object: {e}"))?;
+        let old = convert(versions, old, api_version).map_err(|e| format!("failed to convert old object: {e}"))?;
         let Some(old) = old else { return Ok(None) };
         old.object
     };
-    let new = versions.convert(new, api_version).map_err(|e| format!("failed to convert new object: {e}"))?;
+    let new = convert(versions, new, api_version).map_err(|e| format!("failed to convert new object: {e}"))?;
     let Some(new) = new else { return Ok(None) };
     let found = compare(&new.schema, new.ty(), &old, &new.object);
     found.map(Some).map_err(|e| format!("failed to compare objects: {e}"))

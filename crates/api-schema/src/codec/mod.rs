@@ -18,6 +18,8 @@ pub use options::{Decoded, FieldValidation, Media, Wording};
 pub use refused::Refused;
 pub use yaml::read_yaml;
 
+pub use crate::scalar::bytes as base64;
+
 use crate::row::Row;
 use crate::schema::{Schema, StructId};
 use api_core::{ApiError, Gvk};

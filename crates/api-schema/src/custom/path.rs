@@ -6,6 +6,8 @@ use serde_json::Value;
 const FOUND_MAX: usize = 10_000;
 /// Values that one path may look at on its way, filters included. Past it nothing more is found.
 const VISITED_MAX: usize = 100_000;
+/// A time that is none.
+const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 /// Steps of a path, those of its filters included, and filters in filters. A longer path is none.
 const STEPS_MAX: usize = 200;
 const FILTER_DEPTH_MAX: usize = 8;
@@ -100,13 +102,15 @@ impl JsonPath {
         #[expect(clippy::cast_possible_truncation, reason = "upstream cuts off the fraction")]
         match (kind, first) {
             ("string", Value::String(_)) => (*first).clone(),
-            ("string", Value::Null) => "<nil>".into(),
+            ("string", Value::Null) => "<no value>".into(),
             ("string", other) => other.to_string().into(),
             ("integer", Value::Number(n)) => match n.as_i64() {
                 Some(n) => n.into(),
-                None => n.as_f64().map_or(Value::Null, |f| (f as i64).into()),
+                // What does not fit is the least, as Go has it.
+                None => n.as_f64().map_or(Value::Null, |f| if f.abs() < 9.3e18 { f as i64 } else { i64::MIN }.into()),
             },
             ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*first).clone(),
+            ("date", Value::String(text)) if text.is_empty() || text == ZERO_TIME => "<unknown>".into(),
             ("date", Value::String(text)) => match api_core::time::parse_unix_s(text) {
                 Some(at) => age(now_unix_s - at).into(),
                 None => "<invalid>".into(),
@@ -124,7 +128,7 @@ fn name(text: &str) -> Option<(String, &str)> {
         match c {
             '.' | '[' => return Some((name, &text[at..])),
             '\\' => name.push(chars.next()?.1),
-            ']' | '{' | '}' | '(' | ')' | '\'' | '"' => return None,
+            ']' | '{' | '}' | '(' | ')' | ',' | '|' | '\n' => return None,
             c => name.push(c),
         }
     }
@@ -152,9 +156,8 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-fn quoted(text: &str) -> Option<&str> {
-    let of = |q: char| text.strip_prefix(q).and_then(|t| t.strip_suffix(q));
-    of('\'').or(of('"'))
+fn quoted(text: &str, quote: char) -> Option<&str> {
+    text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote))
 }
 
 fn bracket(text: &str, depth: usize) -> Option<Step> {
@@ -164,7 +167,7 @@ fn bracket(text: &str, depth: usize) -> Option<Step> {
     if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
         return filter_step(filter, depth + 1);
     }
-    if let Some(name) = quoted(text).filter(|n| !n.contains(['\'', '"'])) {
+    if let Some(name) = quoted(text, '\'').filter(|n| !n.contains(['\'', '"'])) {
         return Some(Step::Field(name.to_owned()));
     }
     if text.contains(',') {
@@ -182,7 +185,7 @@ fn filter_step(text: &str, depth: usize) -> Option<Step> {
     for (operator, compare) in OPERATORS {
         if let Some((left, right)) = text.split_once(operator) {
             let right = right.trim();
-            let value = match quoted(right) {
+            let value = match quoted(right, '\'').or(quoted(right, '"')) {
                 Some(text) => text.into(),
                 None => serde_json::from_str(right).ok()?,
             };

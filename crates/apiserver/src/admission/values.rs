@@ -98,12 +98,12 @@ pub(super) fn request(a: &Attributes<'_>, name: &str, namespace: &str, gvr: &Gvr
 /// The options of the request as a document; null if the request is not known.
 pub(super) fn options(a: &Attributes<'_>) -> Value {
     let Some(request) = a.request else { return Value::Null };
-    let kind = match (a.operation, request.info.verb.as_str()) {
-        (Operation::Connect, _) => return Value::Null,
-        (Operation::Create, _) => "CreateOptions",
-        (Operation::Delete, _) => "DeleteOptions",
-        (Operation::Update, "patch") => "PatchOptions",
-        (Operation::Update, _) => "UpdateOptions",
+    let kind = match a.operation {
+        Operation::Connect => return Value::Null,
+        Operation::Create => "CreateOptions",
+        Operation::Delete => "DeleteOptions",
+        // Upstream tells what a patch does, not that it is one.
+        Operation::Update => "UpdateOptions",
     };
     let mut options = Map::new();
     options.insert("kind".into(), kind.into());
@@ -122,9 +122,6 @@ pub(super) fn options(a: &Attributes<'_>) -> Value {
                 options.insert(field.into(), text.into());
             }
         }
-    }
-    if kind == "PatchOptions" && query.has("force") {
-        options.insert("force".into(), query.flag("force").into());
     }
     Value::Object(options)
 }

@@ -9,7 +9,7 @@ use crate::view::View;
 use crate::webhook::Client;
 use api_core::meta::Meta;
 use api_core::{ApiError, Gvk, Gvr};
-use api_schema::codec::{self, FieldValidation, Media};
+use api_schema::codec::{self, FieldValidation, Media, Refused, Wording};
 use api_schema::row::Row;
 use serde_json::Value;
 use std::sync::Arc;
@@ -85,13 +85,13 @@ pub(super) async fn in_version(tools: Tools<'_>, row: &Row, mut object: Value) -
     }
 }
 
-/// An object as it is shown to who wants it in that version. `is_new` leaves out what the server sets after mutation.
+/// An object as it is shown to who wants it in that version. `before_rules` leaves out what the server sets after mutation.
 pub(super) async fn shown(
     tools: Tools<'_>,
     a: &Attributes<'_>,
     gvr: &Gvr,
     stored: &Value,
-    is_new: bool,
+    before_rules: bool,
 ) -> Result<Value, ApiError> {
     let mut value = stored.clone();
     match form(a) {
@@ -104,9 +104,18 @@ pub(super) async fn shown(
     }
     let row = row(tools.view, a, gvr)?;
     value = in_version(tools, &row, value).await?;
-    if is_new {
-        value.metadata_mut().remove("uid");
-        value.metadata_mut().insert("creationTimestamp".into(), Value::Null);
+    match a.operation {
+        Operation::Create if before_rules => {
+            value.metadata_mut().remove("uid");
+            value.metadata_mut().remove("creationTimestamp");
+            if a.row.custom.is_none() {
+                value.metadata_mut().insert("creationTimestamp".into(), Value::Null);
+            }
+        }
+        Operation::Update if before_rules && a.row.custom.is_none() => {
+            value.metadata_mut().entry("creationTimestamp").or_insert(Value::Null);
+        }
+        _ => {}
     }
     set_revision(a, &mut value);
     Ok(value)
@@ -133,7 +142,10 @@ pub(super) async fn accept(
         Form::Whole => {}
     }
     let row = row(tools.view, a, gvr)?;
-    let mut value = decode(&row, patched).map_err(|e| ApiError::internal(e.message))?;
+    let revision =
+        if a.operation == Operation::Create { patched.resource_version() } else { before.resource_version() };
+    let revision = revision.to_owned();
+    let mut value = decode(&row, patched).map_err(|refused| ApiError::internal(refused.why()))?;
     match &row.custom {
         Some(custom) => {
             custom.default(&mut value);
@@ -148,24 +160,27 @@ pub(super) async fn accept(
     if let Some(default) = row.hooks.default {
         default(&mut value);
     }
-    value.set_meta("resourceVersion", before.resource_version());
+    value.set_meta("resourceVersion", &revision);
     if a.operation == Operation::Create {
         keep(&mut value, before, &["uid", "creationTimestamp"]);
     }
     if !has_readable_managers(&value) {
         keep(&mut value, before, &["managedFields"]);
     }
+    if value.metadata().and_then(|m| m.get("managedFields")).is_some_and(|f| f.as_array().is_some_and(Vec::is_empty)) {
+        value.metadata_mut().remove("managedFields");
+    }
     Ok(value)
 }
 
-fn decode(row: &Row, patched: Value) -> Result<Value, ApiError> {
+fn decode(row: &Row, patched: Value) -> Result<Value, Refused> {
     let Some(custom) = &row.custom else {
-        return codec::decode_value(row, patched, FieldValidation::Ignore).map(|d| d.value);
+        return codec::read_value(row, patched, FieldValidation::Ignore, Wording::Json).map(|d| d.value);
     };
     let (schema, root) = custom.family.loose();
     let bytes = patched.to_string();
     let ignore = FieldValidation::Ignore;
-    let mut value = codec::decode_as(schema, *root, &row.kind, bytes.as_bytes(), Media::Json, ignore)?.value;
+    let mut value = codec::read_as(schema, *root, &row.kind, bytes.as_bytes(), Media::Json, ignore)?.value;
     custom.prune(&mut value);
     Ok(value)
 }

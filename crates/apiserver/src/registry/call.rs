@@ -207,12 +207,30 @@ pub(crate) fn with_warnings(
     })
 }
 
-/// Writes `Warning` headers, each warning once.
+/// Characters of all warnings of an answer together. Beyond that each is cut at [`WARNING_CHARS_MAX`], as many as fit.
+const WARNINGS_CHARS_MAX: usize = 4 << 10;
+const WARNING_CHARS_MAX: usize = 256;
+
+/// The warnings that are told, each once.
+fn told(warnings: &[String]) -> Vec<String> {
+    let new = |(i, text): &(usize, &String)| !text.is_empty() && !warnings[..*i].contains(text);
+    let all: Vec<&String> = warnings.iter().enumerate().filter(new).map(|(_, text)| text).collect();
+    if all.iter().map(|text| text.chars().count()).sum::<usize>() <= WARNINGS_CHARS_MAX {
+        return all.into_iter().cloned().collect();
+    }
+    let mut written = 0;
+    let cut = |text: &String| text.chars().take(WARNING_CHARS_MAX).collect::<String>();
+    let fits = |text: &String| {
+        let fits = written < WARNINGS_CHARS_MAX;
+        written += text.chars().count();
+        fits
+    };
+    all.into_iter().map(cut).take_while(fits).collect()
+}
+
+/// Writes `Warning` headers.
 pub(crate) fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
-    for (i, text) in warnings.iter().enumerate() {
-        if warnings[..i].contains(text) {
-            continue;
-        }
+    for text in &told(warnings) {
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             headers.append(http::header::WARNING, value);

@@ -10,6 +10,7 @@ use crate::Body;
 use crate::admission::Operation;
 use api_core::field::Errors;
 use api_core::meta::Meta;
+use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use api_kinds::hooks::meta;
 use bytes::Bytes;
@@ -27,7 +28,9 @@ pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, Api
     let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
     if call.row().custom.as_ref().is_some_and(|c| c.terminating) {
         let why = "create not allowed while custom resource definition is terminating";
-        return Err(ApiError::new(405, Reason::MethodNotAllowed, why));
+        let api_core::GroupResource { group, resource: kind } = call.group_resource();
+        let details = Details { group, kind, ..Details::default() };
+        return Err(ApiError::new(405, Reason::MethodNotAllowed, why).with_details(details));
     }
     let bytes = call.read_body(body).await?;
     let value = call.decode(&bytes, options.validation)?;
@@ -74,12 +77,15 @@ async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
     let name = value.name().to_owned();
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
-    if call.server.admission.mutate(&attributes, value, &mut warnings).await? {
+    let mutated = call.server.admission.mutate(&attributes, value, &mut warnings).await;
+    // A refusal, too, comes with what was warned of before.
+    call.warn(warnings);
+    if mutated? {
         // A webhook, too, makes nothing but what a client may make.
         drop_status(call, value);
+        check_namespace(call, value)?;
     }
     call.settle(value);
-    call.warn(warnings);
     Ok(())
 }
 
@@ -113,8 +119,9 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     let name = value.name().to_owned();
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
-    call.server.admission.validate(&attributes, Some(value), &mut warnings).await?;
+    let admitted = call.server.admission.validate(&attributes, Some(value), &mut warnings).await;
     call.warn(warnings);
+    admitted?;
     if !value.resource_version().is_empty() && !options.dry_run {
         let why = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::new(500, Reason::Unknown, why));

@@ -179,14 +179,17 @@ pub(crate) async fn delete_one(call: &Call, name: &str, options: &DeleteOptions)
         check_preconditions(call.row(), name, &current, options)?;
         let mut warnings = Vec::new();
         let seen = custom::convert::incoming(call, current.clone()).await?;
+        // Of a collection, upstream tells no names.
+        let told = if call.info.verb == "deletecollection" { "" } else { name };
         let attributes = Attributes {
             revision: current.revision,
             delete_options: Some(options),
-            ..call.admission(Operation::Delete, name, Some(&seen.value), options.dry_run)
+            ..call.admission(Operation::Delete, told, Some(&seen.value), options.dry_run)
         };
-        call.server.admission.validate_delete(&attributes, options.reviewed, &mut warnings).await?;
+        let admitted = call.server.admission.validate_delete(&attributes, options.reviewed, &mut warnings).await;
         call.warn(warnings);
-        match carry_out(call, &key, current, options).await? {
+        admitted?;
+        match carry_out(call, &key, seen, options).await? {
             Some(deleted) => return Ok(deleted),
             None => continue,
         }
@@ -213,7 +216,8 @@ async fn carry_out(
     };
     if let Some(value) = marked {
         if !options.dry_run && *value != current.value {
-            match registry.put(&call.served, key, current.revision, object::encode(&value), &Claims::default()).await? {
+            let stored = custom::convert::outgoing(call, &value).await?;
+            match registry.put(&call.served, key, current.revision, stored, &Claims::default()).await? {
                 Attempt::Done(revision) => current.revision = revision,
                 Attempt::Lost(_) => return Ok(None),
             }

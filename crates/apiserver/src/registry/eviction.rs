@@ -35,8 +35,9 @@ pub(crate) async fn evict(mut call: Call, body: Body) -> Result<Response<Body>, 
     options.dry_run |= write.dry_run;
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &call.info.name, None, options.dry_run);
-    call.server.admission.review(&attributes, eviction, &mut warnings).await?;
+    let admitted = call.server.admission.review(&attributes, eviction, &mut warnings).await;
     call.warn(warnings);
+    admitted?;
     options.reviewed = true;
     call.info.subresource.clear();
     let name = call.info.name.clone();

@@ -264,11 +264,6 @@ impl Registry {
         self.table.load().lookup(group, version, resource).cloned()
     }
 
-    /// Whether the group has that version.
-    pub(crate) fn has_version(&self, group: &str, version: &str) -> bool {
-        self.table.load().has_version(group, version)
-    }
-
     /// Whether a group is one that the server has by itself, whatever definitions there are.
     pub(crate) fn is_built_in(&self, group: &str) -> bool {
         self.table.load().is_built_in(group)

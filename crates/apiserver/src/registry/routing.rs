@@ -1,6 +1,6 @@
 //! From a request for a resource to the verb that serves it.
 
-use super::call::{Call, with_warnings};
+use super::call::{Call, add_warnings, with_warnings};
 use super::{Served, create, delete, patching, read, subresource, update, watch};
 use crate::Body;
 use crate::audit::Annotations;
@@ -60,6 +60,13 @@ fn is_own_namespace(served: &Served, info: &RequestInfo) -> bool {
     served.row.gvr.resource == "namespaces" && served.row.gvr.group.is_empty() && info.name == info.namespace
 }
 
+/// What a client is told of a version that is on its way out.
+pub(crate) fn deprecations(served: &Served) -> Vec<String> {
+    let built_in = api_kinds::deprecation(&served.row.gvr).map(str::to_owned);
+    let custom = served.row.custom.as_ref().and_then(|custom| custom.deprecation.clone());
+    built_in.into_iter().chain(custom).collect()
+}
+
 /// Serves a verb.
 pub(crate) fn serve(
     server: Arc<Inner>,
@@ -106,8 +113,7 @@ async fn serve_verb(
         user,
         form,
     };
-    call.warn(api_kinds::deprecation(&call.row().gvr).map(str::to_owned));
-    call.warn(call.row().custom.as_ref().and_then(|c| c.deprecation.clone()));
+    call.warn(deprecations(&call.served));
     usable(&call)?;
     if subresource::is_special(&call.info.subresource) {
         return subresource::serve(call, body).await;
@@ -118,10 +124,12 @@ async fn serve_verb(
         "watch" => {
             let tasks = call.server.tasks.clone();
             let events = watch::watch(call).await?;
-            Ok(match socket {
+            let mut answer = match socket {
                 Some(socket) => socket.answer(events, &tasks),
                 None => events,
-            })
+            };
+            add_warnings(answer.headers_mut(), &warnings.lock());
+            Ok(answer)
         }
         "create" => create::create(call, body).await,
         "update" => update::put(call, body).await,

@@ -60,8 +60,9 @@ async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
     call.server.admission.check_namespace(&attributes, &posted).await?;
     let mut warnings = Vec::new();
-    let posted = call.server.admission.review(&attributes, posted, &mut warnings).await?;
+    let posted = call.server.admission.review(&attributes, posted, &mut warnings).await;
     call.warn(warnings);
+    let posted = posted?;
     let edit = |call: &Call, current: Option<&Current>, _: Known<'_>| {
         let current = current.ok_or_else(|| call.not_found())?;
         let mut value = current.value.clone();

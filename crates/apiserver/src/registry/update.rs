@@ -147,8 +147,16 @@ async fn attempt(
     let mut new = versions::in_all(call, |known| edit(call, Some(current), known)).await?;
     check_version(call, &new, current, options.dry_run)?;
     new.set_meta("resourceVersion", "");
-    keep_other_half(call, &mut new, old);
-    keep_metadata(&mut new, old);
+    if call.row().custom.is_some() && !is_posted(call) {
+        // Upstream notes what a client wants of a custom resource, even where it is not to be had.
+        create::dedup_owners(call, &mut new);
+        patching::managed_update(call, options, Some(old), &mut new).await;
+    } else {
+        keep_other_half(call, &mut new, old);
+    }
+    if call.info.verb != "update" || is_posted(call) {
+        keep_metadata(&mut new, old);
+    }
     let held = if is_posted(call) { None } else { Some(admit(call, options, current, &mut new).await?) };
     let stored = custom::convert::outgoing(call, &new).await?;
     if options.dry_run {
@@ -206,24 +214,35 @@ async fn admit<'a>(
     new: &mut Value,
 ) -> Result<Held<'a>, ApiError> {
     let old = &current.value;
-    create::dedup_owners(call, new);
-    patching::managed_update(call, options, Some(old), new).await;
+    if call.row().custom.is_none() {
+        create::dedup_owners(call, new);
+        patching::managed_update(call, options, Some(old), new).await;
+    }
     call.drop_empty_lists(new);
     let mut warnings = Vec::new();
     let attributes = Attributes {
         revision: current.revision,
         ..call.admission(Operation::Update, &call.info.name, Some(old), options.dry_run)
     };
-    if call.server.admission.mutate(&attributes, new, &mut warnings).await? {
+    let mutated = call.server.admission.mutate(&attributes, new, &mut warnings).await;
+    // A refusal, too, comes with what was warned of before.
+    call.warn(std::mem::take(&mut warnings));
+    let mutated = mutated?;
+    if mutated || call.row().custom.is_some() {
         // A webhook, too, changes only what the request may write.
         keep_other_half(call, new, old);
     }
+    if mutated {
+        create::check_namespace(call, new)?;
+    }
+    keep_metadata(new, old);
     call.settle(new);
     prepare(call, new, old);
     let recorded = call.server.registry.recorded(call.row()).await?;
     let held = validate(call, new, old, recorded)?;
-    call.server.admission.validate(&attributes, Some(new), &mut warnings).await?;
+    let validated = call.server.admission.validate(&attributes, Some(new), &mut warnings).await;
     call.warn(warnings);
+    validated?;
     api_patch::managed::keep_times_if_unchanged(old, new);
     Ok(held)
 }

@@ -6,6 +6,7 @@
 use super::call::Call;
 use super::custom::convert;
 use super::{Table, object};
+use api_core::gvk;
 use api_core::meta::Meta;
 use api_patch::managed::{Types, Versioned, Versions};
 use api_schema::custom::{Conversion, Custom};
@@ -62,7 +63,7 @@ impl Others {
         for wanted in wanted {
             let revision = wanted.object.resource_version().to_owned();
             let (webhooks, object) = (&call.server.webhooks, wanted.object.clone());
-            let mut converted = convert::to_version(webhooks, custom, object, &wanted.version).await;
+            let mut converted = convert::untidy(webhooks, custom, object, &wanted.version).await;
             if let Ok(object) = &mut converted {
                 object.set_meta("resourceVersion", &revision);
             }
@@ -109,9 +110,18 @@ impl Others {
 }
 
 impl Versions for Others {
+    fn may_misfit(&self) -> bool {
+        self.row.custom.is_some()
+    }
+
     fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
         if let Some(custom) = self.rows().find_map(|s| s.row.custom.as_ref()) {
             return self.custom(object, custom, api_version);
+        }
+        // Of a group of its own (events have two) upstream knows no way there.
+        let group = |text: &str| gvk::split_api_version(text).0.to_owned();
+        if group(api_version) != self.row.gvr.group {
+            return Ok(None);
         }
         let Some(served) = self.rows().find(|s| s.api_version == api_version) else { return Ok(None) };
         let row = &served.row;

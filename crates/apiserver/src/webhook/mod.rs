@@ -4,10 +4,12 @@
 //! [`Client::call`] is all that a caller needs; it says what went wrong in the words that upstream's clients show. Knows
 //! neither admission nor conversion. Tests are in `tests/webhook_client.rs`.
 
+mod document;
 pub mod service;
 pub mod transport;
 mod verify;
 
+pub use document::Document;
 pub(crate) use verify::{check_certificate, covers};
 
 use crate::body;
@@ -132,17 +134,24 @@ impl Client {
         &self,
         target: &Target,
         document: Bytes,
+        wanted: Document<'_>,
         timeout_s: u64,
         at_most: Duration,
     ) -> Result<Value, CallError> {
         let separator = if target.url.contains('?') { '&' } else { '?' };
         let url =
             if timeout_s == 0 { target.url.clone() } else { format!("{}{separator}timeout={timeout_s}s", target.url) };
-        let answer = tokio::time::timeout(at_most, self.exchange(target, &url, document)).await;
+        let answer = tokio::time::timeout(at_most, self.exchange(target, &url, document, wanted)).await;
         answer.unwrap_or_else(|_| Err(CallError::NoAnswer { url, why: "context deadline exceeded".into() }))
     }
 
-    async fn exchange(&self, target: &Target, url: &str, document: Bytes) -> Result<Value, CallError> {
+    async fn exchange(
+        &self,
+        target: &Target,
+        url: &str,
+        document: Bytes,
+        wanted: Document<'_>,
+    ) -> Result<Value, CallError> {
         let no_answer = |why: String| CallError::NoAnswer { url: url.to_owned(), why };
         let request = Request::builder()
             .method(Method::POST)
@@ -154,6 +163,7 @@ impl Client {
             .map_err(|e| CallError::Configuration(e.to_string()))?;
         let response = self.transport.send(&target.trust, request).await.map_err(|e| no_answer(why(&*e)))?;
         let code = response.status();
+        let media = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
         let body = http_body_util::BodyExt::map_err(response.into_body(), crate::BoxError::from);
         let body = http_body_util::BodyExt::boxed_unsync(body);
         let bytes = read_body(body, ANSWER_BYTES_MAX).await;
@@ -161,8 +171,7 @@ impl Client {
         if !code.is_success() {
             return Err(refusal(code, &bytes));
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|e| CallError::Unreadable(format!("couldn't get version/kind; json parse error: {e}")))
+        wanted.read(&bytes, code, &media).map_err(CallError::Unreadable)
     }
 }
 

@@ -10,32 +10,32 @@ pub struct Check {
     pub level: Level,
     /// Minor version that brought it.
     pub since: u32,
-    /// Whether a check of the restricted level says the same and more.
-    pub replaced_by_restricted: bool,
+    /// Minor version from which on a check of the restricted level says the same and more.
+    pub replaced_since: Option<u32>,
     /// What a pod violates, by the rules of a minor version.
     pub find: fn(&Value, u32) -> Option<Violation>,
 }
 
 const fn baseline(find: fn(&Value, u32) -> Option<Violation>) -> Check {
-    Check { level: Level::Baseline, since: 0, replaced_by_restricted: false, find }
+    Check { level: Level::Baseline, since: 0, replaced_since: None, find }
 }
 
-const fn replaced(find: fn(&Value, u32) -> Option<Violation>) -> Check {
-    Check { level: Level::Baseline, since: 0, replaced_by_restricted: true, find }
+const fn replaced(since: u32, find: fn(&Value, u32) -> Option<Violation>) -> Check {
+    Check { level: Level::Baseline, since: 0, replaced_since: Some(since), find }
 }
 
 const fn restricted(since: u32, find: fn(&Value, u32) -> Option<Violation>) -> Check {
-    Check { level: Level::Restricted, since, replaced_by_restricted: false, find }
+    Check { level: Level::Restricted, since, replaced_since: None, find }
 }
 
 /// All checks.
 pub const ALL: &[Check] = &[
     restricted(8, privilege_escalation),
     baseline(app_armor),
-    replaced(capabilities_baseline),
+    replaced(22, capabilities_baseline),
     restricted(22, capabilities_restricted),
     baseline(host_namespaces),
-    replaced(host_path),
+    replaced(0, host_path),
     baseline(host_ports),
     baseline(privileged),
     baseline(proc_mount),
@@ -43,7 +43,7 @@ pub const ALL: &[Check] = &[
     restricted(0, run_as_non_root),
     restricted(23, run_as_user),
     baseline(selinux),
-    replaced(seccomp_baseline),
+    replaced(19, seccomp_baseline),
     restricted(19, seccomp_restricted),
     baseline(sysctls),
     baseline(windows_host_process),

@@ -21,12 +21,13 @@ pub fn evaluate(level: LevelVersion, pod: &Value) -> Vec<Violation> {
     }
     let restricted = level.level == Level::Restricted;
     let version = level.version.minor();
+    let is_replaced = |check: &checks::Check| check.replaced_since.is_some_and(|since| since <= version);
     let wanted = |check: &&checks::Check| match check.level {
         Level::Restricted => restricted,
-        _ => !(restricted && check.replaced_by_restricted),
+        _ => !(restricted && is_replaced(check)),
     };
     let (baseline, more): (Vec<_>, Vec<_>) =
-        checks::ALL.iter().filter(wanted).partition(|c| c.level == Level::Baseline && !c.replaced_by_restricted);
+        checks::ALL.iter().filter(wanted).partition(|c| c.level == Level::Baseline && !is_replaced(c));
     let due = baseline.into_iter().chain(more).filter(|c| c.since <= version);
     due.filter_map(|check| (check.find)(pod, version)).collect()
 }

@@ -101,6 +101,21 @@ fn restricted() {
     }
 }
 
+/// What a check of the restricted level says more of is left out from the version on that has that check.
+#[test]
+fn old_versions() {
+    let with = json!({"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}, "ports": [{"containerPort": 1, "hostPort": 2}]});
+    let pod = pod(json!({}), with);
+    let capabilities = "non-default capabilities (container \"c\" must not include \"NET_ADMIN\" in \
+                        securityContext.capabilities.add)";
+    let port = "hostPort (container \"c\" uses hostPort 2)";
+    let found = |level, minor| describe(&evaluate(LevelVersion { level, version: Version::Minor(minor) }, &pod));
+    assert_eq!(found(Level::Baseline, 20), format!("{capabilities}, {port}"));
+    assert_eq!(found(Level::Baseline, 22), format!("{port}, {capabilities}"));
+    assert!(found(Level::Restricted, 20).starts_with(&format!("{capabilities}, {port}")));
+    assert!(!found(Level::Restricted, 22).contains(capabilities));
+}
+
 #[test]
 fn baseline() {
     let bare = json!({"spec": {"containers": [{"name": "c"}, {"name": "d"}]}});

@@ -28,6 +28,7 @@ pub(super) fn hooks(kind: &str) -> &'static Hooks {
                     returns_deleted: true,
                     generation: Generation::SPEC,
                     unconditional_update: false,
+                    reset_fields: Some(super::meta::reset_by_status),
                     ..Hooks::NONE
                 }
             }
@@ -45,6 +46,10 @@ fn default_definition(object: &mut Value) {
             names[field] = value.into();
         }
     }
+    let stored: Vec<Value> = {
+        let versions = spec.get("versions").and_then(Value::as_array).into_iter().flatten();
+        versions.filter(|v| v["storage"] == true).map(|v| v.text("name").into()).take(1).collect()
+    };
     if spec.lacks("conversion") {
         spec["conversion"] = json!({"strategy": "None"});
     }
@@ -52,6 +57,11 @@ fn default_definition(object: &mut Value) {
         conversion.with("webhook", |webhook| {
             webhook.with("clientConfig", |client| client.with("service", |service| service.fill("port", 443)));
         });
+    });
+    object.with("status", |status| {
+        if status["storedVersions"].as_array().is_none_or(Vec::is_empty) {
+            status["storedVersions"] = stored.into();
+        }
     });
 }
 

@@ -135,6 +135,24 @@ fn conditions(list: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
+/// Whether what was signed is certificates in PEM.
+fn check_certificates(encoded: &str) -> Result<(), String> {
+    let pem = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap_or_default();
+    if pem.is_empty() {
+        return Ok(());
+    }
+    let mut blocks = 0;
+    for block in Pem::iter_from_buffer(&pem) {
+        let Ok(block) = block else { break };
+        if block.label != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
+        }
+        block.parse_x509().map_err(|_| "x509: malformed certificate".to_owned())?;
+        blocks += 1;
+    }
+    if blocks == 0 { Err("must contain at least one CERTIFICATE PEM block".into()) } else { Ok(()) }
+}
+
 /// Decisions are made through `approval` and never taken back; certificates are given through `status`, once.
 pub(super) fn validate_update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
     validate(new, e);
@@ -154,6 +172,9 @@ pub(super) fn validate_update(context: &WriteContext<'_>, new: &Value, old: &Val
     }
     let (certificate, had) = (status.at("certificate"), old_status.at("certificate"));
     if certificate.value != had.value {
+        if let Err(why) = check_certificates(certificate.str()) {
+            e.invalid(&certificate.path, "<certificate data>", &why);
+        }
         if !had.is_empty() {
             certificate.forbidden("updates may not modify existing certificate content", e);
         } else if context.subresource != "status" {
@@ -216,7 +237,9 @@ mod tests {
             ["FieldValueForbidden status.conditions"]
         );
         assert_eq!(after("status", with(&["Approved"], ""), with(&["Approved"], "c")), [""; 0]);
-        assert_eq!(after("status", with(&[], "c"), with(&[], "d")), ["FieldValueForbidden status.certificate"]);
+        assert_eq!(after("status", with(&[], ""), with(&[], "YQ==")), ["FieldValueInvalid status.certificate"]);
+        let wrong = ["FieldValueInvalid status.certificate", "FieldValueForbidden status.certificate"];
+        assert_eq!(after("status", with(&[], "YQ=="), with(&[], "Yg==")), wrong);
         assert_eq!(
             after("approval", with(&["Denied"], ""), with(&["Denied", "Approved"], "")),
             ["FieldValueInvalid status.conditions[1].type"]

@@ -16,7 +16,7 @@ use super::write::{Shown, Write};
 use super::{Attributes, Context, versions};
 use api_core::meta::Meta;
 use api_core::status::Cause;
-use api_core::{ApiError, Gvr, Reason};
+use api_core::{ApiError, Gvr, Reason, gvk};
 use api_kinds::admission::conditions::Held;
 use api_kinds::admission::matching::Request;
 use api_kinds::admission::policies;
@@ -125,6 +125,13 @@ impl Outcome {
             Ok(None) => return,
             Err(why) => return self.misconfigured(policy, None, &why.to_string()),
         };
+        if let Some((api_version, kind)) = &policy.param_kind
+            && context.view.resource_of(api_version, kind).is_none()
+        {
+            let (group, version) = gvk::split_api_version(api_version);
+            let why = format!("failed to find resource referenced by paramKind: '{group}/{version}, Kind={kind}'");
+            return self.misconfigured(policy, None, &why);
+        }
         let mut write = None;
         let mut annotations = BTreeMap::new();
         for binding in &policy.bindings {

@@ -6,7 +6,7 @@ use super::health::{self, Advice, PROBE_TIMEOUT};
 use super::metrics::Outcome;
 use super::notice::Notice;
 use super::review::{self, Asked};
-use crate::webhook::Target;
+use crate::webhook::{Document, Target};
 use api_core::{ApiError, Gvr};
 use api_kinds::admission::webhooks::{Hook, Phase};
 use serde_json::Value;
@@ -89,10 +89,15 @@ impl Webhooks {
         let document = self.document(version, &uid, a, gvr, object, phase).await.map_err(Failure::Own)?;
         let target = Target::read(&hook.client_config);
         let target = target.map_err(|e| failed(format!("could not get REST client: {e}")))?;
-        let answer = self.client.call(&target, document.to_string().into(), hook.timeout_s, at_most).await;
+        let wanted = Document { group: "admission.k8s.io", version, kind: "AdmissionReview" };
+        let answer = self.client.call(&target, document.to_string().into(), wanted, hook.timeout_s, at_most).await;
         let answer = answer.map_err(|e| failed(format!("failed to call webhook: {e}")))?;
+        review::check_types(&answer).map_err(|e| failed(format!("failed to call webhook: {e}")))?;
         let verdict = review::verdict(version, &uid, phase == Phase::Mutating, &answer);
         let verdict = verdict.map_err(|e| failed(format!("received invalid webhook response: {e}")))?;
+        if let Some(other) = verdict.foreign_patch {
+            return Err(failed(format!("unsupported patch type {other:?}")));
+        }
         for (name, value) in verdict.annotations {
             a.annotate(format!("{}/{name}", hook.name), value);
         }

@@ -304,9 +304,8 @@ impl Webhooks {
         gvr: &Gvr,
         object: Option<&Value>,
     ) -> Result<Option<Value>, ApiError> {
-        let is_new = a.operation == Operation::Create && phase == Phase::Mutating;
         match object {
-            Some(value) => versions::shown(self.tools(), a, gvr, value, is_new).await.map(Some),
+            Some(value) => versions::shown(self.tools(), a, gvr, value, phase == Phase::Mutating).await.map(Some),
             None => Ok(None),
         }
     }
@@ -354,7 +353,7 @@ impl Webhooks {
         object: &mut Option<Value>,
         said: &Said,
     ) -> Result<bool, ApiError> {
-        if said.patch.is_empty() || said.patch == b"[]" {
+        if said.patch.is_empty() || api_patch::is_empty_json_patch(&said.patch).map_err(ApiError::internal)? {
             return Ok(false);
         }
         let Some(stored) = object else {
@@ -364,10 +363,15 @@ impl Webhooks {
             )));
         };
         let tools = self.tools();
-        let shown = versions::shown(tools, a, gvr, stored, a.operation == Operation::Create).await?;
-        let patched = api_patch::json_patch(&shown, &said.patch).map_err(|e| ApiError::internal(e.message))?;
+        let shown = versions::shown(tools, a, gvr, stored, true).await?;
+        let patched = api_patch::json_patch_of_webhook(&shown, &said.patch).map_err(ApiError::internal)?;
         if patched == shown {
             return Ok(false);
+        }
+        let revision = patched.resource_version();
+        if a.operation == Operation::Update && !revision.is_empty() && revision != shown.resource_version() {
+            let why = "the object has been modified; please apply your changes to the latest version and try again";
+            return Err(ApiError::conflict(&a.resource.group_resource(), a.name, why));
         }
         let changed = versions::accept(tools, a, gvr, patched, stored).await?;
         if changed == *stored {

@@ -165,6 +165,12 @@ pub(crate) async fn to_version(
     convert_one(webhooks, custom, value, version).await
 }
 
+/// One object in another version just as a webhook made it: what the version does not know is still there.
+pub(crate) async fn untidy(webhooks: &Client, custom: &Custom, value: Value, version: &str) -> Result<Value, ApiError> {
+    let converted = raw(webhooks, custom, vec![value], version).await?;
+    converted.into_iter().next().ok_or_else(|| ApiError::internal("an object was lost in conversion"))
+}
+
 async fn convert_one(webhooks: &Client, custom: &Custom, value: Value, version: &str) -> Result<Value, ApiError> {
     let converted = convert(webhooks, custom, vec![value], version).await?;
     converted.into_iter().next().ok_or_else(|| ApiError::internal("an object was lost in conversion"))
@@ -172,6 +178,20 @@ async fn convert_one(webhooks: &Client, custom: &Custom, value: Value, version: 
 
 /// Converts objects, none of which is in the version yet. They come without resource version.
 async fn convert(
+    webhooks: &Client,
+    custom: &Custom,
+    objects: Vec<Value>,
+    version: &str,
+) -> Result<Vec<Value>, ApiError> {
+    let mut converted = raw(webhooks, custom, objects, version).await?;
+    if matches!(custom.family.conversion, Conversion::Webhook { .. }) {
+        converted.iter_mut().for_each(|object| custom.family.tidy(object, false));
+    }
+    Ok(converted)
+}
+
+/// The same with what a webhook made as it is.
+async fn raw(
     webhooks: &Client,
     custom: &Custom,
     mut objects: Vec<Value>,
@@ -186,7 +206,6 @@ async fn convert(
         Conversion::None => objects.iter_mut().for_each(|o| family.rename(o, version)),
         Conversion::Webhook { client_config, review_versions } => {
             objects = review::convert(webhooks, family, client_config, review_versions, objects, version).await?;
-            objects.iter_mut().for_each(|o| family.tidy(o, false));
         }
     }
     Ok(objects)

@@ -2,9 +2,10 @@
 //!
 //! A webhook converts; it may change labels and annotations, but no other metadata. Wording of failures is upstream's.
 
-use crate::webhook::{Client, Target};
+use crate::webhook::{Client, Document, Target};
 use api_core::meta::Meta;
-use api_core::{ApiError, Reason, go};
+use api_core::{ApiError, Reason, go, gvk};
+use api_schema::codec;
 use api_schema::custom::Family;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub(super) async fn convert(
         "request": {"uid": uid, "desiredAPIVersion": to, "objects": objects},
     });
     let target = Target::read(client_config).map_err(|e| failed(e.to_string()))?;
-    let call = webhooks.call(&target, request.to_string().into(), 0, TIMEOUT);
+    let wanted = Document { group: GROUP, version: review_version, kind: "ConversionReview" };
+    let call = webhooks.call(&target, request.to_string().into(), wanted, 0, TIMEOUT);
     let why = |why: String| failed(format!("conversion webhook for {about} failed: {why}"));
     let answer = call.await.map_err(|e| why(e.to_string()))?;
     let converted = converted_objects(answer, review_version, &uid).map_err(why)?;
@@ -54,8 +56,9 @@ pub(super) async fn convert(
 
 /// `example.com/v1, Kind=Widget`.
 fn kind_of(object: &Value) -> String {
-    let text = |field: &str| object[field].as_str().unwrap_or("").to_owned();
-    format!("{}, Kind={}", text("apiVersion"), text("kind"))
+    let text = |field: &str| object[field].as_str().unwrap_or("");
+    let (group, version) = gvk::split_api_version(text("apiVersion"));
+    format!("{group}/{version}, Kind={}", text("kind"))
 }
 
 /// The objects of an answer, if it is one to our request.
@@ -89,6 +92,18 @@ fn checked(old: &Value, new: Value, index: usize, to: &str) -> Result<Value, Api
     let invalid =
         |why: String| failed(format!("conversion webhook for {about} returned invalid object at index {index}: {why}"));
     let text = |v: &Value, field: &str| v[field].as_str().unwrap_or("").to_owned();
+    match &new {
+        Value::Null => return Err(failed("unexpected end of JSON input".into())),
+        Value::Object(_) if text(&new, "kind").is_empty() => {
+            return Err(failed(format!("Object 'Kind' is missing in '{new}'")));
+        }
+        Value::Object(_) => {}
+        other => {
+            let found = codec::go_kind(other);
+            let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+            return Err(failed(why));
+        }
+    }
     if text(&new, "apiVersion") != to {
         let got = text(&new, "apiVersion");
         return Err(invalid(format!("invalid groupVersion (expected {to}, received {got})")));

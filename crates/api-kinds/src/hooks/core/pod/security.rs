@@ -232,7 +232,8 @@ pub(super) fn windows_host_process(spec: &Node<'_, '_>, e: &mut Errors) {
         );
     }
     if !spec.at("hostNetwork").is_true() {
-        spec.at("hostNetwork").invalid("hostNetwork must be true if pod contains any hostProcess containers", e);
+        let why = "hostNetwork must be true if pod contains any hostProcess containers";
+        e.invalid(&spec.at("hostNetwork").path, false, why);
     }
 }
 
