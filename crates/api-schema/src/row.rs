@@ -142,6 +142,9 @@ pub struct Hooks {
     pub validate_update: Option<fn(&WriteContext<'_>, &Value, &Value, &mut Errors)>,
     /// Whether `metadata.name` is valid: upstream's name function of the kind; without it, a DNS subdomain.
     pub validate_name: Option<fn(&str, bool) -> Vec<String>>,
+    /// Whether `validate` leaves metadata alone, as some of upstream's kinds do: then it is looked at only once nothing else
+    /// of a new object is wrong, and as of any object.
+    pub metadata_last: bool,
     /// Warnings for a create or update: `(new, old)`.
     pub warnings: Option<fn(&Value, Option<&Value>) -> Vec<String>>,
     /// Fields that a field selector may name beside `metadata.name` and `metadata.namespace`, with their values.
@@ -259,6 +262,7 @@ impl Hooks {
         validate: None,
         validate_update: None,
         validate_name: None,
+        metadata_last: false,
         warnings: None,
         selectable_fields: None,
         stored_field: None,

@@ -47,8 +47,16 @@ impl Posted {
         let root = api_kinds::type_of(kind).ok_or_else(ApiError::no_such_resource)?;
         let language = body_media(&parts.headers)?;
         let decoded = codec::decode_as(api_kinds::schema(), root, kind, &bytes, language, fields(options.validation))?;
+        let mut value = decoded.value;
+        // What a client may not say of a new object is not heard.
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+                metadata.remove(field);
+            }
+            metadata.entry("creationTimestamp").and_modify(|time| *time = Value::Null);
+        }
         Ok(Self {
-            value: decoded.value,
+            value,
             dry_run: options.dry_run,
             kind: kind.clone(),
             subresource: subresource.to_owned(),

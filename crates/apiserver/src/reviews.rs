@@ -58,9 +58,8 @@ async fn answer(
     mut posted: Posted,
 ) -> Result<Response<Body>, ApiError> {
     let kind = served.row.kind.clone();
-    if !served.row.namespaced && !posted.value.namespace().is_empty() {
-        let namespace = posted.value.namespace();
-        return Err(ApiError::bad_request(format!("namespace is not allowed on this type: {namespace}")));
+    if !served.row.namespaced {
+        posted.value.set_meta("namespace", "");
     }
     posted.note_manager(authn::now());
     let status = match served.row.gvr.resource.as_str() {

@@ -269,6 +269,9 @@ impl tower::Service<Request<Body>> for Service {
     }
 }
 
+/// By which the server is known as a manager of fields, whose server it may be: as upstream's is.
+const OWN_USER_AGENT: &str = "kube-apiserver";
+
 impl Inner {
     /// A request of the server to itself, as `user`; JSON in, JSON out. An answer of 400 and more becomes an error.
     pub(crate) async fn call(
@@ -279,13 +282,18 @@ impl Inner {
         value: Option<&Value>,
     ) -> Result<Value, ApiError> {
         let bytes = value.map(Value::to_string).unwrap_or_default();
-        let patch = method == Method::PATCH;
+        // What is applied says by its path who applies it.
+        let patch = match method {
+            Method::PATCH if path.contains("fieldManager=") => "application/apply-patch+yaml",
+            Method::PATCH => "application/merge-patch+json",
+            _ => "application/json",
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("content-type", if patch { "application/merge-patch+json" } else { "application/json" })
+            .header("content-type", patch)
             .header("accept", "application/json")
-            .header("user-agent", "mainstay-apiserver")
+            .header("user-agent", OWN_USER_AGENT)
             .body(body::full(bytes))
             .map_err(ApiError::internal)?;
         request.extensions_mut().insert(user.clone());

@@ -13,6 +13,8 @@ mod api;
 mod beside;
 #[path = "custom/conversion.rs"]
 mod conversion;
+#[path = "custom/creates.rs"]
+mod creates;
 #[path = "custom/definitions.rs"]
 mod definitions;
 #[path = "custom/documents.rs"]

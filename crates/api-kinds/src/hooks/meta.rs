@@ -16,9 +16,20 @@ pub(super) type NameCheck = fn(&str, bool) -> Vec<String>;
 
 /// Checks the metadata of an object to be created, its namespace and name filled in.
 pub fn validate_create(row: &Row, object: &Value, errors: &mut Errors) {
+    if row.hooks.metadata_last {
+        return;
+    }
     let meta =
         Meta { namespaced: Some(row.namespaced), kube_finalizers: !is_generic(&row.gvr.group) && row.custom.is_none() };
     meta.check(object, row.hooks.validate_name.unwrap_or(names::name_is_dns_subdomain), errors);
+}
+
+/// Checks the metadata of a new object of a kind whose own rules do not, when nothing else is wrong with it.
+pub fn validate_create_last(row: &Row, object: &Value, errors: &mut Errors) {
+    if row.hooks.metadata_last && errors.is_empty() {
+        let meta = Meta { namespaced: Some(row.namespaced), kube_finalizers: false };
+        meta.check(object, names::name_is_path_segment, errors);
+    }
 }
 
 /// Checks the metadata of an update. `metadata` of both has its server-set fields in place.

@@ -110,7 +110,9 @@ fn check_configuration(schema: &Schema, ty: Type<'_>, applied: &Value, manager: 
             manager.api_version
         )));
     }
-    if managed_fields(applied).is_some_and(|fields| !fields.is_null()) {
+    // What is no list of objects is none, as upstream reads it.
+    let entries = managed_fields(applied).and_then(Value::as_array);
+    if entries.is_some_and(|entries| !entries.is_empty() && entries.iter().all(Value::is_object)) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     check(schema, ty, applied, false)

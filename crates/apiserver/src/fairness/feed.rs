@@ -23,6 +23,8 @@ const SCHEMAS: &str = "flowschemas";
 const LEVELS: &str = "prioritylevelconfigurations";
 /// So long after a change the default objects are looked at, as often as upstream does.
 const MAINTAIN_AFTER: Duration = Duration::from_secs(60);
+/// Who applies conditions, by upstream's name.
+const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
 /// Pause after a status could not be written.
 const RETRY: Duration = Duration::from_secs(1);
 /// So many conditions of one schema are written within [`WRITES_WITHIN`]; the next one waits.
@@ -185,11 +187,10 @@ impl Feed {
     }
 
     async fn write_condition(&self, schema: &Value, condition: &Value) -> Result<(), ApiError> {
-        let others = schema["status"]["conditions"].as_array().into_iter().flatten();
-        let mut conditions: Vec<Value> = others.filter(|c| c["type"] != condition["type"]).cloned().collect();
-        conditions.push(condition.clone());
-        let patch = json!({"metadata": {"uid": schema.uid()}, "status": {"conditions": conditions}});
-        let path = format!("/apis/{GROUP}/v1/{SCHEMAS}/{}/status", schema.name());
+        let (name, kind) = (schema.name(), &schema["kind"]);
+        let patch = json!({"apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": {"name": name, "uid": schema.uid()},
+            "status": {"conditions": [condition]}});
+        let path = format!("/apis/{GROUP}/v1/{SCHEMAS}/{name}/status?fieldManager={MANAGER}&force=true");
         match self.server.call(&UserInfo::apiserver(), Method::PATCH, &path, Some(&patch)).await {
             Err(e) if e.code >= 500 || e.code == 429 => Err(e),
             // It is gone, or another one by now: its own event comes.

@@ -33,9 +33,17 @@ pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, Api
         return Err(ApiError::new(405, Reason::MethodNotAllowed, why).with_details(details));
     }
     let bytes = call.read_body(body).await?;
-    let value = call.decode(&bytes, options.validation)?;
-    let served = create_value(&call, value, &options).await?;
-    call.answer(StatusCode::CREATED, &served).await
+    for attempt in 1.. {
+        let value = call.decode(&bytes, options.validation)?;
+        let generates = value.name().is_empty();
+        match create_value(&call, value, &options).await {
+            // The generated name is in what was made of the object: all of it is made again.
+            Err(e) if generates && e.reason == Reason::AlreadyExists && attempt < GENERATED_NAMES_MAX => {}
+            Err(error) => return Err(error),
+            Ok(served) => return call.answer(StatusCode::CREATED, &served).await,
+        }
+    }
+    Err(ApiError::internal("no name was free"))
 }
 
 /// Makes an object of a decoded one; gives its served bytes.
@@ -44,7 +52,7 @@ pub(crate) async fn create_value(call: &Call, mut value: Value, options: &WriteO
     call.complete(&mut value);
     fill_metadata(call, &mut value);
     drop_status(call, &mut value);
-    dedup_owners(call, &mut value);
+    dedup_owners(call, &mut value, "");
     patching::managed_update(call, options, None, &mut value).await;
     call.drop_empty_lists(&mut value);
     insert(call, value, options).await
@@ -56,17 +64,16 @@ pub(crate) async fn insert(call: &Call, value: Value, options: &WriteOptions) ->
     let generate = value.meta_str("generateName").to_owned();
     let must_generate = value.name().is_empty() && !generate.is_empty();
     admit(call, &mut value, options).await?;
+    if must_generate {
+        value.set_meta("name", &generate_name(&generate));
+    }
     prepare(call, &mut value);
     let chooses = call.row().hooks.allocate.is_some().then(|| value.clone());
     for attempts in 1.. {
-        if must_generate {
-            value.set_meta("name", &generate_name(&generate));
-        }
         match attempt(call, &mut value, options).await {
             Ok(Some(made)) => return Ok(made),
             Ok(None) if attempts < OVERTAKEN_MAX => value = chooses.clone().unwrap_or(value),
             Ok(None) => break,
-            Err(e) if must_generate && e.reason == Reason::AlreadyExists && attempts < GENERATED_NAMES_MAX => {}
             Err(error) => return Err(error),
         }
     }
@@ -104,11 +111,15 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     let (row, registry) = (call.row(), &call.server.registry);
     let mut errors = Errors::new();
     let recorded = registry.recorded(row).await?;
-    let held = registry.pools.allocate(row, value, None, &mut errors, recorded);
+    let held = registry.pools.allocate(row, value, None, &mut errors, recorded, options.dry_run);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(&row.storage_version.group_kind(), value.name(), &errors));
+    }
     meta::validate_create(row, value, &mut errors);
     if let Some(validate) = row.hooks.validate {
         validate(value, &mut errors);
     }
+    meta::validate_create_last(row, value, &mut errors);
     call.warn(api_kinds::custom::validate(row, &call.info.subresource, value, None, &mut errors));
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.storage_version.group_kind(), value.name(), &errors));
@@ -195,8 +206,8 @@ fn generate_name(base: &str) -> String {
     format!("{}{suffix}", &base[..end])
 }
 
-/// Drops repeated owner references, and says so.
-pub(crate) fn dedup_owners(call: &Call, value: &mut Value) {
+/// Drops repeated owner references, and says so and `when` they were found.
+pub(crate) fn dedup_owners(call: &Call, value: &mut Value, when: &str) {
     let Some(owners) = value.metadata_mut().get_mut("ownerReferences").and_then(Value::as_array_mut) else { return };
     let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
     let mut repeated: Vec<String> = Vec::new();
@@ -210,7 +221,7 @@ pub(crate) fn dedup_owners(call: &Call, value: &mut Value) {
     *owners = kept;
     if !repeated.is_empty() {
         call.warn([format!(
-            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
              reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
             repeated.join(", ")
         )]);

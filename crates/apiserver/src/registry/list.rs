@@ -224,7 +224,7 @@ async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start
     }
     // Upstream's old rule: a limit without a match asks for exactly that revision.
     let exact = options.matching == Match::Exact || (options.matching == Match::Unset && options.limit > 0);
-    let snapshot = match asked(options, exact)? {
+    let snapshot = match asked(options, exact || call.row().hooks.expires)? {
         None => {
             fresh(call).await?;
             cache.snapshot()
@@ -242,11 +242,12 @@ async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<Start
     Ok(Start { snapshot, after: None })
 }
 
-/// The revision that is asked for. What the store is asked for has words of its own.
-fn asked(options: &ListOptions, exact: bool) -> Result<Option<i64>, ApiError> {
-    options
-        .revision()
-        .map_err(|e| if exact { ApiError::bad_request(format!("invalid resource version: {}", e.message)) } else { e })
+/// The revision that is asked for. What the store is asked for has words of its own, and so have resources that upstream
+/// reads without a cache, which are those that expire (`of_store`).
+fn asked(options: &ListOptions, of_store: bool) -> Result<Option<i64>, ApiError> {
+    options.revision().map_err(|e| {
+        if of_store { ApiError::bad_request(format!("invalid resource version: {}", e.message)) } else { e }
+    })
 }
 
 /// Waits until the cache has all that the store had when the request came.

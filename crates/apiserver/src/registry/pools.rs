@@ -43,6 +43,8 @@ pub(crate) struct Held<'a> {
     pools: &'a Pools,
     taken: Vec<Allocation>,
     recorded: Recorded,
+    /// Whether nothing is to be written: then any port may be had, as upstream has it.
+    dry_run: bool,
 }
 
 impl Held<'_> {
@@ -85,8 +87,9 @@ impl Pools {
         old: Option<&Value>,
         errors: &mut Errors,
         recorded: Recorded,
+        dry_run: bool,
     ) -> Held<'a> {
-        let mut held = Held { pools: self, taken: Vec::new(), recorded };
+        let mut held = Held { pools: self, taken: Vec::new(), recorded, dry_run };
         if let Some(allocate) = row.hooks.allocate {
             allocate(new, old, &mut held, errors);
         }
@@ -204,6 +207,9 @@ impl Pool for Held<'_> {
     fn port(&mut self, wanted: Option<u16>) -> Result<u16, String> {
         let (pools, ports) = (self.pools, self.pools.ports.clone());
         let mut all = pools.taken.lock();
+        if let Some(port) = wanted.filter(|_| self.dry_run) {
+            return Ok(port);
+        }
         if let Some(port) = wanted {
             if !ports.contains(&port) {
                 let (first, last) = (ports.start(), ports.end());

@@ -23,6 +23,9 @@ use serde_json::{Map, Value};
 /// Attempts of one update against others that write the same object. Past it the client gets the conflict.
 const ATTEMPTS_MAX: usize = 100;
 
+/// When a patch's repeated owner references are found; those of a PUT are found before.
+const AFTER_ADMISSION: &str = " after mutating admission happens";
+
 /// What an update makes of an object: from what there is (nothing, if it may be created) to the new one, complete and in
 /// its stored version, with the resource version that the client wants to replace.
 ///
@@ -44,6 +47,7 @@ pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiErr
     check_namespace(&call, &mut value)?;
     check_name(&call, &value)?;
     call.complete(&mut value);
+    create::dedup_owners(&call, &mut value, "");
     let create = may_create(&call, false);
     let edit = move |_: &Call, _: Option<&Current>, _: Known<'_>| Ok(value.clone());
     let updated = update(&call, &options, &edit, create).await?;
@@ -215,7 +219,7 @@ async fn admit<'a>(
 ) -> Result<Held<'a>, ApiError> {
     let old = &current.value;
     if call.row().custom.is_none() {
-        create::dedup_owners(call, new);
+        create::dedup_owners(call, new, AFTER_ADMISSION);
         patching::managed_update(call, options, Some(old), new).await;
     }
     call.drop_empty_lists(new);
@@ -239,7 +243,7 @@ async fn admit<'a>(
     call.settle(new);
     prepare(call, new, old);
     let recorded = call.server.registry.recorded(call.row()).await?;
-    let held = validate(call, new, old, recorded)?;
+    let held = validate(call, new, old, recorded, options.dry_run)?;
     let validated = call.server.admission.validate(&attributes, Some(new), &mut warnings).await;
     call.warn(warnings);
     validated?;
@@ -427,10 +431,19 @@ fn has_new_spec(new: &Value, old: &Value, status_counts: bool) -> bool {
     new.iter().any(|(k, v)| counts(k) && old.get(k) != Some(v)) || old.keys().any(|k| counts(k) && !new.contains_key(k))
 }
 
-fn validate<'a>(call: &'a Call, new: &mut Value, old: &Value, recorded: Recorded) -> Result<Held<'a>, ApiError> {
+fn validate<'a>(
+    call: &'a Call,
+    new: &mut Value,
+    old: &Value,
+    recorded: Recorded,
+    dry_run: bool,
+) -> Result<Held<'a>, ApiError> {
     let row = call.row();
     let mut errors = Errors::new();
-    let held = call.server.registry.pools.allocate(row, new, Some(old), &mut errors, recorded);
+    let held = call.server.registry.pools.allocate(row, new, Some(old), &mut errors, recorded, dry_run);
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(&row.storage_version.group_kind(), new.name(), &errors));
+    }
     meta::validate_update(row, new, old, &mut errors);
     match (row.hooks.validate_update, row.hooks.validate) {
         (Some(validate), _) => validate(&call.context(), new, old, &mut errors),

@@ -91,10 +91,10 @@ pub(super) fn match_resources(node: &Node<'_, '_>, e: &mut Errors) {
     } else {
         node.at("matchPolicy").required(e);
     }
-    for (field, reported) in [("namespaceSelector", "namespaceSelector"), ("objectSelector", "labelSelector")] {
+    for field in ["namespaceSelector", "objectSelector"] {
         let selector = node.at(field);
         if selector.present() {
-            labels::selector(&Node::new(selector.value, node.path.child(reported)), e);
+            labels::selector(&selector, e);
         } else {
             selector.required(e);
         }

@@ -94,6 +94,10 @@ fn validate_spec(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
         joined(&group, "", &wrong, e);
     }
     enumerated(&spec.at("scope"), &["Cluster", "Namespaced"], e);
+    let preserve = spec.at("preserveUnknownFields");
+    if preserve.is_true() && spec.at("versions").items().any(|v| has_default(v.at("schema").get("openAPIV3Schema"))) {
+        preserve.invalid("must be false in order to use defaults in the schema", e);
+    }
     versions(spec, old, e);
     let given = spec.at("names");
     for field in ["plural", "singular", "kind", "listKind"] {
@@ -105,6 +109,20 @@ fn validate_spec(spec: &Node<'_, '_>, old: Option<&Value>, e: &mut Errors) {
     if conversion.present() {
         validate_conversion(&conversion, e);
     }
+}
+
+/// Whether anything in a schema has a default.
+fn has_default(schema: &Value) -> bool {
+    let Some(schema) = schema.as_object() else { return false };
+    schema.iter().any(|(key, value)| match key.as_str() {
+        "default" => !value.is_null(),
+        "items" | "not" | "additionalProperties" | "additionalItems" => has_default(value),
+        "allOf" | "anyOf" | "oneOf" => value.as_array().is_some_and(|all| all.iter().any(has_default)),
+        "properties" | "patternProperties" | "definitions" => {
+            value.as_object().is_some_and(|all| all.values().any(has_default))
+        }
+        _ => false,
+    })
 }
 
 fn resource_names(names: &Node<'_, '_>, e: &mut Errors) {
@@ -353,9 +371,13 @@ fn stored_versions(root: &Node<'_, '_>, e: &mut Errors) {
     if stored.is_empty() {
         return stored.invalid("must have at least one stored version", e);
     }
-    let has = |name: &str| stored.items().any(|s| s.str() == name);
-    for version in versions.items().filter(|v| v.at("storage").is_true() && !has(v.text("name"))) {
-        stored.invalid(&format!("must have the storage version {}", version.text("name")), e);
+    // A stored version answers for one version only: a second one of its name finds it taken.
+    let mut left: BTreeSet<&str> = stored.items().map(|s| s.str()).collect();
+    for version in versions.items() {
+        let name = version.text("name");
+        if !left.remove(name) && version.at("storage").is_true() {
+            stored.invalid(&format!("must have the storage version {name}"), e);
+        }
     }
     for name in stored.items() {
         if !versions.items().any(|v| v.text("name") == name.str()) {

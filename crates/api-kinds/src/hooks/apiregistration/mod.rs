@@ -3,6 +3,7 @@
 use super::check::Node;
 use super::conditions;
 use super::fill::Fill;
+use super::meta;
 use api_core::field::Errors;
 use api_core::{names, time};
 use api_schema::row::{Hooks, KeptMetadata, WriteContext};
@@ -45,7 +46,9 @@ fn prepare_create(context: &WriteContext<'_>, object: &mut Value) {
     };
 }
 
-fn update(context: &WriteContext<'_>, new: &Value, _: &Value, e: &mut Errors) {
+fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    meta::again_on_update(new, old, e);
+    meta::again_on_create(new, e);
     validate(new, e);
     if context.subresource == "status" {
         let root = Node::root(new);

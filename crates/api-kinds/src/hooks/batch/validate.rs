@@ -136,7 +136,7 @@ fn completion_mode(spec: &Node<'_, '_>, e: &mut Errors) {
         if per_index.present() && completions.int_or_zero() > INDEXES_COUNTED_MAX {
             many_indexes(&parallelism, &most_failed, e);
         }
-    } else if matches!(mode.str(), "" | "NonIndexed") {
+    } else if !mode.present() || mode.str() == "NonIndexed" {
         for at in [&per_index, &most_failed] {
             if at.present() {
                 at.invalid("requires indexed completion mode", e);

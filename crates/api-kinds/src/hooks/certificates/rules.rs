@@ -1,6 +1,7 @@
 //! Rules of certificate signing requests.
 
 use crate::hooks::check::Node;
+use crate::hooks::meta;
 use api_core::field::{BadValue, Errors};
 use api_core::names;
 use api_schema::row::WriteContext;
@@ -155,7 +156,9 @@ fn check_certificates(encoded: &str) -> Result<(), String> {
 
 /// Decisions are made through `approval` and never taken back; certificates are given through `status`, once.
 pub(super) fn validate_update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
+    meta::again_on_create(new, e);
     validate(new, e);
+    meta::again_on_update(new, old, e);
     let (new_root, old_root) = (Node::root(new), Node::root(old));
     let (status, old_status) = (new_root.at("status"), old_root.at("status"));
     let (list, old_list) = (status.at("conditions"), old_status.at("conditions"));

@@ -37,6 +37,7 @@ pub(super) static EVENT: Hooks = Hooks {
     validate: Some(validate),
     validate_update: Some(|_, new, _, e| validate(new, e)),
     validate_name: Some(names::name_is_path_segment),
+    metadata_last: true,
     create_on_update: true,
     expires: true,
     ..Hooks::NONE

@@ -4,12 +4,15 @@ use crate::hooks::check::Node;
 use crate::hooks::fill::Fill;
 use crate::hooks::meta;
 use api_core::field::Errors;
+use api_core::meta::Meta as _;
 use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::{Value, json};
 
 /// The finalizer under which a namespace's content is deleted.
 const FINALIZER: &str = "kubernetes";
+/// The label that says a namespace's name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 pub(super) static NAMESPACE: Hooks = Hooks {
     default: Some(super::defaults::namespace),
@@ -24,6 +27,11 @@ pub(super) static NAMESPACE: Hooks = Hooks {
 
 fn prepare_create(_: &WriteContext<'_>, namespace: &mut Value) {
     namespace["status"] = json!({"phase": "Active"});
+    // A name that was generated was not there yet when defaults were filled in.
+    let name = namespace.name().to_owned();
+    if !name.is_empty() && !namespace.meta_str("generateName").is_empty() {
+        namespace.make("metadata").make("labels")[NAME_LABEL] = name.into();
+    }
     let spec = namespace.make("spec");
     spec.fill("finalizers", json!([]));
     if let Some(list) = spec["finalizers"].as_array_mut()

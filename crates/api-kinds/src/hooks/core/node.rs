@@ -95,6 +95,12 @@ fn pod_cidrs(list: &Node<'_, '_>, e: &mut Errors) {
     if list.len() < 2 {
         return;
     }
+    // Upstream asks for the families as well, and tells what stands in the way of that, counting from the first.
+    if let Some((i, cidr)) = list.items().enumerate().find(|(_, c)| net::parse_cidr(c.str()).is_none()) {
+        let why = format!("<nil> (invalid CIDR address: {})", cidr.str());
+        let why = format!("invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{i}]: {why}");
+        e.internal(&list.path, &why);
+    }
     let families: Vec<bool> = list.items().filter_map(|c| Some(net::parse_cidr(c.str())?.0.is_ipv6())).collect();
     if families.len() != 2 || list.len() > 2 || families[0] == families[1] {
         list.invalid("may specify no more than one CIDR for each IP family", e);

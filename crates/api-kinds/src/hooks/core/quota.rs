@@ -95,7 +95,11 @@ fn resource_names(limit: &Node<'_, '_>, e: &mut Errors) {
     }
     let mut check = |field: &str| {
         for (name, at) in limit.at(field).entries() {
-            resources::container_name(name, &at.path, e);
+            if matches!(kind, "Pod" | "Container") {
+                resources::container_name(name, &at.path, e);
+            } else {
+                resources::name(name, &at.path, e);
+            }
         }
     };
     check("maxLimitRequestRatio");

@@ -241,12 +241,11 @@ fn volume_warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
         ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
         ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
         ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
-        ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
-        ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
         ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
     ] {
         if spec.has(field) {
-            found.push(format!("{}: {why}", spec.at(field).path));
+            let shown = if field == "storageos" { "storageOS" } else { field };
+            found.push(format!("{}: {why}", spec.path.child(shown)));
         }
     }
     fraction(&spec.at("capacity"), &mut found);
@@ -264,6 +263,13 @@ fn fraction(list: &Node<'_, '_>, found: &mut Vec<String>) {
 fn prepare_claim(_: &WriteContext<'_>, claim: &mut Value) {
     claim["status"] = json!({"phase": "Pending"});
     let spec = claim.make("spec");
+    drop_unknown_source(spec);
+    drop_disabled(spec, &Value::Null);
+    one_data_source(spec);
+}
+
+/// What is neither a claim nor a snapshot was never a source.
+fn drop_unknown_source(spec: &mut Value) {
     let known = |s: &Value| match s.text("kind") {
         "PersistentVolumeClaim" => s.text("apiGroup").is_empty(),
         "VolumeSnapshot" => s.text("apiGroup") == "snapshot.storage.k8s.io",
@@ -272,8 +278,6 @@ fn prepare_claim(_: &WriteContext<'_>, claim: &mut Value) {
     if !spec.lacks("dataSource") && !known(&spec["dataSource"]) {
         spec.as_object_mut().map(|map| map.remove("dataSource"));
     }
-    drop_disabled(spec, &Value::Null);
-    one_data_source(spec);
 }
 
 /// A source in another namespace, and a class of attributes, need features that are off in this version.
@@ -309,6 +313,9 @@ fn prepare_claim_update(context: &WriteContext<'_>, new: &mut Value, old: &Value
         return;
     }
     new.adopt("status", old);
+    if old["spec"].lacks("dataSource") {
+        drop_unknown_source(new.make("spec"));
+    }
     drop_disabled(new.make("spec"), &old["spec"]);
     one_data_source(new.make("spec"));
 }

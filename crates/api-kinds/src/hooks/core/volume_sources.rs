@@ -259,16 +259,6 @@ pub(super) fn storage_os(source: &Node<'_, '_>, e: &mut Errors) {
     source.at("volumeNamespace").text_if_any(names::is_dns1123_label, e);
 }
 
-/// Whether text may be the name of a CSI driver.
-pub(in crate::hooks) fn is_csi_driver_name(name: &str) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if name.len() > 63 {
-        wrong.push("must be no more than 63 characters".to_owned());
-    }
-    wrong.extend(names::is_dns1123_subdomain(&name.to_lowercase()));
-    wrong
-}
-
 /// The name of a CSI driver.
 pub(in crate::hooks) fn csi_driver_name(name: &Node<'_, '_>, e: &mut Errors) {
     name.required(e);

@@ -45,9 +45,9 @@ fn drop_topology(slice: &mut Value) {
     slice.each_mut("endpoints", |endpoint| drop(endpoint.as_object_mut().map(|map| map.remove("deprecatedTopology"))));
 }
 
-fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
+fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
     let text = "spec.addressType: FQDN endpoints are deprecated";
-    if new.text("addressType") == "FQDN" { vec![text.into()] } else { Vec::new() }
+    if old.is_none() && new.text("addressType") == "FQDN" { vec![text.into()] } else { Vec::new() }
 }
 
 fn prepare_update(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
@@ -84,7 +84,7 @@ fn endpoint(endpoint: &Node<'_, '_>, kind: &str, e: &mut Errors) {
                 }
                 net::not_special(&address, e);
             }
-            "FQDN" => address.text_is(names::is_fully_qualified_domain_name, e),
+            "FQDN" if address.required(e) => address.text_is(names::is_fully_qualified_domain_name, e),
             _ => {}
         }
     }

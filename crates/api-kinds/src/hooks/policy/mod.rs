@@ -19,6 +19,7 @@ static POD_DISRUPTION_BUDGET: Hooks = Hooks {
     validate: Some(validate),
     validate_update: Some(update),
     validate_name: Some(names::name_is_path_segment),
+    metadata_last: true,
     warnings: Some(warnings),
     unconditional_update: false,
     ..Hooks::NONE

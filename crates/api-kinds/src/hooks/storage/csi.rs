@@ -137,6 +137,7 @@ pub(super) fn capacity(object: &Value, e: &mut Errors) {
 pub(super) fn capacity_update(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
     meta::again_on_create(new, e);
     capacity(new, e);
+    meta::again_on_update(new, old, e);
     let (root, old_root) = (Node::root(new), Node::root(old));
     for field in ["nodeTopology", "storageClassName"] {
         root.at(field).immutable(&old_root.at(field), e);

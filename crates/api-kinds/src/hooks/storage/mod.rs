@@ -1,8 +1,6 @@
 //! Kinds of the group storage.k8s.io.
 
-use super::core::volume_sources::is_csi_driver_name;
 use super::meta;
-use api_core::names;
 use api_schema::row::{Generation, Hooks, KeptMetadata};
 
 mod attachment;
@@ -34,9 +32,6 @@ static CSI_DRIVER: Hooks = Hooks {
     validate: Some(csi::driver),
     generation: Generation { starts: false, ..Generation::SPEC },
     validate_update: Some(csi::driver_update),
-    validate_name: Some(
-        |name, prefix| if prefix { names::name_is_dns_subdomain(name, true) } else { is_csi_driver_name(name) },
-    ),
     unconditional_update: false,
     ..Hooks::NONE
 };

@@ -157,6 +157,20 @@ fn well_formed_repository(name: &str) -> bool {
         Some((host, rest)) if is_host(host) => (host, rest),
         _ => ("docker.io", name),
     };
+    let is_name = |host: &str| {
+        let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+        let fits = |part: &str| {
+            let is_letter = |b: u8| b.is_ascii_alphanumeric();
+            !part.is_empty()
+                && part.bytes().all(|b| is_letter(b) || b == b'-')
+                && part.bytes().next().is_some_and(is_letter)
+                && part.bytes().last().is_some_and(is_letter)
+        };
+        name.split('.').all(fits) && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+    };
+    if !is_name(host) {
+        return false;
+    }
     let library = if host == "docker.io" && !path.contains('/') { "library/".len() } else { 0 };
     host.len() + 1 + library + path.len() <= 255 && path.split('/').all(well_formed_part)
 }

@@ -101,7 +101,6 @@ fn match_label_keys(constraint: &Node<'_, '_>, e: &mut Errors) {
     let selector = constraint.at("labelSelector");
     if !selector.present() {
         keys.forbidden("must not be specified when labelSelector is not set", e);
-        return;
     }
     for key in keys.items() {
         key.text_is(names::is_qualified_name, e);

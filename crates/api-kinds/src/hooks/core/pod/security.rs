@@ -226,10 +226,8 @@ pub(super) fn windows_host_process(spec: &Node<'_, '_>, e: &mut Errors) {
         return;
     }
     if all.contains(&false) {
-        spec.at("securityContext").invalid(
-            "If pod contains any hostProcess containers then all containers must be HostProcess containers",
-            e,
-        );
+        let why = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        e.invalid(&spec.path, "", why);
     }
     if !spec.at("hostNetwork").is_true() {
         let why = "hostNetwork must be true if pod contains any hostProcess containers";

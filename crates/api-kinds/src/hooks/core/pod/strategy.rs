@@ -10,9 +10,11 @@ use api_schema::row::WriteContext;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// A new pod is pending, whatever it says.
+/// A new pod is pending, whatever it says; of what it says of its status only the class is kept.
 pub(super) fn prepare_create(_: &WriteContext<'_>, pod: &mut Value) {
-    let mut status = json!({"phase": "Pending", "qosClass": qos_class(&pod["spec"])});
+    let class = pod["status"]["qosClass"].as_str().filter(|c| !c.is_empty()).map(str::to_owned);
+    let class = class.unwrap_or_else(|| qos_class(&pod["spec"]).to_owned());
+    let mut status = json!({"phase": "Pending", "qosClass": class});
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         status["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "lastProbeTime": null, "lastTransitionTime": null,
@@ -87,9 +89,9 @@ pub(in crate::hooks) fn drop_disabled(spec: &mut Value) {
 
 fn drop_disabled_status(status: &mut Value) {
     drop_fields(status, &["resize", "resourceClaimStatuses"]);
-    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
-        status.each_mut(list, |container| drop_fields(container, &["allocatedResources", "resources", "volumeMounts"]));
-    }
+    status.each_mut("containerStatuses", |container| {
+        drop_fields(container, &["allocatedResources", "resources", "volumeMounts"]);
+    });
 }
 
 fn drop_label_keys(term: &mut Value) {

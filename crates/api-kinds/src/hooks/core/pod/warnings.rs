@@ -1,6 +1,7 @@
 //! Warnings about pods and pod templates: what is deprecated, without effect, or hides something.
 
 use crate::hooks::check::Node;
+use api_core::names;
 use api_core::quantity::{Format, Quantity};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -12,37 +13,73 @@ const OLD_LABELS: [(&str, &str, &str); 5] = [
     ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
     ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
 ];
-const OLD_VOLUMES: [(&str, &str); 8] = [
-    ("gitRepo", "deprecated in v1.11"),
-    ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
-    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
-    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
-    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
-    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
-    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
-    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+/// Kinds of volumes of old, in upstream's order; its own name for one of them is written with capitals.
+const OLD_VOLUMES: [(&str, &str, &str); 7] = [
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("gitRepo", "gitRepo", "deprecated in v1.11"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "flocker", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "quobyte", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
 ];
+const OLD_VOLUMES_LAST: [&str; 2] = ["cephfs", "rbd"];
+/// Annotations without effect, and what to write instead.
+const OLD_ANNOTATIONS: [(&str, &str, &str); 3] = [
+    ("scheduler.alpha.kubernetes.io/critical-pod", "v1.16", "priorityClassName"),
+    ("security.alpha.kubernetes.io/sysctls", "v1.11", "sysctls"),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", "v1.11", "sysctls"),
+];
+const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// The lists of containers, in the order in which upstream goes over them.
+const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Warnings about a pod; none about an update, which seldom comes from people.
 pub(super) fn pod(new: &Value, old: Option<&Value>) -> Vec<String> {
     let root = Node::root(new);
     let mut found = Vec::new();
     if old.is_none() {
-        spec_and_metadata(&root.at("spec"), &root.at("metadata"), &mut found);
+        let wrong = names::is_dns1123_label(root.at("metadata").text("name"));
+        if !wrong.is_empty() {
+            let why = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
+            found.push(format!("metadata.name: {why}: [{}]", wrong.join(" ")));
+        }
+        let metadata = root.at("metadata");
+        for (key, at) in metadata.at("annotations").entries() {
+            let profile = |c: &Node<'_, '_>| c.at("securityContext").has("appArmorProfile");
+            let spec = root.at("spec");
+            let has = |name: &str| {
+                CONTAINERS.iter().any(|list| spec.at(list).items().any(|c| c.text("name") == name && profile(&c)))
+            };
+            if key.strip_prefix(APP_ARMOR).is_some_and(|name| !has(name)) {
+                found.push(format!("{}: {OLD_APP_ARMOR}", at.path));
+            }
+        }
+        spec_and_metadata(&root.at("spec"), &metadata, false, &mut found);
     }
     found
 }
 
+const OLD_APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
+
 /// Warnings about a pod template.
 pub(in crate::hooks) fn template(template: &Node<'_, '_>) -> Vec<String> {
     let mut found = Vec::new();
-    spec_and_metadata(&template.at("spec"), &template.at("metadata"), &mut found);
+    spec_and_metadata(&template.at("spec"), &template.at("metadata"), true, &mut found);
     found
 }
 
-fn spec_and_metadata(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, found: &mut Vec<String>) {
+fn spec_and_metadata(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, is_template: bool, found: &mut Vec<String>) {
+    let noted = metadata.at("annotations");
     old_labels(spec, found);
-    annotations(spec, metadata, found);
+    for (key, since, field) in OLD_ANNOTATIONS {
+        if noted.has(key) {
+            let path = noted.key(key).path.to_string();
+            found.push(format!("{path}: non-functional in {since}+; use the {field:?} field instead"));
+        }
+    }
     volumes(spec, found);
     let mut addresses: Vec<&str> = Vec::new();
     for alias in spec.at("hostAliases").items() {
@@ -52,24 +89,84 @@ fn spec_and_metadata(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, found: &mut V
         }
         addresses.push(ip.str());
     }
-    for secret in spec.at("imagePullSecrets").items() {
-        let name = secret.at("name");
-        if name.is_empty() {
-            found.push(format!("{}: invalid empty name \"\"", name.path));
-        }
+    pull_secrets(&spec.at("imagePullSecrets"), found);
+    fractional(&spec.at("overhead"), &["memory", "ephemeral-storage"], found);
+    let of_pod = spec.at("securityContext");
+    if !of_pod.has("seccompProfile") && noted.has(SECCOMP_POD) {
+        found.push(format!("{}: {OLD_SECCOMP}", noted.key(SECCOMP_POD).path));
     }
-    for list in ["containers", "initContainers"] {
+    for list in CONTAINERS {
         for container in spec.at(list).items() {
-            variables(&container, found);
+            let own = container.at("securityContext");
+            let mut old = |prefix: &str, has_field: bool, why: &str| {
+                let key = format!("{prefix}{}", container.text("name"));
+                if !has_field && noted.has(&key) {
+                    found.push(format!("{}: {why}", noted.key(&key).path));
+                }
+            };
+            old(SECCOMP_CONTAINER, own.has("seccompProfile"), OLD_SECCOMP);
+            if is_template {
+                old(APP_ARMOR, of_pod.has("appArmorProfile") || own.has("appArmorProfile"), OLD_APP_ARMOR);
+            }
             fractions(&container.at("resources"), found);
+            variables(&container, found);
         }
     }
-    fractional(&spec.at("overhead"), found);
+    ports(spec, found);
     if spec.at("terminationGracePeriodSeconds").int_or_zero() < 0 {
         let path = spec.at("terminationGracePeriodSeconds").path.to_string();
         found.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1"));
     }
     null_selectors(spec, found);
+}
+
+const OLD_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+
+fn pull_secrets(list: &Node<'_, '_>, found: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    for name in list.items().map(|secret| secret.text("name")).enumerate() {
+        if !seen.insert(name.1) {
+            found.push(format!("{}: duplicate name {:?}", list.path.index(name.0).child("name"), name.1));
+        }
+    }
+    for (i, _) in list.items().enumerate().filter(|(_, secret)| secret.text("name").is_empty()) {
+        found.push(format!("{}: invalid empty name \"\"", list.path.index(i).child("name")));
+    }
+}
+
+/// Ports of one number and protocol, anywhere in the pod, that get into each other's way.
+fn ports(spec: &Node<'_, '_>, found: &mut Vec<String>) {
+    let mut all: Vec<(i64, &str, &str, i64, String)> = Vec::new();
+    for list in CONTAINERS {
+        let containers = spec.at(list);
+        for (c, container) in containers.items().enumerate() {
+            for (i, port) in container.at("ports").items().enumerate() {
+                let at = containers.path.index(c);
+                let path = at.child("ports").index(i).to_string();
+                let (number, protocol) = (port.at("containerPort").int_or_zero(), port.text("protocol"));
+                let (ip, host) = (port.text("hostIP"), port.at("hostPort").int_or_zero());
+                if !ip.is_empty() && host == 0 {
+                    let name = port.text("name");
+                    let shown =
+                        format!("Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{ip}");
+                    found.push(format!("{path}: hostIP set without hostPort: {{{shown}}}"));
+                }
+                for (.., other_ip, other_host, other) in all.iter().filter(|o| (o.0, o.1) == (number, protocol)) {
+                    let how = if (ip, host) == (*other_ip, *other_host) {
+                        "duplicate"
+                    } else if host == 0 || *other_host == 0 {
+                        "overlapping"
+                    } else if host == *other_host && ip.is_empty() != other_ip.is_empty() {
+                        "dangerously ambiguous"
+                    } else {
+                        continue;
+                    };
+                    found.push(format!("{path}: {how} port definition with {other}"));
+                }
+                all.push((number, protocol, ip, host, path));
+            }
+        }
+    }
 }
 
 fn old_labels(spec: &Node<'_, '_>, found: &mut Vec<String>) {
@@ -98,55 +195,28 @@ fn old_labels(spec: &Node<'_, '_>, found: &mut Vec<String>) {
         if let Some((old, since, new)) = OLD_LABELS.iter().find(|(old, ..)| *old == key.str()) {
             found.push(format!("{}: {old} is deprecated since {since}; use {new:?} instead", key.path));
         }
-    }
-}
-
-fn annotations(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, found: &mut Vec<String>) {
-    for (key, at) in metadata.at("annotations").entries() {
-        let path = at.path;
-        if key == "seccomp.security.alpha.kubernetes.io/pod"
-            || key.starts_with("container.seccomp.security.alpha.kubernetes.io/")
-        {
-            found.push(format!("{path}: non-functional in v1.27+; use the \"seccompProfile\" field instead"));
-        }
-        if let Some(name) = key.strip_prefix("container.apparmor.security.beta.kubernetes.io/") {
-            let has_field = ["containers", "initContainers", "ephemeralContainers"].iter().any(|list| {
-                let list = spec.at(list);
-                let mut named = list.items().filter(|c| c.text("name") == name);
-                named.any(|c| c.at("securityContext").has("appArmorProfile"))
-            });
-            if !has_field {
-                found.push(format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
-            }
-        }
-        match key {
-            "scheduler.alpha.kubernetes.io/critical-pod" => {
-                found.push(format!("{path}: non-functional in v1.16+; use the \"priorityClassName\" field instead"));
-            }
-            "security.alpha.kubernetes.io/sysctls" | "security.alpha.kubernetes.io/unsafe-sysctls" => {
-                found.push(format!("{path}: non-functional in v1.11+; use the \"sysctls\" field instead"));
-            }
-            _ => {}
-        }
+        null_selector(&constraint, found);
     }
 }
 
 fn volumes(spec: &Node<'_, '_>, found: &mut Vec<String>) {
     for volume in spec.at("volumes").items() {
-        for (field, why) in OLD_VOLUMES {
+        for (field, shown, why) in OLD_VOLUMES {
             if volume.has(field) {
-                // Upstream writes this one with capitals.
-                let shown = if field == "storageos" { "storageOS" } else { field };
                 found.push(format!("{}: {why}", volume.at(shown).path));
             }
-        }
-        if volume.has("rbd") {
-            found.push(format!("{}: deprecated in v1.28, non-functional in v1.31+", volume.at("rbd").path));
         }
         let ephemeral = volume.at("ephemeral");
         let template = ephemeral.at("volumeClaimTemplate");
         let claim = template.at("spec");
-        fractions(&claim.at("resources"), found);
+        for list in ["requests", "limits"] {
+            fractional(&claim.at("resources").at(list), &["storage"], found);
+        }
+        for field in OLD_VOLUMES_LAST {
+            if volume.has(field) {
+                found.push(format!("{}: deprecated in v1.28, non-functional in v1.31+", volume.at(field).path));
+            }
+        }
     }
 }
 
@@ -154,9 +224,10 @@ fn variables(container: &Node<'_, '_>, found: &mut Vec<String>) {
     let env = container.at("env");
     let mut seen: HashSet<&str> = HashSet::new();
     for variable in env.items() {
-        let name = variable.text("name");
+        let (name, value) = (variable.text("name"), variable.text("value"));
         // A value that builds on the one before is what the repetition is for.
-        let builds_on = variable.text("value").contains(&format!("$({name})"));
+        let before = format!("$({name})");
+        let builds_on = !variable.has("valueFrom") && value != before && value.contains(&before);
         if !seen.insert(name) && !builds_on {
             let path = variable.path;
             found.push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
@@ -165,14 +236,16 @@ fn variables(container: &Node<'_, '_>, found: &mut Vec<String>) {
 }
 
 fn fractions(resources: &Node<'_, '_>, found: &mut Vec<String>) {
-    for list in ["requests", "limits"] {
-        fractional(&resources.at(list), found);
+    for resource in ["memory", "ephemeral-storage"] {
+        for list in ["limits", "requests"] {
+            fractional(&resources.at(list), &[resource], found);
+        }
     }
 }
 
 /// Amounts of bytes that are no whole number.
-fn fractional(list: &Node<'_, '_>, found: &mut Vec<String>) {
-    for resource in ["memory", "ephemeral-storage", "storage"] {
+fn fractional(list: &Node<'_, '_>, resources: &[&str], found: &mut Vec<String>) {
+    for resource in resources {
         let at = list.key(resource);
         if at.quantity().is_some_and(|q| is_fractional(&q)) {
             found.push(format!("{}: fractional byte value {:?} is invalid, must be an integer", at.path, at.str()));
@@ -188,19 +261,20 @@ fn is_fractional(q: &Quantity) -> bool {
     }
 }
 
+fn null_selector(of: &Node<'_, '_>, found: &mut Vec<String>) {
+    let selector = of.at("labelSelector");
+    if !selector.present() {
+        found.push(format!("{}: a null labelSelector results in matching no pod", selector.path));
+    }
+}
+
 fn null_selectors(spec: &Node<'_, '_>, found: &mut Vec<String>) {
-    let mut look = |of: &Node<'_, '_>| {
-        let selector = of.at("labelSelector");
-        if !selector.present() {
-            found.push(format!("{}: a null labelSelector results in matching no pod", selector.path));
-        }
-    };
     let affinity = spec.at("affinity");
     for kind in ["podAffinity", "podAntiAffinity"] {
         let of = affinity.at(kind);
-        of.at("requiredDuringSchedulingIgnoredDuringExecution").items().for_each(|term| look(&term));
+        let required = of.at("requiredDuringSchedulingIgnoredDuringExecution");
+        required.items().for_each(|term| null_selector(&term, found));
         let preferred = of.at("preferredDuringSchedulingIgnoredDuringExecution");
-        preferred.items().for_each(|term| look(&term.at("podAffinityTerm")));
+        preferred.items().for_each(|term| null_selector(&term.at("podAffinityTerm"), found));
     }
-    spec.at("topologySpreadConstraints").items().for_each(|constraint| look(&constraint));
 }

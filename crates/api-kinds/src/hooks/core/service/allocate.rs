@@ -67,8 +67,9 @@ fn keep_addresses(spec: &mut Value, was: &Value) {
     }
 }
 
+/// Whether a field says nothing. A policy is there even if it is an empty text.
 fn is_unset(spec: &Value, field: &str) -> bool {
-    Node::new(&spec[field], Path::ROOT).is_empty()
+    if field == "ipFamilyPolicy" { spec.lacks(field) } else { Node::new(&spec[field], Path::ROOT).is_empty() }
 }
 
 /// Who changes only the first address means the list too.
@@ -259,7 +260,8 @@ fn addresses(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors)
     let held: Vec<&str> = was["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (i, v6) in families.iter().enumerate() {
         let wanted = ips.get(i).filter(|ip| !ip.is_empty()).cloned();
-        if wanted.as_deref().is_some_and(|ip| held.contains(&ip)) {
+        // Who has an address gets no other one: that it was to be another one is refused later on.
+        if wanted.as_deref().is_some_and(|ip| held.contains(&ip)) || (i == 0 && wanted.is_some() && !held.is_empty()) {
             continue;
         }
         let parsed: Option<IpAddr> = wanted.as_deref().and_then(names::parse_ip);
@@ -268,7 +270,8 @@ fn addresses(spec: &mut Value, was: &Value, pool: &mut dyn Pool, e: &mut Errors)
             Ok(ip) => ips.push(ip.to_string()),
             Err(why) => {
                 let shown = wanted.unwrap_or_default();
-                e.invalid(&list_path.index(i), shown.as_str(), &format!("failed to allocate IP {shown}: {why}"));
+                let why = format!("failed to allocate IP {shown}: {why}");
+                Node::new(&spec["clusterIPs"], list_path).invalid(&why, e);
             }
         }
     }
@@ -333,6 +336,9 @@ fn check_port(spec: &mut Value, was: Option<&Value>, pool: &mut dyn Pool, e: &mu
     let path = Path::new("spec");
     if needs_check_port(spec) {
         let wanted = number(&spec["healthCheckNodePort"]);
+        if wanted.is_none() && spec["healthCheckNodePort"].as_i64().is_some_and(|port| port != 0) {
+            return;
+        }
         if wanted.is_none() || wanted != was.and_then(|was| number(&was["healthCheckNodePort"])) {
             match pool.port(wanted) {
                 Ok(given) => spec["healthCheckNodePort"] = given.into(),

@@ -79,7 +79,13 @@ fn by_type(spec: &Node<'_, '_>, e: &mut Errors) {
         }
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                if !spec.at(field).is_empty() {
+                // The only address is the first of the list.
+                let given = match field {
+                    "clusterIPs" => !spec.at(field).is_empty() || !spec.text("clusterIP").is_empty(),
+                    "ipFamilyPolicy" => spec.has(field),
+                    _ => !spec.at(field).is_empty(),
+                };
+                if given {
                     spec.at(field).forbidden("may not be set for ExternalName services", e);
                 }
             }
@@ -165,12 +171,15 @@ pub(super) fn cluster_ips(spec: &Node<'_, '_>, e: &mut Errors) {
     for (i, family) in families.items().enumerate() {
         if !["IPv4", "IPv6"].contains(&family.str()) {
             family.not_supported(&["IPv4", "IPv6"], e);
-        } else if families.items().take(i).any(|before| before.str() == family.str()) {
+        }
+        if families.items().take(i).any(|before| before.str() == family.str()) {
             family.duplicate(e);
         }
     }
     let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    spec.at("ipFamilyPolicy").one_of_if_any(&policies, e);
+    if spec.has("ipFamilyPolicy") {
+        spec.at("ipFamilyPolicy").one_of(&policies, e);
+    }
     let ips = spec.at("clusterIPs");
     let first = spec.text("clusterIP");
     if ips.is_empty() && !first.is_empty() {
@@ -347,7 +356,8 @@ fn status(root: &Node<'_, '_>, e: &mut Errors) {
     let balancer = status.at("loadBalancer");
     let list = balancer.at("ingress");
     if spec.text("type") != "LoadBalancer" && !list.is_empty() {
-        list.forbidden(LOAD_BALANCER_ONLY, e);
+        list.forbidden("may only be used when `spec.type` is 'LoadBalancer'", e);
+        return;
     }
     for ingress in list.items() {
         ingress_point(&ingress, e);
