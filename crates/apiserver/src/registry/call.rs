@@ -56,6 +56,12 @@ impl Call {
     }
 
     pub(crate) fn not_found(&self) -> ApiError {
+        // What could not be a name was not looked for.
+        let wrong = api_core::names::is_path_segment(&self.info.name);
+        if !wrong.is_empty() {
+            let why = format!("Name parameter invalid: {:?}: {}", self.info.name, wrong.join(";"));
+            return ApiError::bad_request(why);
+        }
         ApiError::not_found(&self.group_resource(), &self.info.name)
     }
 

@@ -41,8 +41,7 @@ async fn metadata_is_looked_at_last_where_a_kind_has_no_rules_for_it() {
 
         POST /api/v1/namespaces/a/events
         {"metadata": {"name": "e", "finalizers": ["other"]}, "involvedObject": {"namespace": "a"}}
-        => 422
-        => Event "e" is invalid: metadata.finalizers: Invalid value: "other": name is neither a standard finalizer name nor is it fully qualified
+        => 201
 
         GET /api/v1/namespaces/a/events?resourceVersion=abc
         => 400
@@ -118,11 +117,34 @@ async fn warnings_about_pods_come_in_upstreams_order() {
         => ~template.spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1
 
         POST /api/v1/namespaces/a/pods
-        {"metadata": {"name": "p.x"}, "spec": {"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "../x"}]}, "status": {"qosClass": "Guaranteed"}}
+        {"metadata": {"name": "p.x"}, "spec": {"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "../x"}]}}
         => 201
         => ~metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
         => /spec/containers/0/imagePullPolicy "IfNotPresent"
-        => /status/qosClass "Guaranteed"
+
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "q", "annotations": {"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}}, "spec": {"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}]}}
+        => 201
+        => ~metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the "appArmorProfile" field instead
+
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "r"}, "spec": {"automountServiceAccountToken": false, "securityContext": {"appArmorProfile": {"type": "Unconfined"}}, "containers": [{"name": "c", "image": "i"}]}}
+        => 201
+        => ~
+
+        POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "s", "annotations": {"seccomp.security.alpha.kubernetes.io/pod": "unconfined"}}, "spec": {"automountServiceAccountToken": false, "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}, "containers": [{"name": "c", "image": "i"}]}}
+        => 422
+        => Pod "s" is invalid: spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match
+
+        POST /api/v1/namespaces/a/persistentvolumeclaims
+        {"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "9223372036854775807"}}}}
+        => 201
+        => ~
+
+        GET /api/v1/namespaces/a/pods/a%25b
+        => 400
+        => Name parameter invalid: "a%b": may not contain '%'
         "#,
     )
     .await;

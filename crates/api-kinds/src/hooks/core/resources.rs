@@ -3,7 +3,7 @@
 use crate::hooks::check::{NON_NEGATIVE, Node};
 use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
-use api_core::quantity::Quantity;
+use api_core::quantity::{Format, Quantity};
 use serde_json::Value;
 
 /// Names without a domain that quotas count as whole numbers.
@@ -90,13 +90,22 @@ pub(in crate::hooks) fn container_name(text: &str, path: &Path<'_>, e: &mut Erro
     }
 }
 
+/// Whether an amount is no whole number. As upstream counts in thousandths, a binary amount that is too large for that
+/// looks like one.
+pub(in crate::hooks) fn is_fractional(q: &Quantity) -> bool {
+    match i64::try_from(i128::from(q.value()) * 1000) {
+        Ok(_) => q.milli_value() % 1000 != 0,
+        Err(_) => q.format() == Format::BinarySi && q.value().wrapping_mul(1000) % 1000 != 0,
+    }
+}
+
 /// An amount that is not negative, and whole where the resource is counted.
 pub(in crate::hooks) fn amount(resource: &str, node: &Node<'_, '_>, e: &mut Errors) {
     let Some(q) = node.quantity() else { return };
     if q.sign() < 0 {
         node.invalid(NON_NEGATIVE, e);
     }
-    if (is_counted(resource) || is_extended(resource)) && q.milli_value() % 1000 != 0 {
+    if (is_counted(resource) || is_extended(resource)) && is_fractional(&q) {
         node.invalid("must be an integer", e);
     }
 }

@@ -254,7 +254,7 @@ fn volume_warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
 
 fn fraction(list: &Node<'_, '_>, found: &mut Vec<String>) {
     let storage = list.key("storage");
-    if storage.quantity().is_some_and(|q| q.milli_value() % 1000 != 0) {
+    if storage.quantity().is_some_and(|q| resources::is_fractional(&q)) {
         let text = storage.str();
         found.push(format!("{}: fractional byte value {text:?} is invalid, must be an integer", storage.path));
     }

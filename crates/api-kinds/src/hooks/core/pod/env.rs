@@ -51,7 +51,8 @@ pub(super) fn sources(list: &Node<'_, '_>, e: &mut Errors) {
         from.at("prefix").text_if_any(names::is_env_var_name, e);
         let present: Vec<&str> = ["configMapRef", "secretRef"].into_iter().filter(|f| from.has(f)).collect();
         for field in &present {
-            from.at(field).at("name").required_text(names::is_dns1123_subdomain, e);
+            // As a prefix of a name, as upstream has it: it may end in a dash.
+            from.at(field).at("name").required_text(|name| names::name_is_dns_subdomain(name, true), e);
         }
         match present.len() {
             0 => e.invalid(&list.path, "", "must specify one of: `configMapRef` or `secretRef`"),

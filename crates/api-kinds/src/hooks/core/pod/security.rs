@@ -347,10 +347,37 @@ fn seccomp_annotation(at: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
+fn seccomp_matches(annotation: &str, profile: &Node<'_, '_>, e: &mut Errors) {
+    if annotation.is_empty() || !profile.present() {
+        return;
+    }
+    let local = annotation.strip_prefix("localhost/");
+    let fits = match profile.text("type") {
+        "Unconfined" => annotation == "unconfined",
+        "RuntimeDefault" => matches!(annotation, "runtime/default" | "docker/default"),
+        "Localhost" => local.is_some(),
+        _ => true,
+    };
+    if !fits {
+        profile.at("type").forbidden("seccomp type in annotation and field must match", e);
+    } else if profile.text("type") == "Localhost" && local != Some(profile.text("localhostProfile")) {
+        profile.at("localhostProfile").forbidden("seccomp profile in annotation and field must match", e);
+    }
+}
+
 /// On create, an old annotation and the field that replaced it must say the same.
 pub(super) fn annotations_match_fields(pod: &Node<'_, '_>, e: &mut Errors) {
     let (metadata, spec) = (pod.at("metadata"), pod.at("spec"));
     let annotations = metadata.at("annotations");
+    let of_pod = spec.at("securityContext");
+    seccomp_matches(annotations.text(SECCOMP_POD), &of_pod.at("seccompProfile"), e);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in spec.at(list).items() {
+            let key = format!("{SECCOMP_CONTAINER}{}", container.text("name"));
+            let context = container.at("securityContext");
+            seccomp_matches(annotations.text(&key), &context.at("seccompProfile"), e);
+        }
+    }
     for list in ["containers", "initContainers"] {
         for container in spec.at(list).items() {
             let key = format!("{ANNOTATION}{}", container.text("name"));

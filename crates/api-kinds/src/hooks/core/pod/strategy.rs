@@ -10,11 +10,9 @@ use api_schema::row::WriteContext;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// A new pod is pending, whatever it says; of what it says of its status only the class is kept.
+/// A new pod is pending, whatever it says.
 pub(super) fn prepare_create(_: &WriteContext<'_>, pod: &mut Value) {
-    let class = pod["status"]["qosClass"].as_str().filter(|c| !c.is_empty()).map(str::to_owned);
-    let class = class.unwrap_or_else(|| qos_class(&pod["spec"]).to_owned());
-    let mut status = json!({"phase": "Pending", "qosClass": class});
+    let mut status = json!({"phase": "Pending", "qosClass": qos_class(&pod["spec"])});
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         status["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "lastProbeTime": null, "lastTransitionTime": null,

@@ -1,8 +1,8 @@
 //! Warnings about pods and pod templates: what is deprecated, without effect, or hides something.
 
 use crate::hooks::check::Node;
+use crate::hooks::core::resources::is_fractional;
 use api_core::names;
-use api_core::quantity::{Format, Quantity};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -41,25 +41,36 @@ pub(super) fn pod(new: &Value, old: Option<&Value>) -> Vec<String> {
     let root = Node::root(new);
     let mut found = Vec::new();
     if old.is_none() {
+        app_armor(new, &mut found);
         let wrong = names::is_dns1123_label(root.at("metadata").text("name"));
         if !wrong.is_empty() {
             let why = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
             found.push(format!("metadata.name: {why}: [{}]", wrong.join(" ")));
         }
         let metadata = root.at("metadata");
-        for (key, at) in metadata.at("annotations").entries() {
-            let profile = |c: &Node<'_, '_>| c.at("securityContext").has("appArmorProfile");
-            let spec = root.at("spec");
-            let has = |name: &str| {
-                CONTAINERS.iter().any(|list| spec.at(list).items().any(|c| c.text("name") == name && profile(&c)))
-            };
-            if key.strip_prefix(APP_ARMOR).is_some_and(|name| !has(name)) {
-                found.push(format!("{}: {OLD_APP_ARMOR}", at.path));
-            }
-        }
         spec_and_metadata(&root.at("spec"), &metadata, false, &mut found);
     }
     found
+}
+
+/// Annotations of old for which no field stands. The server has made the two agree by then: what was said is what
+/// somebody is noted to own.
+fn app_armor(pod: &Value, found: &mut Vec<String>) {
+    let owned: Vec<&Value> =
+        pod["metadata"]["managedFields"].as_array().into_iter().flatten().map(|entry| &entry["fieldsV1"]).collect();
+    let says = |of: &Value| !of["f:securityContext"]["f:appArmorProfile"].is_null();
+    for list in CONTAINERS {
+        for container in pod["spec"][list].as_array().into_iter().flatten() {
+            let name = container["name"].as_str().unwrap_or("");
+            let key = format!("{APP_ARMOR}{name}");
+            let item = format!("k:{{\"name\":{name:?}}}");
+            let has_field = |f: &&Value| says(&f["f:spec"]) || says(&f["f:spec"][format!("f:{list}")][&item]);
+            let noted = |f: &&Value| !f["f:metadata"]["f:annotations"][format!("f:{key}")].is_null();
+            if owned.iter().any(noted) && !owned.iter().any(has_field) {
+                found.push(format!("metadata.annotations[{key}]: {OLD_APP_ARMOR}"));
+            }
+        }
+    }
 }
 
 const OLD_APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
@@ -250,14 +261,6 @@ fn fractional(list: &Node<'_, '_>, resources: &[&str], found: &mut Vec<String>) 
         if at.quantity().is_some_and(|q| is_fractional(&q)) {
             found.push(format!("{}: fractional byte value {:?} is invalid, must be an integer", at.path, at.str()));
         }
-    }
-}
-
-/// As upstream counts in thousandths, a binary amount that is too large for that looks like a fraction.
-fn is_fractional(q: &Quantity) -> bool {
-    match i64::try_from(i128::from(q.value()) * 1000) {
-        Ok(_) => q.milli_value() % 1000 != 0,
-        Err(_) => q.format() == Format::BinarySi && q.value().wrapping_mul(1000) % 1000 != 0,
     }
 }
 
