@@ -72,6 +72,7 @@ fn create(row: &Row, body: &Value) -> (Value, Errors) {
     if let Some(validate) = row.hooks.validate {
         validate(&object, &mut errors);
     }
+    meta::validate_create_last(row, &object, &mut errors);
     (object, errors)
 }
 

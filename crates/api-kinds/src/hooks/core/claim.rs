@@ -85,4 +85,5 @@ fn data_source(source: &Node<'_, '_>, e: &mut Errors) {
         let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
         e.invalid(&source.path, source.text("kind"), why);
     }
+    group.text_if_any(names::is_dns1123_subdomain, e);
 }
