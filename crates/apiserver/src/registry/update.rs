@@ -153,7 +153,7 @@ async fn attempt(
     new.set_meta("resourceVersion", "");
     if call.row().custom.is_some() && !is_posted(call) {
         // Upstream notes what a client wants of a custom resource, even where it is not to be had.
-        create::dedup_owners(call, &mut new);
+        create::dedup_owners(call, &mut new, AFTER_ADMISSION);
         patching::managed_update(call, options, Some(old), &mut new).await;
     } else {
         keep_other_half(call, &mut new, old);
