@@ -277,7 +277,7 @@ mod tests {
     fn what_is_taken_is_given_back_unless_kept() {
         let pools =
             Pools::new(&Config { service_cidr: "10.0.0.0/30".parse().expect("range"), ..Config::default() }, false);
-        let held = || Held { pools: &pools, taken: Vec::new(), recorded: Recorded::default() };
+        let held = || Held { pools: &pools, taken: Vec::new(), recorded: Recorded::default(), dry_run: false };
         let mut a = held();
         let first = a.ip(false, None).expect("free");
         let mut b = held();
