@@ -223,7 +223,7 @@ fn configurations_that_cannot_be_applied() {
             "Incorrect version specified in apply patch. Specified patch version: v2, expected: v1".into(),
         ),
         (
-            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"managedFields": []}}),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"managedFields": [{}]}}),
             400,
             "metadata.managedFields must be nil".into(),
         ),
@@ -231,6 +231,11 @@ fn configurations_that_cannot_be_applied() {
     for (applied, code, message) in cases {
         let e = Object::new("", "pods").apply("a", applied, false).unwrap_err();
         assert_eq!((e.code, e.message), (code, message));
+    }
+    for none in [json!([]), json!(null)] {
+        let mut applied = map(json!({"x": "1"}));
+        applied["metadata"]["managedFields"] = none;
+        Object::new("", "configmaps").apply("a", applied, false).expect("says no managed fields");
     }
 }
 

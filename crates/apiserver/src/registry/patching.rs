@@ -232,11 +232,7 @@ fn check_applied(call: &Call, applied: &Value) -> Result<(), ApiError> {
         let own = &call.row().kind;
         let in_another_version = said.group_kind() == own.group_kind() && call.row().schema().kinds.contains_key(said);
         !said.kind.is_empty() && (said == own || in_another_version || call.row().custom.is_some())
-    })?;
-    if applied.metadata().is_some_and(|m| m.contains_key("managedFields")) {
-        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
-    }
-    Ok(())
+    })
 }
 
 fn manager<'a>(call: &'a Call, name: &'a str, now: &'a str) -> Manager<'a> {
