@@ -30,9 +30,8 @@ const RELIST_PERIOD_WITH_EVENTS: Duration = Duration::from_secs(300);
 /// Wait before the runtime's event stream is opened again.
 const EVENTS_RETRY: Duration = Duration::from_secs(2);
 
-/// A container that has ended is asked about this often, ever more slowly, until the runtime says so too.
+/// How soon a container that has ended is asked about for the first time; the longest wait is [`RELIST_PERIOD`].
 const SETTLE_MIN: Duration = Duration::from_millis(3);
-const SETTLE_TRIES: u32 = 8;
 /// States of sandboxes are told from those of containers by this offset.
 const SANDBOX_STATES: i32 = 100;
 /// A ready sandbox and a running container.
@@ -327,28 +326,28 @@ impl Manager {
         self.relist(last).await;
         let mut rare = tokio::time::interval(RELIST_PERIOD_WITH_EVENTS);
         rare.reset();
+        // Containers that have ended. The CRI plugin hears of it when we do, and needs a while to say so: until it does, it is
+        // asked, ever more slowly.
+        let mut ending: HashSet<String> = HashSet::new();
+        let mut wait = SETTLE_MIN;
         loop {
             tokio::select! {
                 exit = exits.next() => match exit {
-                    Ok(Some(id)) => self.settle(&id, last).await,
+                    Ok(Some(id)) => {
+                        ending.insert(id);
+                        wait = SETTLE_MIN;
+                        self.relist(last).await;
+                    }
                     Ok(None) => return,
                     Err(status) => return tracing::debug!(%status, "containerd's events broke off"),
                 },
+                () = tokio::time::sleep(wait), if !ending.is_empty() => {
+                    self.relist(last).await;
+                    wait = (wait * 2).min(RELIST_PERIOD);
+                }
                 _ = rare.tick() => self.relist(last).await,
             }
-        }
-    }
-
-    /// After an exit the CRI plugin, which hears of it when we do, needs a moment to say so: looks until it does.
-    async fn settle(&self, id: &str, last: &mut States) {
-        let mut wait = SETTLE_MIN;
-        for _ in 0..SETTLE_TRIES {
-            self.relist(last).await;
-            if !last.get(id).is_some_and(|(_, state)| RUNNING_STATES.contains(state)) {
-                return;
-            }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            ending.retain(|id| last.get(id).is_some_and(|(_, state)| RUNNING_STATES.contains(state)));
         }
     }
 
