@@ -12,6 +12,7 @@ pub mod meta;
 pub mod names;
 pub mod project;
 pub mod quantity;
+pub mod re2;
 pub mod selector;
 pub mod status;
 pub mod time;

@@ -3,6 +3,7 @@
 use super::Outcome;
 use crate::eval::EvalError;
 use crate::value::Value;
+use api_core::re2;
 use regex::Regex;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,8 +22,7 @@ fn compiled(pattern: &str) -> Result<Regex, EvalError> {
         if let Some(regex) = kept.get(pattern) {
             return Ok(regex.clone());
         }
-        let regex = regex::RegexBuilder::new(&translate(pattern)).size_limit(SIZE_BYTES_MAX).build();
-        let regex = regex.map_err(|_| EvalError::new(format!("error parsing regexp: {}", why(pattern))))?;
+        let regex = re2::compile(pattern, SIZE_BYTES_MAX).map_err(EvalError::new)?;
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
@@ -31,67 +31,9 @@ fn compiled(pattern: &str) -> Result<Regex, EvalError> {
     })
 }
 
-/// What is wrong with an expression that is none, in RE2's words.
-fn why(pattern: &str) -> String {
-    let (mut class, mut groups, mut repeats) = (None, 0usize, false);
-    let mut chars = pattern.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match (c, class) {
-            ('\\', _) if chars.next().is_none() => return "trailing backslash at end of expression: ``".into(),
-            ('[', None) => class = Some(at),
-            (']', Some(start)) if at > start + 1 => class = None,
-            ('(', None) => groups += 1,
-            (')', None) if groups == 0 => return format!("unexpected ): `{pattern}`"),
-            (')', None) => groups -= 1,
-            ('*' | '+' | '?', None) if !repeats => return format!("missing argument to repetition operator: `{c}`"),
-            _ => {}
-        }
-        repeats = !matches!(c, '(' | '|');
-    }
-    match class {
-        Some(start) => format!("missing closing ]: `{}`", &pattern[start..]),
-        None if groups > 0 => format!("missing closing ): `{pattern}`"),
-        None => format!("`{pattern}`"),
-    }
-}
-
 /// Whether the text can be used as an expression.
 pub(crate) fn is_pattern(text: &str) -> bool {
     compiled(text).is_ok()
-}
-
-/// Classes and borders are ASCII in RE2.
-pub(crate) fn translate(pattern: &str) -> String {
-    let (mut out, mut chars, mut in_class) = (String::new(), pattern.chars(), false);
-    while let Some(c) = chars.next() {
-        match c {
-            '[' if !in_class => in_class = true,
-            ']' => in_class = false,
-            '\\' => {
-                let Some(next) = chars.next() else {
-                    out.push('\\');
-                    break;
-                };
-                match (next, in_class) {
-                    ('d', true) => out.push_str("0-9"),
-                    ('w', true) => out.push_str("0-9A-Za-z_"),
-                    ('s', true) => out.push_str("\\t\\n\\f\\r "),
-                    ('d', false) => out.push_str("[0-9]"),
-                    ('w', false) => out.push_str("[0-9A-Za-z_]"),
-                    ('s', false) => out.push_str("[\\t\\n\\f\\r ]"),
-                    ('D', false) => out.push_str("[^0-9]"),
-                    ('W', false) => out.push_str("[^0-9A-Za-z_]"),
-                    ('S', false) => out.push_str("[^\\t\\n\\f\\r ]"),
-                    ('b', false) => out.push_str("(?-u:\\b)"),
-                    (next, _) => out.extend(['\\', next]),
-                }
-                continue;
-            }
-            _ => {}
-        }
-        out.push(c);
-    }
-    out
 }
 
 pub(super) fn matches(text: &str, pattern: &str) -> Outcome {
