@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::ending::{Ending, State, States};
 use super::plan::Waiting;
 use super::view::PodView;
 use super::worker::{Desired, Worker, remove_everything};
@@ -24,21 +25,11 @@ use crate::names;
 use crate::task_events::Exits;
 
 /// How often the runtime is asked for changes if it has no events, and only while there are pods; as upstream's PLEG.
-const RELIST_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const RELIST_PERIOD: Duration = Duration::from_secs(1);
 /// With events, a relist this rarely catches what a broken stream lost.
 const RELIST_PERIOD_WITH_EVENTS: Duration = Duration::from_secs(300);
 /// Wait before the runtime's event stream is opened again.
 const EVENTS_RETRY: Duration = Duration::from_secs(2);
-
-/// How soon a container that has ended is asked about for the first time; the longest wait is [`RELIST_PERIOD`].
-const SETTLE_MIN: Duration = Duration::from_millis(3);
-/// States of sandboxes are told from those of containers by this offset.
-const SANDBOX_STATES: i32 = 100;
-/// A ready sandbox and a running container.
-const RUNNING_STATES: [i32; 2] = [SANDBOX_STATES, 1];
-
-/// Pod UID and state by the runtime's id of a container or sandbox.
-type States = HashMap<String, (String, i32)>;
 
 struct Entry {
     desired: watch::Sender<Desired>,
@@ -317,7 +308,9 @@ impl Manager {
                     Ok(None) => return,
                     Err(error) => return tracing::debug!(%error, "the runtime's events broke off"),
                 },
-                _ = rare.tick() => self.relist(last).await,
+                _ = rare.tick() => {
+                    self.relist(last).await;
+                }
             }
         }
     }
@@ -326,28 +319,21 @@ impl Manager {
         self.relist(last).await;
         let mut rare = tokio::time::interval(RELIST_PERIOD_WITH_EVENTS);
         rare.reset();
-        // Containers that have ended. The CRI plugin hears of it when we do, and needs a while to say so: until it does, it is
-        // asked, ever more slowly.
-        let mut ending: HashSet<String> = HashSet::new();
-        let mut wait = SETTLE_MIN;
+        let mut ending = Ending::default();
         loop {
+            let wait = ending.wait();
             tokio::select! {
                 exit = exits.next() => match exit {
-                    Ok(Some(id)) => {
-                        ending.insert(id);
-                        wait = SETTLE_MIN;
-                        self.relist(last).await;
-                    }
+                    Ok(Some(id)) => ending.add(id),
                     Ok(None) => return,
                     Err(status) => return tracing::debug!(%status, "containerd's events broke off"),
                 },
-                () = tokio::time::sleep(wait), if !ending.is_empty() => {
-                    self.relist(last).await;
-                    wait = (wait * 2).min(RELIST_PERIOD);
-                }
-                _ = rare.tick() => self.relist(last).await,
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => ending.ask_later(),
+                _ = rare.tick() => {}
             }
-            ending.retain(|id| last.get(id).is_some_and(|(_, state)| RUNNING_STATES.contains(state)));
+            if self.relist(last).await {
+                ending.listed(last);
+            }
         }
     }
 
@@ -362,19 +348,21 @@ impl Manager {
         }
     }
 
-    /// Compares the runtime's list with the last one and nudges the pods where something changed.
-    async fn relist(&self, last: &mut States) {
+    /// Compares the runtime's list with the last one and nudges the pods where something changed. Whether there is a list.
+    async fn relist(&self, last: &mut States) -> bool {
         let listed = tokio::try_join!(self.agent.cri.list_pod_sandboxes(None), self.agent.cri.list_containers(None));
         let (sandboxes, containers) = match listed {
             Ok(listed) => listed,
             Err(error) => {
                 tracing::debug!(%error, "the runtime does not list");
-                return;
+                return false;
             }
         };
         let uid = |labels: &HashMap<String, String>| labels.get(names::POD_UID).cloned().unwrap_or_default();
-        let sandboxes = sandboxes.into_iter().map(|s| (s.id, (uid(&s.labels), s.state + SANDBOX_STATES)));
-        let now: States = sandboxes.chain(containers.into_iter().map(|c| (c.id, (uid(&c.labels), c.state)))).collect();
+        let sandboxes = sandboxes.into_iter().map(|s| (s.id, (uid(&s.labels), State::Sandbox(s.state))));
+        let now: States = sandboxes
+            .chain(containers.into_iter().map(|c| (c.id, (uid(&c.labels), State::Container(c.state)))))
+            .collect();
         let changed = now
             .iter()
             .filter(|(id, state)| last.get(*id) != Some(state))
@@ -382,5 +370,6 @@ impl Manager {
         let uids: HashSet<&String> = changed.map(|(_, (uid, _))| uid).collect();
         uids.into_iter().for_each(|uid| self.nudge(uid));
         *last = now;
+        true
     }
 }

@@ -1,10 +1,11 @@
 //! Pods on this node. Pure: `spec`, `resources`, `env`, `dns`, `sandbox`, `container`, `plan`, `status`, `backoff`,
-//! `admit` and the state of `probe`. Drivers: `view`, `worker`, `start`, `kill`, `probe`, `hook`, `manager`.
+//! `admit`, `ending` and the state of `probe`. Drivers: `view`, `worker`, `start`, `kill`, `probe`, `hook`, `manager`.
 
 pub mod admit;
 pub mod backoff;
 pub mod container;
 pub mod dns;
+mod ending;
 pub mod env;
 pub mod hook;
 pub mod kill;
