@@ -121,8 +121,7 @@ pub fn verdict(version: &str, uid: &str, mutating: bool, review: &Value) -> Resu
     if version == "v1" && text(response, "uid") != uid {
         return Err(format!("expected response.uid={uid:?}, got {:?}", text(response, "uid")));
     }
-    let encoded = text(response, "patch");
-    let patch = base64::engine::general_purpose::STANDARD.decode(&encoded).unwrap_or_default();
+    let patch = patch_of(response)?;
     let patch_type = response.get("patchType").and_then(Value::as_str);
     if version == "v1" {
         check_patch(mutating, !patch.is_empty(), patch_type)?;
@@ -146,6 +145,12 @@ pub fn verdict(version: &str, uid: &str, mutating: bool, review: &Value) -> Resu
     })
 }
 
+/// The bytes of a patch. Go's decoder passes over line breaks in base64.
+fn patch_of(response: &Value) -> Result<Vec<u8>, String> {
+    let encoded = codec::base64(response["patch"].as_str().unwrap_or("").to_owned())?;
+    base64::engine::general_purpose::STANDARD.decode(encoded.as_str().unwrap_or("")).map_err(|e| e.to_string())
+}
+
 /// Whether an answer can be read at all. Fails as upstream's decoder does.
 pub fn check_types(review: &Value) -> Result<(), String> {
     let cannot = |value: &Value, field: &str, of: &str| {
@@ -164,13 +169,12 @@ pub fn check_types(review: &Value) -> Result<(), String> {
         ))
     };
     type Is = fn(&Value) -> bool;
-    let types: [(&str, Is, &str); 6] = [
+    let types: [(&str, Is, &str); 5] = [
         ("uid", Value::is_string, "types.UID"),
         ("allowed", Value::is_boolean, "bool"),
         ("status", Value::is_object, "v1.Status"),
         ("patch", Value::is_string, "[]uint8"),
         ("patchType", Value::is_string, "v1.PatchType"),
-        ("auditAnnotations", Value::is_object, "map[string]string"),
     ];
     for (field, is, of) in types {
         match &response[field] {
@@ -275,6 +279,8 @@ mod tests {
                 "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got admission.k8s.io/v1beta1, Kind=AdmissionReview",
             ),
             ("v1beta1", true, BETA, json!({"allowed": true, "patch": patch}), "true []"),
+            ("v1beta1", true, BETA, json!({"allowed": true, "patch": "W1\r\n0=\n"}), "true []"),
+            ("v1beta1", true, BETA, json!({"patch": "W1"}), "illegal base64 data at input byte 0"),
         ] {
             assert_eq!(read(version, mutating, api_version, response), expected);
         }
