@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use store::Embedded;
 use tower::{Service, ServiceExt};
 
 pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -16,6 +17,7 @@ pub const WAIT: Duration = Duration::from_secs(20);
 
 pub struct Api {
     pub server: Server,
+    pub store: Arc<Embedded>,
     pub directory: tempfile::TempDir,
 }
 
@@ -33,13 +35,22 @@ impl Api {
     }
 
     pub async fn start_in(directory: tempfile::TempDir) -> Self {
-        let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).expect("store");
+        let store = Embedded::open(directory.path().join("store"), store::Limits::default()).expect("store");
+        let store = Arc::new(store);
         let config = Config { bootstrap: false, ..Config::default() };
-        let server = Server::build(config, Arc::new(store)).await.expect("server");
-        let api = Self { server, directory };
+        let server = Server::build(config, store.clone()).await.expect("server");
+        let api = Self { server, store, directory };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
         api.send("POST", "/api/v1/namespaces", &[], Some(&namespace)).await;
         api
+    }
+
+    /// Ends the server, and starts one on what it has stored.
+    pub async fn restart(self) -> Self {
+        assert!(self.server.shutdown().await);
+        let Self { server, store, directory } = self;
+        drop((server, store));
+        Self::start_in(directory).await
     }
 
     pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Response<Body> {
@@ -54,6 +65,10 @@ impl Api {
     }
 
     pub async fn text(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.bytes(method, path, headers, body.as_bytes()).await
+    }
+
+    pub async fn bytes(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let response = self.raw(method, path, headers, body::full(body.to_owned())).await;
         let code = response.status().as_u16();
         let warnings = response.headers().get_all("warning").iter();

@@ -1,8 +1,9 @@
 //! The life of a definition.
 
-use super::api::{Api, DEFINITIONS, WIDGETS, condition, definition, widget, widgets};
+use super::api::{Api, DEFINITIONS, WAIT, WIDGETS, condition, definition, widget, widgets};
 use serde_json::{Value, json};
 use std::time::Duration;
+use store::{Op, Range, Store, Txn};
 
 fn any() -> Value {
     json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
@@ -119,9 +120,54 @@ async fn objects_are_there_after_a_restart() {
     let api = Api::start().await;
     api.define(&widgets(any())).await;
     api.post(WIDGETS, &widget("x", json!({"a": 1}))).await.ok(201);
-    assert!(api.server.shutdown().await);
-    let Api { server, directory } = api;
-    drop(server);
-    let api = Api::start_in(directory).await;
+    let api = api.restart().await;
     assert_eq!(api.get(&format!("{WIDGETS}/x")).await.ok(200)["spec"], json!({"a": 1}));
+}
+
+/// Another server may have stored a definition that this one would have refused.
+#[tokio::test]
+async fn what_a_definition_makes_whose_schema_cannot_be_used() {
+    let api = Api::start().await;
+    api.define(&widgets(any())).await;
+    api.post(WIDGETS, &widget("x", json!({"a": 1}))).await.ok(201);
+    let key = "/registry/apiextensions.k8s.io/customresourcedefinitions/widgets.example.com";
+    let found = api.store.range(Range::key(key)).await.expect("read").kvs.remove(0);
+    let mut stored: Value = serde_json::from_slice(&found.value).expect("JSON");
+    let mut deep = json!({"type": "string"});
+    for _ in 0..70 {
+        deep = json!({"type": "array", "items": deep});
+    }
+    stored["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"] =
+        json!({"deep": deep});
+    stored["metadata"]["generation"] = 2.into();
+    let put = Op::Put { key: key.into(), value: stored.to_string().into(), lease: 0 };
+    api.store.txn(Txn { compare: vec![], success: vec![put], failure: vec![] }).await.expect("written");
+
+    let why = "Internal error occurred: the schema is nested more than 64 levels deep";
+    let dry = format!("{WIDGETS}?dryRun=All");
+    let followed = async {
+        while api.post(&dry, &widget("probe", json!({}))).await.code == 201 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, followed).await.expect("in time");
+    let refused = async |api: &Api| {
+        api.post(WIDGETS, &widget("y", json!({}))).await.refused(500, why);
+        api.put(&format!("{WIDGETS}/x"), &widget("x", json!({}))).await.refused(500, why);
+        api.merge(&format!("{WIDGETS}/x"), &json!({"spec": {"a": 2}})).await.refused(500, why);
+        // Nothing is lost, and what is there can be looked at, and be deleted.
+        assert_eq!(api.get(&format!("{WIDGETS}/x")).await.ok(200)["spec"], json!({"a": 1}));
+    };
+    refused(&api).await;
+    let api = api.restart().await;
+    refused(&api).await;
+    api.delete(&format!("{WIDGETS}/x")).await.ok(200);
+    let usable = json!({"spec": {"versions": widgets(any())["spec"]["versions"]}});
+    api.merge(&format!("{DEFINITIONS}/widgets.example.com"), &usable).await.ok(200);
+    let mended = async {
+        while api.post(WIDGETS, &widget("y", json!({"a": 3}))).await.code != 201 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, mended).await.expect("in time");
 }

@@ -123,10 +123,7 @@ async fn a_change_of_one_definition_is_made_for_one() {
 }
 
 async fn after_a_restart(api: Api, tag: &str) {
-    assert!(api.server.shutdown().await);
-    let Api { server, directory } = api;
-    drop(server);
-    let api = Api::start_in(directory).await;
+    let api = api.restart().await;
     assert_eq!(discovered(&api).await, DEFINED - 1, "all are served at once");
     create(&api, 42, "second").await;
     create(&api, 17, "second").await;
