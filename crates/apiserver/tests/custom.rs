@@ -31,6 +31,8 @@ mod objects;
 mod scale;
 #[path = "custom/steps.rs"]
 mod steps;
+#[path = "custom/texts.rs"]
+mod texts;
 #[path = "custom/updates.rs"]
 mod updates;
 #[path = "custom/versions.rs"]

@@ -16,7 +16,7 @@ mod yaml;
 pub use go_json::{kind_of as go_kind, summary as go_summary, wording as json_wording};
 pub use options::{Decoded, FieldValidation, Media, Wording};
 pub use refused::Refused;
-pub use yaml::read_yaml;
+pub use yaml::{read_yaml, whole_numbers};
 
 pub use crate::scalar::bytes as base64;
 

@@ -1,7 +1,7 @@
 //! YAML as upstream reads it: YAML 1.1 scalars, converted to what JSON can say.
 
 use super::FieldValidation;
-use serde_json::{Number, Value};
+use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, Error, Options};
 
 /// Nodes that all aliases of a document may stand for together. More is refused: a few lines of aliases of aliases can mean
@@ -30,6 +30,9 @@ pub struct Document {
 /// # Errors
 /// What is wrong, for people.
 pub fn parse(body: &[u8], fields: FieldValidation) -> Result<Document, String> {
+    if let Err(error) = std::str::from_utf8(body) {
+        return Err(format!("yaml: {}", no_character(&body[error.valid_up_to()..])));
+    }
     // Hardly any document has a key twice, so one reading is enough.
     let strict = match read(body, DuplicateKeyPolicy::Error) {
         Ok(value) => return Ok(Document { value, duplicates: Vec::new() }),
@@ -53,14 +56,32 @@ fn read(body: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saph
     Ok(value)
 }
 
-/// A float without a fraction becomes an integer, as upstream's way through JSON makes it.
-fn whole_numbers(value: &mut Value) {
+/// What is wrong with bytes that begin with no character, in upstream's words.
+fn no_character(bytes: &[u8]) -> &'static str {
+    let (length, least) = match bytes.first() {
+        Some(0xc0..=0xdf) => (2, 0x80),
+        Some(0xe0..=0xef) => (3, 0x800),
+        Some(0xf0..=0xf7) => (4, 0x1_0000),
+        _ => return "invalid leading UTF-8 octet",
+    };
+    let Some(octets) = bytes.get(..length) else { return "incomplete UTF-8 octet sequence" };
+    if octets[1..].iter().any(|octet| octet & 0xc0 != 0x80) {
+        return "invalid trailing UTF-8 octet";
+    }
+    let first = u32::from(octets[0]) & (0x7f >> length);
+    let code = octets[1..].iter().fold(first, |code, octet| code << 6 | u32::from(octet & 0x3f));
+    if code < least { "invalid length of a UTF-8 sequence" } else { "invalid Unicode character" }
+}
+
+/// Makes integers of all numbers that are, as `1e3`: upstream writes YAML as JSON before it reads it, and loses the difference.
+pub fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(n) if n.is_f64() => {
-            if let Some(whole) = n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.0e15) {
-                #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
-                let whole = whole as i64;
-                *n = Number::from(whole);
+            // Beyond, they are written with an exponent; those that no integer holds stay as they are.
+            let whole = n.as_f64().filter(|f| f.trunc() == *f && f.abs() < 1e21);
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+            if let Some(whole) = whole.and_then(|f| i64::try_from(f as i128).ok()) {
+                *n = whole.into();
             }
         }
         Value::Array(list) => list.iter_mut().for_each(whole_numbers),
@@ -82,6 +103,30 @@ mod tests {
             got,
             json!({"a": 511, "b": true, "c": false, "d": "1", "e": 1000, "f": null, "g": "12:30", "h": true})
         );
+    }
+
+    #[test]
+    fn bytes_that_are_no_characters_are_told_as_upstream_tells_them() {
+        for (bytes, why) in [
+            (b"a: \"\xff\"".as_slice(), "invalid leading UTF-8 octet"),
+            (b"a: \x80", "invalid leading UTF-8 octet"),
+            (b"a: \xe2\x82", "incomplete UTF-8 octet sequence"),
+            (b"a: \xe2(\x82", "invalid trailing UTF-8 octet"),
+            (b"a: \xc1\x81", "invalid length of a UTF-8 sequence"),
+            (b"a: \xed\xa0\x80", "invalid Unicode character"),
+            (b"a: \xf5\x80\x80\x80", "invalid Unicode character"),
+        ] {
+            let got = parse(bytes, FieldValidation::Warn).map(|document| document.value);
+            assert_eq!(got, Err(format!("yaml: {why}")), "{}", bytes.escape_ascii());
+        }
+        assert!(parse(br#"{"a": "\ud800"}"#, FieldValidation::Warn).is_err());
+    }
+
+    #[test]
+    fn whole_numbers_are_integers() {
+        let read = |text: &str| parse(text.as_bytes(), FieldValidation::Warn).map(|document| document.value);
+        assert_eq!(read("[1e3, 1e18, -1.0, 0.5]"), Ok(json!([1000, 1_000_000_000_000_000_000_i64, -1, 0.5])));
+        assert_eq!(read("[1e19, 1e21]"), Ok(json!([1e19, 1e21])));
     }
 
     /// As upstream's do: JSON has neither of these limits.
