@@ -14,7 +14,6 @@ pub mod names;
 pub mod openapi;
 pub mod quota;
 mod rows;
-pub mod scale;
 pub mod select;
 pub mod stored;
 mod table;

@@ -163,6 +163,15 @@ pub struct Hooks {
     pub hidden_annotations: &'static [&'static str],
     /// Converts between versions of the kind: `(object, to version)`; the object's `apiVersion` says from which.
     pub convert: Option<fn(&mut Value, &Gvk)>,
+    /// Whether an object that has no creation time yet says so by a null.
+    pub null_creation_time: bool,
+    /// Whether an object may be other than its types say: those of a custom resource are written by hand, and may be others
+    /// now than when the object was stored.
+    pub may_misfit: bool,
+    /// Whether who changes an object owns all that they asked for, even what the write leaves as it is.
+    pub owns_what_is_asked: bool,
+    /// What a client is told is missing when there is no object whose scale it reads.
+    pub missing_scale: MissingScale,
     /// Whether an update without `metadata.resourceVersion` is allowed; most kinds allow it.
     pub unconditional_update: bool,
     /// Whether a new object has the status that it is posted with, although status is a subresource (Node).
@@ -232,6 +241,17 @@ impl KeptMetadata {
         Self::Fields(&["labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp"]);
 }
 
+/// What upstream calls the scale of an object that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingScale {
+    /// The object.
+    Object,
+    /// The object's scale.
+    Scale,
+    /// The object's scale, in that group.
+    ScaleOf(&'static str),
+}
+
 /// Something that is there once in a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Allocation {
@@ -272,6 +292,10 @@ impl Hooks {
         table_paths: &[],
         hidden_annotations: &[],
         convert: None,
+        null_creation_time: true,
+        may_misfit: false,
+        owns_what_is_asked: false,
+        missing_scale: MissingScale::Scale,
         unconditional_update: true,
         status_on_create: false,
         create_on_update: false,

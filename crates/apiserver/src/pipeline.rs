@@ -137,8 +137,8 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
     let Some(served) = served else { return absent(server, &info.api_group) };
     if let Err(error) = registry::routing::check(&served, info, &request.parts.method) {
-        // What a definition makes, upstream tells of before it looks whether there is such a subresource.
-        let told = if served.row.custom.is_some() { registry::routing::deprecations(&served) } else { Vec::new() };
+        // What a definition says of its version, upstream tells before it looks whether there is such a subresource.
+        let told: Vec<String> = served.row.custom.iter().filter_map(|custom| custom.deprecation.clone()).collect();
         return registry::call::with_warnings(Err(error), Media::of_failure(&request.parts.headers), &told);
     }
     if let Some(release) = api_kinds::removed_release(&served.row.gvr) {

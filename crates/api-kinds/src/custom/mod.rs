@@ -15,7 +15,7 @@ use api_core::meta::Meta;
 use api_core::project::Projection;
 use api_core::{Gvk, Gvr};
 use api_schema::custom::{Conversion, Custom, Family, JsonPath, Scale, Tools};
-use api_schema::row::{Column, Generation, Hooks, Row, Subresource};
+use api_schema::row::{Column, Generation, Hooks, KeptMetadata, MissingScale, Row, Subresource};
 use api_schema::schema::StructId;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -27,6 +27,11 @@ pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// What holds for every custom resource.
 static HOOKS: Hooks = Hooks {
     generation: Generation::SPEC,
+    status_keeps: KeptMetadata::All,
+    null_creation_time: false,
+    may_misfit: true,
+    owns_what_is_asked: true,
+    missing_scale: MissingScale::Object,
     unconditional_update: false,
     warnings: Some(validate::warnings),
     ..Hooks::NONE

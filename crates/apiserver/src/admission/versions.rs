@@ -104,18 +104,15 @@ pub(super) async fn shown(
     }
     let row = row(tools.view, a, gvr)?;
     value = in_version(tools, &row, value).await?;
-    match a.operation {
-        Operation::Create if before_rules => {
-            value.metadata_mut().remove("uid");
-            value.metadata_mut().remove("creationTimestamp");
-            if a.row.custom.is_none() {
-                value.metadata_mut().insert("creationTimestamp".into(), Value::Null);
-            }
+    if before_rules {
+        let metadata = value.metadata_mut();
+        if a.operation == Operation::Create {
+            metadata.remove("uid");
+            metadata.remove("creationTimestamp");
         }
-        Operation::Update if before_rules && a.row.custom.is_none() => {
-            value.metadata_mut().entry("creationTimestamp").or_insert(Value::Null);
+        if a.row.hooks.null_creation_time && matches!(a.operation, Operation::Create | Operation::Update) {
+            metadata.entry("creationTimestamp").or_insert(Value::Null);
         }
-        _ => {}
     }
     set_revision(a, &mut value);
     Ok(value)

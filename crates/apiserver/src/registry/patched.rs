@@ -30,9 +30,9 @@ impl Patched<'_> {
         })
     }
 
-    /// A built-in object that says no version after the patch is none of any version that is served: upstream knows no field
-    /// of it but these two, and so no name.
-    fn check_version(&self, call: &Call, made: &Value, validation: Validation) -> Result<(), ApiError> {
+    /// Refuses a built-in object that says no version after the patch. Upstream takes it for one of the version that it works
+    /// with itself, in which no field has a name in JSON: all of them are unknown, that of the name as well.
+    fn refuse_unversioned(&self, call: &Call, made: &Value, validation: Validation) -> Result<(), ApiError> {
         let Value::Object(made) = made else { return Ok(()) };
         if call.row().custom.is_some() || self.kind == PatchType::Strategic {
             return Ok(());
@@ -47,7 +47,7 @@ impl Patched<'_> {
             Validation::Strict => return Err(self.refuse(&format!("strict decoding error: {}", notes.join(", ")))),
             Validation::Warn => call.warn(notes),
         }
-        super::update::check_name(call, &Value::Null)
+        Err(super::update::nameless(call))
     }
 
     /// The same for an object of another kind, read by `read`.
@@ -60,7 +60,7 @@ impl Patched<'_> {
         let wording = if self.kind == PatchType::Strategic { Wording::Value } else { Wording::Json };
         let strict = validation == Validation::Strict;
         let made = (self.apply)()?;
-        self.check_version(call, &made, validation)?;
+        self.refuse_unversioned(call, &made, validation)?;
         let mut decoded = read(made, wording).map_err(|refused| self.refuse(refused.why()))?;
         let mut notes = if validation == Validation::Ignore { Vec::new() } else { self.notes() };
         if self.kind == PatchType::Strategic {

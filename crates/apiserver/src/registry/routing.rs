@@ -61,7 +61,7 @@ fn is_own_namespace(served: &Served, info: &RequestInfo) -> bool {
 }
 
 /// What a client is told of a version that is on its way out.
-pub(crate) fn deprecations(served: &Served) -> Vec<String> {
+fn deprecations(served: &Served) -> Vec<String> {
     let built_in = api_kinds::deprecation(&served.row.gvr).map(str::to_owned);
     let custom = served.row.custom.as_ref().and_then(|custom| custom.deprecation.clone());
     built_in.into_iter().chain(custom).collect()

@@ -21,7 +21,7 @@ use api_core::{ApiError, GroupResource, Gvk, Reason};
 use api_patch::managed::{self, Manager, Replicas, SCALE_VERSION};
 use api_schema::codec;
 use api_schema::custom;
-use api_schema::row::Row;
+use api_schema::row::{MissingScale, Row};
 use api_schema::schema::StructId;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -34,9 +34,8 @@ pub(super) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiE
     match call.info.verb.as_str() {
         "get" => {
             let found = read::current(&call).await;
-            // Upstream names the subresource where it reads objects by themselves.
-            let found = found.map_err(|error| match (error.code, call.row().custom.is_none()) {
-                (404, true) => ApiError::not_found(&api_kinds::scale::missing(&call.row().gvr), &call.info.name),
+            let found = found.map_err(|error| match error.code {
+                404 => ApiError::not_found(&missing(&call), &call.info.name),
                 _ => error,
             });
             answer(&call, &found?).await
@@ -44,6 +43,15 @@ pub(super) async fn serve(call: Call, body: Body) -> Result<Response<Body>, ApiE
         "update" => put(call, body).await,
         "patch" => patch(call, body).await,
         _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+/// The resource of which there is no such object.
+fn missing(call: &Call) -> GroupResource {
+    match call.row().hooks.missing_scale {
+        MissingScale::Object => call.group_resource(),
+        MissingScale::Scale => resource(call),
+        MissingScale::ScaleOf(group) => GroupResource { group: group.into(), ..resource(call) },
     }
 }
 

@@ -70,14 +70,21 @@ pub(crate) fn may_create(call: &Call, applied: bool) -> bool {
 pub(crate) fn check_name(call: &Call, value: &Value) -> Result<(), ApiError> {
     let (name, expected) = (value.name(), &call.info.name);
     if name.is_empty() {
-        let why = format!("the name of the object ({expected} based on URL) was undeterminable: name must be provided");
-        return Err(ApiError::bad_request(why));
+        return Err(nameless(call));
     }
     if name != expected {
         let why = format!("the name of the object ({name}) does not match the name on the URL ({expected})");
         return Err(ApiError::bad_request(why));
     }
     Ok(())
+}
+
+/// The answer to an object of which no name is known.
+pub(crate) fn nameless(call: &Call) -> ApiError {
+    let expected = &call.info.name;
+    ApiError::bad_request(format!(
+        "the name of the object ({expected} based on URL) was undeterminable: name must be provided"
+    ))
 }
 
 /// Changes the object that the request names, by `edit`; makes it if there is none and `create`.
@@ -151,10 +158,8 @@ async fn attempt(
     let mut new = versions::in_all(call, |known| edit(call, Some(current), known)).await?;
     check_version(call, &new, current, options.dry_run)?;
     new.set_meta("resourceVersion", "");
-    if call.row().custom.is_some() && !is_posted(call) {
-        // Upstream notes what a client wants of a custom resource, even where it is not to be had.
-        create::dedup_owners(call, &mut new, AFTER_ADMISSION);
-        patching::managed_update(call, options, Some(old), &mut new).await;
+    if call.row().hooks.owns_what_is_asked && !is_posted(call) {
+        note_owners(call, options, &mut new, old).await;
     } else {
         keep_other_half(call, &mut new, old);
     }
@@ -218,9 +223,9 @@ async fn admit<'a>(
     new: &mut Value,
 ) -> Result<Held<'a>, ApiError> {
     let old = &current.value;
-    if call.row().custom.is_none() {
-        create::dedup_owners(call, new, AFTER_ADMISSION);
-        patching::managed_update(call, options, Some(old), new).await;
+    let owns_what_is_asked = call.row().hooks.owns_what_is_asked;
+    if !owns_what_is_asked {
+        note_owners(call, options, new, old).await;
     }
     call.drop_empty_lists(new);
     let mut warnings = Vec::new();
@@ -232,7 +237,7 @@ async fn admit<'a>(
     // A refusal, too, comes with what was warned of before.
     call.warn(std::mem::take(&mut warnings));
     let mutated = mutated?;
-    if mutated || call.row().custom.is_some() {
+    if mutated || owns_what_is_asked {
         // A webhook, too, changes only what the request may write.
         keep_other_half(call, new, old);
     }
@@ -249,6 +254,12 @@ async fn admit<'a>(
     validated?;
     api_patch::managed::keep_times_if_unchanged(old, new);
     Ok(held)
+}
+
+/// Notes who owns the object, and who its fields.
+async fn note_owners(call: &Call, options: &WriteOptions, new: &mut Value, old: &Value) {
+    create::dedup_owners(call, new, AFTER_ADMISSION);
+    patching::managed_update(call, options, Some(old), new).await;
 }
 
 fn done(stored: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
@@ -318,13 +329,7 @@ fn keep_other_half(call: &Call, new: &mut Value, old: &Value) {
     let Some(path) = written_part(&call.info.subresource) else { return };
     let mut kept = old.clone();
     copy_part(&mut kept, new, path);
-    if call.row().custom.is_some() {
-        // Through a custom resource's status nothing of its metadata changes.
-        match new.metadata().and_then(|m| m.get("managedFields")) {
-            Some(fields) => drop(kept.metadata_mut().insert("managedFields".into(), fields.clone())),
-            None => drop(kept.metadata_mut().remove("managedFields")),
-        }
-    } else if let Some(metadata) = new.get_mut("metadata") {
+    if let Some(metadata) = new.get_mut("metadata") {
         kept["metadata"] = metadata.take();
     }
     *new = kept;
@@ -382,7 +387,7 @@ fn prepare(call: &Call, new: &mut Value, old: &Value) {
     if is_status || counted == Generation::NONE {
         return;
     }
-    let status_counts = call.row().custom.is_some() && call.row().subresource("status").is_none();
+    let status_counts = call.row().subresource("status").is_none();
     let is_new_spec = counted.spec && has_new_spec(new, old, status_counts);
     if is_new_spec || counted.metadata.iter().any(|field| has_new_entries(new, old, field)) {
         let generation = old.metadata().and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or(0);

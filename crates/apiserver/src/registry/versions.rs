@@ -111,7 +111,7 @@ impl Others {
 
 impl Versions for Others {
     fn may_misfit(&self) -> bool {
-        self.row.custom.is_some()
+        self.row.hooks.may_misfit
     }
 
     fn convert(&self, object: &Value, api_version: &str) -> Result<Option<Versioned<'_>>, String> {
@@ -119,8 +119,7 @@ impl Versions for Others {
             return self.custom(object, custom, api_version);
         }
         // Of a group of its own (events have two) upstream knows no way there.
-        let group = |text: &str| gvk::split_api_version(text).0.to_owned();
-        if group(api_version) != self.row.gvr.group {
+        if gvk::split_api_version(api_version).0 != self.row.gvr.group {
             return Ok(None);
         }
         let Some(served) = self.rows().find(|s| s.api_version == api_version) else { return Ok(None) };

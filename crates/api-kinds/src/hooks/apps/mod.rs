@@ -6,7 +6,7 @@ use crate::hooks::core::storage::claim_spec_warnings;
 use crate::hooks::fill::Fill;
 use crate::hooks::workload;
 use api_core::names;
-use api_schema::row::{Generation, Hooks, KeptMetadata, WriteContext};
+use api_schema::row::{Generation, Hooks, KeptMetadata, MissingScale, WriteContext};
 use serde_json::Value;
 
 mod defaults;
@@ -81,6 +81,7 @@ static STATEFUL_SET: Hooks = Hooks {
     prepare_update: Some(|context, new, _| prepare_stateful_set(context, new)),
     validate_name: Some(names::name_is_dns_label),
     warnings: Some(stateful_set_warnings),
+    missing_scale: MissingScale::Object,
     ..WORKLOAD
 };
 

@@ -6,7 +6,7 @@ use crate::hooks::check::Node;
 use crate::hooks::fill::Fill;
 use crate::hooks::{meta, workload};
 use api_core::field::Errors;
-use api_schema::row::{Generation, Hooks, WriteContext};
+use api_schema::row::{Generation, Hooks, MissingScale, WriteContext};
 use serde_json::Value;
 
 pub(super) static CONTROLLER: Hooks = Hooks {
@@ -14,6 +14,7 @@ pub(super) static CONTROLLER: Hooks = Hooks {
     prepare_create: Some(|_, object| object.with("spec", drop_disabled)),
     prepare_update: Some(|_, new, _| new.with("spec", drop_disabled)),
     generation: Generation::SPEC,
+    missing_scale: MissingScale::ScaleOf("autoscaling"),
     validate: Some(controller),
     validate_update: Some(controller_update),
     warnings: Some(controller_warnings),
