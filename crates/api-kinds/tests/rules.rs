@@ -103,6 +103,32 @@ fn update(row: &Row, body: &Value, old: &Value, subresource: &'static str) -> Er
     errors
 }
 
+/// Nothing is compared with all that stands before it.
+#[test]
+fn long_lists_take_time_in_proportion() {
+    let many = |make: &dyn Fn(usize) -> Value| (0..50_000).chain([0]).map(make).collect::<Value>();
+    let taints = many(&|i| json!({"key": format!("k{i}"), "effect": "NoSchedule"}));
+    let tolerations = many(&|i| json!({"key": format!("k{i}"), "operator": "Exists"}));
+    let limits = many(&|i| json!({"type": format!("example.com/t{i}")}));
+    let families = many(&|i| json!(format!("f{i}")));
+    for (gvr, body) in [
+        (Gvr::new("", "v1", "nodes"), json!({"spec": {"taints": taints}})),
+        (
+            Gvr::new("node.k8s.io", "v1", "runtimeclasses"),
+            json!({"handler": "h", "scheduling": {"tolerations": tolerations}}),
+        ),
+        (Gvr::new("", "v1", "limitranges"), json!({"spec": {"limits": limits}})),
+        (Gvr::new("", "v1", "services"), json!({"spec": {"ports": [{"port": 1}], "ipFamilies": families}})),
+    ] {
+        let row = resource(&gvr).expect("a row");
+        let mut named = json!({"apiVersion": row.kind.api_version(), "kind": row.kind.kind, "metadata": {"name": "a"}});
+        named.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        let (_, errors) = create(row, &named);
+        let repeated = errors.0.iter().filter(|e| e.kind.reason() == "FieldValueDuplicate").count();
+        assert_eq!(repeated, 1, "{gvr:?}");
+    }
+}
+
 fn causes(errors: &Errors) -> String {
     let cause =
         |e: &api_core::field::Error| format!("{} {}", e.kind.reason().trim_start_matches("FieldValue"), e.field);

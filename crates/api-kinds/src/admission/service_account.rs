@@ -3,6 +3,7 @@
 use super::{items, list_mut, text};
 use api_core::meta::Meta;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// Where a token is mounted.
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -76,12 +77,12 @@ fn token_volume(name: &str) -> Value {
 
 /// Refuses secrets that an account which lists its secrets does not list.
 fn check_secrets(pod: &Value, account: &Value) -> Result<(), String> {
-    let allowed: Vec<&str> = items(account, "secrets").map(|s| text(s, "name")).collect();
+    let allowed: HashSet<&str> = items(account, "secrets").map(|s| text(s, "name")).collect();
     let account_name = account.name();
     let spec = &pod["spec"];
     for volume in items(spec, "volumes") {
         let secret = text(&volume["secret"], "secretName");
-        if volume.get("secret").is_some() && !allowed.contains(&secret) {
+        if volume.get("secret").is_some() && !allowed.contains(secret) {
             return Err(format!(
                 "volume with secret.secretName={secret:?} is not allowed because service account {account_name} does not reference that secret"
             ));
@@ -92,7 +93,7 @@ fn check_secrets(pod: &Value, account: &Value) -> Result<(), String> {
             for env in items(container, "env") {
                 let reference = &env["valueFrom"]["secretKeyRef"];
                 let secret = text(reference, "name");
-                if reference.is_object() && !allowed.contains(&secret) {
+                if reference.is_object() && !allowed.contains(secret) {
                     return Err(format!(
                         "{kind} {} with envVar {} referencing secret.secretName={secret:?} is not allowed because service account {account_name} does not reference that secret",
                         text(container, "name"),
@@ -102,9 +103,9 @@ fn check_secrets(pod: &Value, account: &Value) -> Result<(), String> {
             }
         }
     }
-    let pull: Vec<&str> = items(account, "imagePullSecrets").map(|s| text(s, "name")).collect();
+    let pull: HashSet<&str> = items(account, "imagePullSecrets").map(|s| text(s, "name")).collect();
     for (i, secret) in items(spec, "imagePullSecrets").map(|s| text(s, "name")).enumerate() {
-        if !pull.contains(&secret) {
+        if !pull.contains(secret) {
             return Err(format!(
                 "imagePullSecrets[{i}].name={secret:?} is not allowed because service account {account_name} does not reference that imagePullSecret"
             ));

@@ -10,6 +10,7 @@ use api_core::field::{BadValue, Errors, Path};
 use api_core::names;
 use api_schema::row::Row;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// A check of a name (`false`) or of what a name is generated from (`true`).
 pub(super) type NameCheck = fn(&str, bool) -> Vec<String>;
@@ -159,32 +160,6 @@ fn names_of(meta: &Node<'_, '_>, name_check: NameCheck, e: &mut Errors) {
     }
 }
 
-/// Drops owner references that are there twice, by uid. Answers with the warning that is due; for the registry, on
-/// every write.
-pub fn dedup_owner_references(object: &mut Value) -> Option<String> {
-    let list = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
-    let (mut seen, mut twice) = (Vec::new(), Vec::new());
-    list.retain(|reference| {
-        let uid = reference["uid"].as_str().unwrap_or("").to_owned();
-        // Only references that are alike in all are the same.
-        if seen.contains(reference) {
-            twice.push(uid);
-            return false;
-        }
-        seen.push(reference.clone());
-        true
-    });
-    twice.sort();
-    twice.dedup();
-    (!twice.is_empty()).then(|| {
-        format!(
-            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject \
-             such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
-            twice.join(", ")
-        )
-    })
-}
-
 fn owner_references(list: &Node<'_, '_>, e: &mut Errors) {
     let mut controllers: Vec<String> = Vec::new();
     for reference in list.items() {
@@ -262,7 +237,8 @@ fn update(new: &Value, old: &Value, e: &mut Errors) {
 fn no_new_finalizers(meta: &Node<'_, '_>, old: &Node<'_, '_>, e: &mut Errors) {
     let had = old.get("finalizers");
     let list = meta.at("finalizers");
-    let is_new = |f: &Node<'_, '_>| !had.as_array().is_some_and(|h| h.contains(f.value));
+    let had: HashSet<&str> = had.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let is_new = |f: &Node<'_, '_>| !had.contains(f.str());
     let mut extra: Vec<String> = list.items().filter(is_new).map(|f| format!("{:?}", f.str())).collect();
     extra.sort_unstable();
     if !extra.is_empty() {

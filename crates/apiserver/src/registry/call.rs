@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A request for a resource that is stored.
@@ -217,10 +218,11 @@ pub(crate) fn with_warnings(
 const WARNINGS_CHARS_MAX: usize = 4 << 10;
 const WARNING_CHARS_MAX: usize = 256;
 
-/// The warnings that are told, each once.
+/// The warnings that are told, each once. What HTTP has no place for is not told, as upstream has it.
 fn told(warnings: &[String]) -> Vec<String> {
-    let new = |(i, text): &(usize, &String)| !text.is_empty() && !warnings[..*i].contains(text);
-    let all: Vec<&String> = warnings.iter().enumerate().filter(new).map(|(_, text)| text).collect();
+    let mut seen = HashSet::new();
+    let can_be_told = |text: &&String| !text.is_empty() && !text.contains(char::is_control);
+    let all: Vec<&String> = warnings.iter().filter(can_be_told).filter(|text| seen.insert(text.as_str())).collect();
     if all.iter().map(|text| text.chars().count()).sum::<usize>() <= WARNINGS_CHARS_MAX {
         return all.into_iter().cloned().collect();
     }
@@ -238,7 +240,7 @@ fn told(warnings: &[String]) -> Vec<String> {
 pub(crate) fn add_warnings(headers: &mut HeaderMap, warnings: &[String]) {
     for text in &told(warnings) {
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             headers.append(http::header::WARNING, value);
         }
     }
@@ -281,5 +283,27 @@ pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Api
             Err(ApiError::new(413, Reason::RequestEntityTooLarge, message))
         }
         Err(e) => Err(ApiError::bad_request(format!("reading the body failed: {e}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(warnings: impl IntoIterator<Item = String>) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        add_warnings(&mut headers, &warnings.into_iter().collect::<Vec<_>>());
+        headers.get_all("warning").iter().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect()
+    }
+
+    #[test]
+    fn warnings_are_told_once_in_any_language_and_not_for_ever() {
+        let told = headers(["a", "", "b\nc", "a", "d \"e\" \u{e9}"].map(str::to_owned));
+        assert_eq!(told, ["299 - \"a\"", "299 - \"d \\\"e\\\" \u{e9}\""]);
+        // As many as a body can cause: each is not compared with each.
+        let many = headers((0..300_000).map(|i| format!("spec.containers[0].env[{i}]: hides previous definition")));
+        let chars: usize = many.iter().map(|text| text.chars().count() - "299 - \"\"".len()).sum();
+        assert!((WARNINGS_CHARS_MAX..WARNINGS_CHARS_MAX + WARNING_CHARS_MAX).contains(&chars), "{chars}");
+        assert_eq!(headers(["x".repeat(WARNINGS_CHARS_MAX + 1)]), [format!("299 - \"{}\"", "x".repeat(256))]);
     }
 }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use rand::Rng;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// Attempts to find a name that is free for `generateName`.
 const GENERATED_NAMES_MAX: usize = 8;
@@ -33,17 +34,18 @@ pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, Api
         return Err(ApiError::new(405, Reason::MethodNotAllowed, why).with_details(details));
     }
     let bytes = call.read_body(body).await?;
-    for attempt in 1.. {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
         let value = call.decode(&bytes, options.validation)?;
         let generates = value.name().is_empty();
         match create_value(&call, value, &options).await {
             // The generated name is in what was made of the object: all of it is made again.
-            Err(e) if generates && e.reason == Reason::AlreadyExists && attempt < GENERATED_NAMES_MAX => {}
+            Err(e) if generates && e.reason == Reason::AlreadyExists && attempts < GENERATED_NAMES_MAX => {}
             Err(error) => return Err(error),
             Ok(served) => return call.answer(StatusCode::CREATED, &served).await,
         }
     }
-    Err(ApiError::internal("no name was free"))
 }
 
 /// Makes an object of a decoded one; gives its served bytes.
@@ -209,16 +211,14 @@ fn generate_name(base: &str) -> String {
 /// Drops repeated owner references, and says so and `when` they were found.
 pub(crate) fn dedup_owners(call: &Call, value: &mut Value, when: &str) {
     let Some(owners) = value.metadata_mut().get_mut("ownerReferences").and_then(Value::as_array_mut) else { return };
-    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
-    let mut repeated: Vec<String> = Vec::new();
-    for owner in owners.drain(..) {
-        if kept.contains(&owner) {
+    let (mut seen, mut repeated) = (HashSet::new(), Vec::new());
+    owners.retain(|owner| {
+        let is_new = seen.insert(owner.to_string());
+        if !is_new {
             repeated.push(owner.get("uid").and_then(Value::as_str).unwrap_or("").to_owned());
-        } else {
-            kept.push(owner);
         }
-    }
-    *owners = kept;
+        is_new
+    });
     if !repeated.is_empty() {
         call.warn([format!(
             ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \

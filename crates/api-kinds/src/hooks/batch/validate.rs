@@ -8,6 +8,7 @@ use api_core::field::{BadValue, ErrorKind, Errors};
 use api_core::names;
 use api_schema::row::WriteContext;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// Indexes of a job whose failures are counted one by one: more than this and other limits hold.
 const INDEXES_COUNTED_MAX: i64 = 100_000;
@@ -254,18 +255,18 @@ fn exit_codes(codes: &Node<'_, '_>, containers: &[&str], e: &mut Errors) {
     } else if values.len() > EXIT_CODES_MAX {
         e.too_many(&values.path, values.len(), EXIT_CODES_MAX);
     }
-    let mut ordered = true;
-    let mut seen: Vec<i64> = Vec::new();
+    let (mut ordered, mut last) = (true, i64::MIN);
+    let mut seen: HashSet<i64> = HashSet::new();
     for value in values.items() {
         let code = value.int_or_zero();
         if operator.str() == "In" && code == 0 {
             e.invalid(&value.path, code, "must not be 0 for the In operator");
         }
-        if seen.contains(&code) {
+        if !seen.insert(code) {
             e.duplicate(&value.path, code);
         }
-        ordered &= seen.last().is_none_or(|last| *last <= code);
-        seen.push(code);
+        ordered &= last <= code;
+        last = code;
     }
     if !ordered {
         values.invalid("must be ordered", e);
@@ -313,15 +314,13 @@ pub(super) fn job_update(context: &WriteContext<'_>, new: &Value, old: &Value, e
 
 /// Each pod is there once.
 fn uncounted_pods(pods: &Node<'_, '_>, e: &mut Errors) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for list in ["succeeded", "failed"] {
         for uid in pods.at(list).items() {
             if uid.is_empty() {
                 uid.invalid("must not be empty", e);
-            } else if seen.contains(&uid.str()) {
+            } else if !seen.insert(uid.str()) {
                 uid.duplicate(e);
-            } else {
-                seen.push(uid.str());
             }
         }
     }

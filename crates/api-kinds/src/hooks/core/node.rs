@@ -8,6 +8,7 @@ use api_core::field::Errors;
 use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 pub(super) static NODE: Hooks = Hooks {
     default: Some(default),
@@ -105,15 +106,17 @@ fn pod_cidrs(list: &Node<'_, '_>, e: &mut Errors) {
     if families.len() != 2 || list.len() > 2 || families[0] == families[1] {
         list.invalid("may specify no more than one CIDR for each IP family", e);
     }
-    for (i, cidr) in list.items().enumerate() {
-        if list.items().take(i).any(|before| before.str() == cidr.str()) {
+    let mut seen = HashSet::new();
+    for cidr in list.items() {
+        if !seen.insert(cidr.str()) {
             cidr.duplicate(e);
         }
     }
 }
 
 fn taints(list: &Node<'_, '_>, e: &mut Errors) {
-    for (i, taint) in list.items().enumerate() {
+    let mut seen = HashSet::new();
+    for taint in list.items() {
         taint.at("key").text_is(names::is_qualified_name, e);
         let value = taint.at("value");
         let wrong = names::is_label_value(value.str());
@@ -121,10 +124,7 @@ fn taints(list: &Node<'_, '_>, e: &mut Errors) {
             value.invalid(&wrong.join(";"), e);
         }
         taint.at("effect").required_one_of(&["NoSchedule", "PreferNoSchedule", "NoExecute"], e);
-        let same = |other: &Node<'_, '_>| {
-            other.text("key") == taint.text("key") && other.text("effect") == taint.text("effect")
-        };
-        if list.items().take(i).any(|before| same(&before)) {
+        if !seen.insert((taint.text("key"), taint.text("effect"))) {
             taint.duplicate(e);
         }
     }
@@ -141,8 +141,9 @@ fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) 
     capacities(&root, e);
     let status = root.at("status");
     let addresses = status.at("addresses");
-    for (i, address) in addresses.items().enumerate() {
-        if addresses.items().take(i).any(|before| before.value == address.value) {
+    let mut seen = HashSet::new();
+    for address in addresses.items() {
+        if !seen.insert(address.value.to_string()) {
             address.duplicate(e);
         }
     }

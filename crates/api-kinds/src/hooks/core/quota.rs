@@ -9,7 +9,7 @@ use api_core::names;
 use api_core::quantity::Quantity;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 pub(super) static LIMIT_RANGE: Hooks = Hooks {
     default: Some(super::defaults::limit_range),
@@ -42,9 +42,10 @@ fn limit_range(object: &Value, e: &mut Errors) {
     let root = Node::root(object);
     let spec = root.at("spec");
     let limits = spec.at("limits");
-    for (i, limit) in limits.items().enumerate() {
+    let mut seen = HashSet::new();
+    for limit in limits.items() {
         limit_type(&limit.at("type"), e);
-        if limits.items().take(i).any(|before| before.text("type") == limit.text("type")) {
+        if !seen.insert(limit.text("type")) {
             limit.at("type").duplicate(e);
         }
         resource_names(&limit, e);

@@ -7,6 +7,7 @@ use api_core::field::Errors;
 use api_core::names;
 use api_schema::row::{Hooks, WriteContext};
 use serde_json::Value;
+use std::collections::HashSet;
 
 pub(super) fn hooks(kind: &str) -> &'static Hooks {
     match kind {
@@ -39,8 +40,9 @@ fn validate(object: &Value, e: &mut Errors) {
     let list = scheduling.at("tolerations");
     let nested = Node::new(list.value, list.path.child("tolerations"));
     pod::tolerations(&nested, e);
-    for (i, toleration) in list.items().enumerate() {
-        if list.items().take(i).any(|before| before.value == toleration.value) {
+    let mut seen = HashSet::new();
+    for toleration in list.items() {
+        if !seen.insert(toleration.value.to_string()) {
             toleration.duplicate(e);
         }
     }

@@ -8,6 +8,7 @@ use api_core::field::{BadValue, ErrorKind, Errors};
 use api_core::names;
 use api_schema::row::WriteContext;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// An update of a pod or of one of its subresources.
 pub(super) fn validate(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
@@ -272,9 +273,11 @@ fn addresses(all: &Node<'_, '_>, go_type: &str, e: &mut Errors) {
         return;
     }
     let shown = |ip: &&str| format!("{go_type}{{IP:{ip:?}}}");
-    for (i, at) in all.items().enumerate() {
-        if given[..i].contains(&given[i]) {
-            e.push(ErrorKind::Duplicate, &at.path, Some(BadValue(shown(&given[i]))), "");
+    let mut seen = HashSet::new();
+    for at in all.items() {
+        let ip = at.text("ip");
+        if !seen.insert(ip) {
+            e.push(ErrorKind::Duplicate, &at.path, Some(BadValue(shown(&ip))), "");
         }
     }
     let is_v6 = |ip: &str| ip.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_ipv6());

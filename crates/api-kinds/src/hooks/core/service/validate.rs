@@ -168,11 +168,12 @@ fn session_affinity(spec: &Node<'_, '_>, e: &mut Errors) {
 /// Addresses, families and policy agree with each other; checked before any are allocated.
 pub(super) fn cluster_ips(spec: &Node<'_, '_>, e: &mut Errors) {
     let families = spec.at("ipFamilies");
-    for (i, family) in families.items().enumerate() {
+    let mut seen = HashSet::new();
+    for family in families.items() {
         if !["IPv4", "IPv6"].contains(&family.str()) {
             family.not_supported(&["IPv4", "IPv6"], e);
         }
-        if families.items().take(i).any(|before| before.str() == family.str()) {
+        if !seen.insert(family.str()) {
             family.duplicate(e);
         }
     }
