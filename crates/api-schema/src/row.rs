@@ -120,7 +120,7 @@ pub struct WriteContext<'a> {
 /// What is special about a kind: pure functions, each optional. All of them see the object in its stored version.
 ///
 /// Order on a write, as upstream: decode, prune → `default` → (update: subresource merge by the pipeline) → managed fields →
-/// mutating admission → `prepare_*` → `allocate` → `validate` (and `validate_update`) → `warnings` → validating admission →
+/// mutating admission → `warnings_as_asked` → `prepare_*` → `allocate` → `validate` (and `validate_update`) → `warnings` → validating admission →
 /// store.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::type_complexity, reason = "each is one function pointer; names for them would only hide its shape")]
@@ -145,6 +145,8 @@ pub struct Hooks {
     /// Whether `validate` leaves metadata alone, as some of upstream's kinds do: then it is looked at only once nothing else
     /// of a new object is wrong, and as of any object.
     pub metadata_last: bool,
+    /// Warnings about a new object as it was asked for, before `prepare_create`. They are told even if it is refused.
+    pub warnings_as_asked: Option<fn(&Value) -> Vec<String>>,
     /// Warnings for a create or update: `(new, old)`.
     pub warnings: Option<fn(&Value, Option<&Value>) -> Vec<String>>,
     /// Fields that a field selector may name beside `metadata.name` and `metadata.namespace`, with their values.
@@ -283,6 +285,7 @@ impl Hooks {
         validate_update: None,
         validate_name: None,
         metadata_last: false,
+        warnings_as_asked: None,
         warnings: None,
         selectable_fields: None,
         stored_field: None,

@@ -103,6 +103,9 @@ fn prepare(call: &Call, value: &mut Value) {
     if hooks.generation.starts {
         value.metadata_mut().insert("generation".into(), 1.into());
     }
+    if let Some(warnings) = hooks.warnings_as_asked {
+        call.warn(warnings(value));
+    }
     if let Some(prepare) = hooks.prepare_create {
         prepare(&call.context(), value);
     }

@@ -128,6 +128,11 @@ async fn warnings_about_pods_come_in_upstreams_order() {
         => ~metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the "appArmorProfile" field instead
 
         POST /api/v1/namespaces/a/pods
+        {"metadata": {"name": "q2", "annotations": {"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}}, "spec": {"automountServiceAccountToken": false, "restartPolicy": "x", "containers": [{"name": "c", "image": "i"}]}}
+        => 422
+        => ~metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the "appArmorProfile" field instead
+
+        POST /api/v1/namespaces/a/pods
         {"metadata": {"name": "r"}, "spec": {"automountServiceAccountToken": false, "securityContext": {"appArmorProfile": {"type": "Unconfined"}}, "containers": [{"name": "c", "image": "i"}]}}
         => 201
         => ~

@@ -25,9 +25,13 @@ pub(in crate::hooks) use spec::validate_template;
 pub(in crate::hooks) use strategy::drop_disabled;
 pub(in crate::hooks) use warnings::template as template_warnings;
 
+/// The lists of containers, in the order in which upstream goes over them.
+const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
 /// A pod.
 pub(super) static HOOKS: Hooks = Hooks {
     default: Some(defaults::default_pod),
+    warnings_as_asked: Some(app_armor::warnings),
     prepare_create: Some(strategy::prepare_create),
     prepare_update: Some(strategy::prepare_update),
     validate: Some(spec::validate_pod),

@@ -1,5 +1,6 @@
 //! Warnings about pods and pod templates: what is deprecated, without effect, or hides something.
 
+use super::{CONTAINERS, app_armor};
 use crate::hooks::check::Node;
 use crate::hooks::core::resources::is_fractional;
 use api_core::names;
@@ -32,16 +33,16 @@ const OLD_ANNOTATIONS: [(&str, &str, &str); 3] = [
 ];
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-/// The lists of containers, in the order in which upstream goes over them.
-const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+const OLD_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+
+/// Ports of a pod that are compared with each other. Those past it are compared with none.
+const PORTS_COMPARED_MAX: usize = 250;
 
 /// Warnings about a pod; none about an update, which seldom comes from people.
 pub(super) fn pod(new: &Value, old: Option<&Value>) -> Vec<String> {
     let root = Node::root(new);
     let mut found = Vec::new();
     if old.is_none() {
-        app_armor(new, &mut found);
         let wrong = names::is_dns1123_label(root.at("metadata").text("name"));
         if !wrong.is_empty() {
             let why = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
@@ -52,28 +53,6 @@ pub(super) fn pod(new: &Value, old: Option<&Value>) -> Vec<String> {
     }
     found
 }
-
-/// Annotations of old for which no field stands. The server has made the two agree by then: what was said is what
-/// somebody is noted to own.
-fn app_armor(pod: &Value, found: &mut Vec<String>) {
-    let owned: Vec<&Value> =
-        pod["metadata"]["managedFields"].as_array().into_iter().flatten().map(|entry| &entry["fieldsV1"]).collect();
-    let says = |of: &Value| !of["f:securityContext"]["f:appArmorProfile"].is_null();
-    for list in CONTAINERS {
-        for container in pod["spec"][list].as_array().into_iter().flatten() {
-            let name = container["name"].as_str().unwrap_or("");
-            let key = format!("{APP_ARMOR}{name}");
-            let item = format!("k:{{\"name\":{name:?}}}");
-            let has_field = |f: &&Value| says(&f["f:spec"]) || says(&f["f:spec"][format!("f:{list}")][&item]);
-            let noted = |f: &&Value| !f["f:metadata"]["f:annotations"][format!("f:{key}")].is_null();
-            if owned.iter().any(noted) && !owned.iter().any(has_field) {
-                found.push(format!("metadata.annotations[{key}]: {OLD_APP_ARMOR}"));
-            }
-        }
-    }
-}
-
-const OLD_APP_ARMOR: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
 
 /// Warnings about a pod template.
 pub(in crate::hooks) fn template(template: &Node<'_, '_>) -> Vec<String> {
@@ -92,13 +71,12 @@ fn spec_and_metadata(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, is_template: 
         }
     }
     volumes(spec, found);
-    let mut addresses: Vec<&str> = Vec::new();
+    let mut addresses: HashSet<&str> = HashSet::new();
     for alias in spec.at("hostAliases").items() {
         let ip = alias.at("ip");
-        if addresses.contains(&ip.str()) {
+        if !addresses.insert(ip.str()) {
             found.push(format!("{}: duplicate ip {:?}", ip.path, ip.str()));
         }
-        addresses.push(ip.str());
     }
     pull_secrets(&spec.at("imagePullSecrets"), found);
     fractional(&spec.at("overhead"), &["memory", "ephemeral-storage"], found);
@@ -117,7 +95,8 @@ fn spec_and_metadata(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, is_template: 
             };
             old(SECCOMP_CONTAINER, own.has("seccompProfile"), OLD_SECCOMP);
             if is_template {
-                old(APP_ARMOR, of_pod.has("appArmorProfile") || own.has("appArmorProfile"), OLD_APP_ARMOR);
+                let has_field = of_pod.has("appArmorProfile") || own.has("appArmorProfile");
+                old(app_armor::ANNOTATION, has_field, app_armor::OLD);
             }
             fractions(&container.at("resources"), found);
             variables(&container, found);
@@ -131,50 +110,81 @@ fn spec_and_metadata(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, is_template: 
     null_selectors(spec, found);
 }
 
-const OLD_SECCOMP: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
-
 fn pull_secrets(list: &Node<'_, '_>, found: &mut Vec<String>) {
     let mut seen = HashSet::new();
-    for name in list.items().map(|secret| secret.text("name")).enumerate() {
-        if !seen.insert(name.1) {
-            found.push(format!("{}: duplicate name {:?}", list.path.index(name.0).child("name"), name.1));
+    for secret in list.items() {
+        let name = secret.at("name");
+        if !seen.insert(name.str()) {
+            found.push(format!("{}: duplicate name {:?}", name.path, name.str()));
         }
     }
-    for (i, _) in list.items().enumerate().filter(|(_, secret)| secret.text("name").is_empty()) {
-        found.push(format!("{}: invalid empty name \"\"", list.path.index(i).child("name")));
+    for secret in list.items().filter(|secret| secret.text("name").is_empty()) {
+        found.push(format!("{}: invalid empty name \"\"", secret.at("name").path));
+    }
+}
+
+/// A port as it stands in a pod.
+struct Port<'v> {
+    number: i64,
+    protocol: &'v str,
+    ip: &'v str,
+    host: i64,
+    path: String,
+}
+
+impl<'v> Port<'v> {
+    fn read(port: &Node<'v, '_>) -> Self {
+        let number = |field: &str| port.at(field).int_or_zero();
+        Self {
+            number: number("containerPort"),
+            protocol: port.text("protocol"),
+            ip: port.text("hostIP"),
+            host: number("hostPort"),
+            path: port.path.to_string(),
+        }
+    }
+
+    /// How the two get into each other's way.
+    fn conflict(&self, other: &Port<'_>) -> Option<&'static str> {
+        if (self.number, self.protocol) != (other.number, other.protocol) {
+            return None;
+        }
+        let same_host = self.host == other.host;
+        if same_host && self.ip == other.ip {
+            Some("duplicate")
+        } else if self.host == 0 || other.host == 0 {
+            Some("overlapping")
+        } else if same_host && self.ip.is_empty() != other.ip.is_empty() {
+            Some("dangerously ambiguous")
+        } else {
+            None
+        }
     }
 }
 
 /// Ports of one number and protocol, anywhere in the pod, that get into each other's way.
 fn ports(spec: &Node<'_, '_>, found: &mut Vec<String>) {
-    let mut all: Vec<(i64, &str, &str, i64, String)> = Vec::new();
+    let mut before: Vec<Port<'_>> = Vec::new();
     for list in CONTAINERS {
-        let containers = spec.at(list);
-        for (c, container) in containers.items().enumerate() {
-            for (i, port) in container.at("ports").items().enumerate() {
-                let at = containers.path.index(c);
-                let path = at.child("ports").index(i).to_string();
-                let (number, protocol) = (port.at("containerPort").int_or_zero(), port.text("protocol"));
-                let (ip, host) = (port.text("hostIP"), port.at("hostPort").int_or_zero());
-                if !ip.is_empty() && host == 0 {
-                    let name = port.text("name");
+        for container in spec.at(list).items() {
+            for node in container.at("ports").items() {
+                let port = Port::read(&node);
+                let (path, ip) = (&port.path, port.ip);
+                if !ip.is_empty() && port.host == 0 {
+                    let (name, number, protocol) = (node.text("name"), port.number, port.protocol);
                     let shown =
                         format!("Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{ip}");
                     found.push(format!("{path}: hostIP set without hostPort: {{{shown}}}"));
                 }
-                for (.., other_ip, other_host, other) in all.iter().filter(|o| (o.0, o.1) == (number, protocol)) {
-                    let how = if (ip, host) == (*other_ip, *other_host) {
-                        "duplicate"
-                    } else if host == 0 || *other_host == 0 {
-                        "overlapping"
-                    } else if host == *other_host && ip.is_empty() != other_ip.is_empty() {
-                        "dangerously ambiguous"
-                    } else {
-                        continue;
-                    };
-                    found.push(format!("{path}: {how} port definition with {other}"));
+                if before.len() == PORTS_COMPARED_MAX {
+                    continue;
                 }
-                all.push((number, protocol, ip, host, path));
+                for other in &before {
+                    let how =
+                        port.conflict(other).map(|how| format!("{path}: {how} port definition with {}", other.path));
+                    found.extend(how);
+                }
+                before.push(port);
             }
         }
     }
@@ -279,5 +289,29 @@ fn null_selectors(spec: &Node<'_, '_>, found: &mut Vec<String>) {
         required.items().for_each(|term| null_selector(&term, found));
         let preferred = of.at("preferredDuringSchedulingIgnoredDuringExecution");
         preferred.items().for_each(|term| null_selector(&term.at("podAffinityTerm"), found));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn thousands_of_ports_and_addresses_take_no_time() {
+        let ports: Vec<Value> = (0..100_000).map(|_| json!({"containerPort": 80, "protocol": "TCP"})).collect();
+        let aliases: Vec<Value> = (0..100_000).map(|i| json!({"ip": i.to_string()})).collect();
+        let spec = json!({"containers": [{"name": "c", "ports": ports}], "hostAliases": aliases});
+        let template = json!({"spec": spec});
+        let found = template_warnings(&template);
+        assert_eq!(found.len(), PORTS_COMPARED_MAX * (PORTS_COMPARED_MAX - 1) / 2);
+        assert_eq!(
+            found.first().map(String::as_str),
+            Some("spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]")
+        );
+    }
+
+    fn template_warnings(value: &Value) -> Vec<String> {
+        template(&Node::root(value))
     }
 }
