@@ -157,22 +157,24 @@ fn well_formed_repository(name: &str) -> bool {
         Some((host, rest)) if is_host(host) => (host, rest),
         _ => ("docker.io", name),
     };
-    let is_name = |host: &str| {
-        let (name, port) = host.split_once(':').unwrap_or((host, "0"));
-        let fits = |part: &str| {
-            let is_letter = |b: u8| b.is_ascii_alphanumeric();
-            !part.is_empty()
-                && part.bytes().all(|b| is_letter(b) || b == b'-')
-                && part.bytes().next().is_some_and(is_letter)
-                && part.bytes().last().is_some_and(is_letter)
-        };
-        name.split('.').all(fits) && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
-    };
-    if !is_name(host) {
-        return false;
-    }
     let library = if host == "docker.io" && !path.contains('/') { "library/".len() } else { 0 };
-    host.len() + 1 + library + path.len() <= 255 && path.split('/').all(well_formed_part)
+    let length = host.len() + 1 + library + path.len();
+    well_formed_registry(host) && length <= 255 && path.split('/').all(well_formed_part)
+}
+
+/// `HOST` or `HOST:PORT`, where the host is a domain in letters of any case, or an IPv6 address in brackets.
+fn well_formed_registry(registry: &str) -> bool {
+    let has_port = |(_, port): &(&str, &str)| !port.ends_with(']');
+    let (host, port) = registry.rsplit_once(':').filter(has_port).unwrap_or((registry, "0"));
+    let well_formed_label = |label: &str| {
+        let fits = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        fits && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let well_formed_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':'),
+        None => host.split('.').all(well_formed_label),
+    };
+    well_formed_host && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Small letters and digits; between them one `.`, one or two `_`, or any number of `-`.
@@ -203,6 +205,17 @@ mod tests {
             ("nginx:1.27", false),
             ("host:5000/a/b", true),
             ("host:5000/a/b:v1", false),
+            ("[2001:db8::1]:5000/a", true),
+            ("[::1]/a:latest", true),
+            ("[x]/a", false),
+            ("[]:1/a", false),
+            ("a.b-c.D:1/a", true),
+            ("a..b/a", false),
+            ("-a.b/a", false),
+            ("a-.b/a", false),
+            ("host:/a", false),
+            ("host:1:2/a", false),
+            ("host:x/a", false),
             ("a@sha256:0123", false),
             ("", false),
             ("Not Valid", false),

@@ -347,10 +347,12 @@ fn seccomp_annotation(at: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn seccomp_matches(annotation: &str, profile: &Node<'_, '_>, e: &mut Errors) {
-    if annotation.is_empty() || !profile.present() {
+/// An annotation that is there, even an empty one, must say what the field says.
+fn seccomp_matches(annotation: &Node<'_, '_>, profile: &Node<'_, '_>, e: &mut Errors) {
+    if !annotation.present() || !profile.present() {
         return;
     }
+    let annotation = annotation.str();
     let local = annotation.strip_prefix("localhost/");
     let fits = match profile.text("type") {
         "Unconfined" => annotation == "unconfined",
@@ -370,12 +372,12 @@ pub(super) fn annotations_match_fields(pod: &Node<'_, '_>, e: &mut Errors) {
     let (metadata, spec) = (pod.at("metadata"), pod.at("spec"));
     let annotations = metadata.at("annotations");
     let of_pod = spec.at("securityContext");
-    seccomp_matches(annotations.text(SECCOMP_POD), &of_pod.at("seccompProfile"), e);
+    seccomp_matches(&annotations.key(SECCOMP_POD), &of_pod.at("seccompProfile"), e);
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for container in spec.at(list).items() {
             let key = format!("{SECCOMP_CONTAINER}{}", container.text("name"));
             let context = container.at("securityContext");
-            seccomp_matches(annotations.text(&key), &context.at("seccompProfile"), e);
+            seccomp_matches(&annotations.key(&key), &context.at("seccompProfile"), e);
         }
     }
     for list in ["containers", "initContainers"] {

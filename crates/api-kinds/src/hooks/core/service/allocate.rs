@@ -336,6 +336,7 @@ fn check_port(spec: &mut Value, was: Option<&Value>, pool: &mut dyn Pool, e: &mu
     let path = Path::new("spec");
     if needs_check_port(spec) {
         let wanted = number(&spec["healthCheckNodePort"]);
+        // What is no port is refused by who validates.
         if wanted.is_none() && spec["healthCheckNodePort"].as_i64().is_some_and(|port| port != 0) {
             return;
         }
