@@ -73,15 +73,16 @@ fn why(doc: &mut Value, operation: &Map<String, Value>) -> String {
     if !matches!(op, "add" | "remove" | "replace" | "move" | "copy" | "test") {
         return format!("Unexpected kind: {op}");
     }
-    let from = if matches!(op, "move" | "copy") { text("from").map(|from| ("from", from)) } else { Some(("", "")) };
-    let Some((_, from)) = from else {
+    let is_transfer = matches!(op, "move" | "copy");
+    let from = text("from").filter(|_| is_transfer);
+    if is_transfer && from.is_none() {
         return format!("{op} operation failed to decode from: operation, missing from field: missing value");
-    };
+    }
     let Some(path) = text("path") else {
         let detail = if matches!(op, "add" | "remove" | "copy") { "" } else { "operation missing path field: " };
         return format!("{op} operation failed to decode path: {detail}missing value");
     };
-    if matches!(op, "move" | "copy") && container(doc, from).is_none() {
+    if let Some(from) = from.filter(|from| container(doc, from).is_none()) {
         return format!("{op} operation does not apply: doc is missing from path: {from}: missing value");
     }
     let Some((container, key)) = container(doc, path) else {

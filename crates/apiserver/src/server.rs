@@ -281,17 +281,34 @@ impl Inner {
         path: &str,
         value: Option<&Value>,
     ) -> Result<Value, ApiError> {
+        let media = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        self.exchange(user, method, path, (media, value)).await
+    }
+
+    /// Applies a configuration as that manager of fields, by force.
+    pub(crate) async fn apply(
+        self: &Arc<Self>,
+        user: &UserInfo,
+        manager: &str,
+        path: &str,
+        configuration: &Value,
+    ) -> Result<Value, ApiError> {
+        let path = format!("{path}?fieldManager={manager}&force=true");
+        self.exchange(user, Method::PATCH, &path, ("application/apply-patch+yaml", Some(configuration))).await
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        user: &UserInfo,
+        method: Method,
+        path: &str,
+        (media, value): (&str, Option<&Value>),
+    ) -> Result<Value, ApiError> {
         let bytes = value.map(Value::to_string).unwrap_or_default();
-        // What is applied says by its path who applies it.
-        let patch = match method {
-            Method::PATCH if path.contains("fieldManager=") => "application/apply-patch+yaml",
-            Method::PATCH => "application/merge-patch+json",
-            _ => "application/json",
-        };
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("content-type", patch)
+            .header("content-type", media)
             .header("accept", "application/json")
             .header("user-agent", OWN_USER_AGENT)
             .body(body::full(bytes))

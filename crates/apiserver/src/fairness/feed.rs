@@ -10,7 +10,6 @@ use crate::server::{BuildError, Inner};
 use api_core::ApiError;
 use api_core::meta::Meta;
 use flow::system::ADJUST_EVERY_NS;
-use http::Method;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -188,10 +187,10 @@ impl Feed {
 
     async fn write_condition(&self, schema: &Value, condition: &Value) -> Result<(), ApiError> {
         let (name, kind) = (schema.name(), &schema["kind"]);
-        let patch = json!({"apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": {"name": name, "uid": schema.uid()},
+        let applied = json!({"apiVersion": format!("{GROUP}/v1"), "kind": kind, "metadata": {"name": name, "uid": schema.uid()},
             "status": {"conditions": [condition]}});
-        let path = format!("/apis/{GROUP}/v1/{SCHEMAS}/{name}/status?fieldManager={MANAGER}&force=true");
-        match self.server.call(&UserInfo::apiserver(), Method::PATCH, &path, Some(&patch)).await {
+        let path = format!("/apis/{GROUP}/v1/{SCHEMAS}/{name}/status");
+        match self.server.apply(&UserInfo::apiserver(), MANAGER, &path, &applied).await {
             Err(e) if e.code >= 500 || e.code == 429 => Err(e),
             // It is gone, or another one by now: its own event comes.
             Err(e) => {
