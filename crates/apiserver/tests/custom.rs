@@ -27,6 +27,8 @@ mod managers;
 mod many;
 #[path = "custom/objects.rs"]
 mod objects;
+#[path = "custom/pods.rs"]
+mod pods;
 #[path = "custom/scale.rs"]
 mod scale;
 #[path = "custom/steps.rs"]

@@ -111,8 +111,20 @@ fn leaf(old: Option<&Value>, new: Option<&Value>) -> Change {
         (None, None) => Change::None,
         (None, Some(_)) => Change::Added,
         (Some(_), None) => Change::Removed,
-        (Some(old), Some(new)) if old == new => Change::None,
+        (Some(old), Some(new)) if is_same(old, new) => Change::None,
         _ => Change::Modified,
+    }
+}
+
+/// Whether two values are the same, numbers by what they are and not by how they are written: `2` is `2.0`.
+pub(crate) fn is_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || (a.is_f64() != b.is_f64() && a.as_f64() == b.as_f64()),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_same(a, b)))
+        }
+        (a, b) => a == b,
     }
 }
 
@@ -277,4 +289,24 @@ fn form(value: &Value) -> (bool, bool) {
 
 fn items_of(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_are_the_same_however_they_are_written() {
+        for (a, b, same) in [
+            (json!(2), json!(2.0), true),
+            (json!([{"a": 2.0}]), json!([{"a": 2}]), true),
+            (json!(2), json!(2.5), false),
+            (json!({"a": 1}), json!({"b": 1}), false),
+            (json!(9_007_199_254_740_993_i64), json!(9_007_199_254_740_992_i64), false),
+            (json!("2"), json!(2), false),
+        ] {
+            assert_eq!(is_same(&a, &b), same, "{a} {b}");
+        }
+    }
 }

@@ -108,9 +108,9 @@ fn namespace(
         return Err(ApiError::invalid(&a.row.kind.group_kind(), namespace.name(), &errors));
     }
     let Some((before, _)) = old else { return Ok(()) };
-    let stricter = policy.enforce.level > before.enforce.level
-        || (policy.enforce.level == before.enforce.level && policy.enforce.version != before.enforce.version);
-    if stricter && policy.enforce.level != Level::Privileged {
+    // Another version may forbid what the one before allowed, at whichever level.
+    let changed = policy.enforce.version != before.enforce.version || policy.enforce.level > before.enforce.level;
+    if changed && policy.enforce.level != Level::Privileged {
         warnings.extend(violating_pods(context, namespace.name(), policy.enforce));
     }
     Ok(())

@@ -26,6 +26,8 @@ const OVERTAKEN_MAX: usize = 8;
 
 /// Serves a POST to the collection.
 pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
+    // What the body is written in is looked at before anything else.
+    call.check_media()?;
     let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
     if call.row().custom.as_ref().is_some_and(|c| c.terminating) {
         let why = "create not allowed while custom resource definition is terminating";

@@ -176,10 +176,8 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
         let (schema, root, live) = (row.schema(), row.root(), live.as_ref());
         let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
         read_applied(call, applied.clone())?;
-        // A custom resource that is there keeps its name.
-        if row.custom.is_none() || live.is_none() || !applied.name().is_empty() {
-            update::check_name(call, &applied)?;
-        }
+        // What is there keeps its name if none is applied.
+        update::check_name(call, &merged)?;
         check_namespace(call, &mut applied.clone())?;
         let mut value = read_applied(call, merged)?;
         value.set_meta("namespace", if row.namespaced { &call.info.namespace } else { "" });

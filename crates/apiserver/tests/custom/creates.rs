@@ -161,6 +161,20 @@ async fn rules_that_were_found_to_differ() {
     walk(
         &api,
         r#"
+        POST /api/v1/namespaces/a/events
+        {"metadata": {"name": "e"}, "involvedObject": {"namespace": "a"}, "eventTime": "2024-01-01T00:00:00.000000Z", "action": "a", "reason": "r", "reportingInstance": "i"}
+        => 422
+        => /details/causes/0/field "reportingComponent"
+
+        POST /apis/events.k8s.io/v1/namespaces/a/events
+        {"metadata": {"name": "e"}, "type": "Normal", "eventTime": "2024-01-01T00:00:00.000000Z", "action": "a", "reason": "r", "reportingInstance": "i", "regarding": {"namespace": "a"}}
+        => 422
+        => /details/causes/0/field "reportingController"
+
+        POST /api/v1/namespaces/a/events?dryRun=x +merge
+        {}
+        => 415
+
         POST /apis/batch/v1/namespaces/a/jobs
         {"metadata": {"name": "j"}, "spec": {"completionMode": "", "backoffLimitPerIndex": 1, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
         => 422

@@ -175,8 +175,13 @@ async fn what_is_applied_must_have_a_name_and_be_readable() {
 
         PATCH /api/v1/namespaces/a/configmaps/c?fieldManager=m +apply
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"a": "b"}}
+        => 200
+        => /data/a "b"
+
+        PATCH /api/v1/namespaces/a/configmaps/other?fieldManager=m +apply
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"a": "b"}}
         => 400
-        => the name of the object (c based on URL) was undeterminable: name must be provided
+        => the name of the object (other based on URL) was undeterminable: name must be provided
 
         PATCH /api/v1/namespaces/a/configmaps/c?fieldManager=n +apply
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d"}, "data": {"a": "b"}}

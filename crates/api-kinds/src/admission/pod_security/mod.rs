@@ -27,7 +27,7 @@ pub fn evaluate(level: LevelVersion, pod: &Value) -> Vec<Violation> {
         _ => !(restricted && is_replaced(check)),
     };
     let (baseline, more): (Vec<_>, Vec<_>) =
-        checks::ALL.iter().filter(wanted).partition(|c| c.level == Level::Baseline && !is_replaced(c));
+        checks::ALL.iter().filter(wanted).partition(|c| c.level == Level::Baseline);
     let due = baseline.into_iter().chain(more).filter(|c| c.since <= version);
     due.filter_map(|check| (check.find)(pod, version)).collect()
 }
@@ -57,38 +57,21 @@ pub fn template<'a>(group: &str, resource: &str, object: &'a Value) -> Option<&'
     object.pointer(pointer)
 }
 
-/// Whether an update of a pod changes something that a level may forbid.
+/// Whether an update of a pod changes something that a level may forbid: images, or which containers there are. Nothing
+/// else that a level looks at can change in a pod.
 pub fn is_significant_update(new: &Value, old: &Value) -> bool {
-    let annotations = |pod: &Value| -> Vec<(String, Value)> {
-        let all = pod["metadata"]["annotations"].as_object();
-        let relevant = |key: &str| {
-            key.starts_with(checks::APPARMOR_PREFIX)
-                || key.starts_with("container.seccomp.security.alpha.kubernetes.io/")
-                || key == "seccomp.security.alpha.kubernetes.io/pod"
-        };
-        all.into_iter().flatten().filter(|(k, _)| relevant(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    let list = |pod: &'_ Value, field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
+    let image = |container: &Value| container["image"].as_str().unwrap_or("").to_owned();
+    let changes = |field: &str| {
+        let (new, old) = (list(new, field), list(old, field));
+        new.len() != old.len() || new.iter().map(image).ne(old.iter().map(image))
     };
-    if annotations(new) != annotations(old) {
-        return true;
-    }
-    // Of the fields of a spec that can change at all, these are safe.
-    let reduced = |pod: &Value| {
-        let mut spec = pod["spec"].clone();
-        if let Some(fields) = spec.as_object_mut() {
-            fields.remove("activeDeadlineSeconds");
-            fields.remove("tolerations");
-            fields.remove("terminationGracePeriodSeconds");
-            for list in ["initContainers", "containers", "ephemeralContainers"] {
-                for container in fields.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-                    if let Some(container) = container.as_object_mut() {
-                        container.remove("image");
-                    }
-                }
-            }
-        }
-        spec
+    let debugged = || {
+        let old = list(old, "ephemeralContainers");
+        let is_known = |c: &Value| old.iter().find(|o| o["name"] == c["name"]).is_some_and(|o| image(o) == image(c));
+        !list(new, "ephemeralContainers").iter().all(is_known)
     };
-    reduced(new) != reduced(old)
+    changes("containers") || changes("initContainers") || debugged()
 }
 
 #[cfg(test)]

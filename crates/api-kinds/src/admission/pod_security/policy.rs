@@ -79,9 +79,13 @@ impl Policy {
         let enforce = read(labels, "enforce", &mut errors);
         let audit = read(labels, "audit", &mut errors);
         let mut warn = read(labels, "warn", &mut errors);
-        // Without a label of its own, warning follows enforcing where that is stricter than nothing.
-        if labels[key("warn")].is_null() && enforce.level > warn.level {
-            warn = enforce;
+        // Without a label of its own, warning follows enforcing that is asked for and stricter than nothing.
+        let is_valid = labels[key("enforce")].as_str().is_some_and(|text| parse_level(text).is_some());
+        if labels[key("warn")].is_null() && is_valid && enforce.level > warn.level {
+            warn.level = enforce.level;
+            if labels[key("warn-version")].is_null() {
+                warn.version = enforce.version;
+            }
         }
         (Self { enforce, audit, warn }, errors)
     }
@@ -100,14 +104,12 @@ fn read(labels: &Value, mode: &str, errors: &mut Errors) -> LevelVersion {
     let metadata = Path::new("metadata");
     let path = metadata.child("labels");
     let level = match labels[key(mode)].as_str() {
-        None | Some("privileged") => Level::Privileged,
-        Some("baseline") => Level::Baseline,
-        Some("restricted") => Level::Restricted,
-        Some(other) => {
-            errors.invalid(&path.key(&key(mode)), other, "must be one of privileged, baseline, restricted");
+        None => Level::Privileged,
+        Some(text) => parse_level(text).unwrap_or_else(|| {
+            errors.invalid(&path.key(&key(mode)), text, "must be one of privileged, baseline, restricted");
             // A wrong word must not open a namespace; for the other two modes it only would be noise.
             if mode == "enforce" { Level::Restricted } else { Level::Privileged }
-        }
+        }),
     };
     let version_key = key(&format!("{mode}-version"));
     let version = match labels[&version_key].as_str() {
@@ -118,6 +120,15 @@ fn read(labels: &Value, mode: &str, errors: &mut Errors) -> LevelVersion {
         }),
     };
     LevelVersion { level, version }
+}
+
+fn parse_level(text: &str) -> Option<Level> {
+    match text {
+        "privileged" => Some(Level::Privileged),
+        "baseline" => Some(Level::Baseline),
+        "restricted" => Some(Level::Restricted),
+        _ => None,
+    }
 }
 
 fn parse_minor(text: &str) -> Option<Version> {

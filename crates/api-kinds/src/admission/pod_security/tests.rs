@@ -111,7 +111,7 @@ fn old_versions() {
     let port = "hostPort (container \"c\" uses hostPort 2)";
     let found = |level, minor| describe(&evaluate(LevelVersion { level, version: Version::Minor(minor) }, &pod));
     assert_eq!(found(Level::Baseline, 20), format!("{capabilities}, {port}"));
-    assert_eq!(found(Level::Baseline, 22), format!("{port}, {capabilities}"));
+    assert_eq!(found(Level::Baseline, 22), format!("{capabilities}, {port}"));
     assert!(found(Level::Restricted, 20).starts_with(&format!("{capabilities}, {port}")));
     assert!(!found(Level::Restricted, 22).contains(capabilities));
 }
@@ -126,7 +126,7 @@ fn baseline() {
     check(
         Level::Baseline,
         &privileged,
-        "privileged (container \"c\" must not set securityContext.privileged=true), hostPath volumes (volume \"v\")",
+        "hostPath volumes (volume \"v\"), privileged (container \"c\" must not set securityContext.privileged=true)",
     );
     check(
         Level::Restricted,
@@ -154,8 +154,14 @@ fn labels_of_a_namespace() {
             "",
         ),
         (
+            json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.24",
+                   "pod-security.kubernetes.io/warn-version": "v1.19"}),
+            "baseline:v1.24 privileged:latest baseline:v1.19",
+            "",
+        ),
+        (
             json!({"pod-security.kubernetes.io/enforce": "none"}),
-            "restricted:latest privileged:latest restricted:latest",
+            "restricted:latest privileged:latest privileged:latest",
             "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"none\": must be one of privileged, baseline, restricted",
         ),
     ];
@@ -168,11 +174,20 @@ fn labels_of_a_namespace() {
 
 #[test]
 fn only_some_updates_matter() {
-    let old = pod(json!({}), json!({"image": "a"}));
-    let mut image = old.clone();
-    image["spec"]["containers"][0]["image"] = "b".into();
-    assert!(!is_significant_update(&image, &old));
+    let old = pod(json!({"tolerations": []}), json!({"image": "a"}));
+    let table = [
+        ("/spec/containers/0/image", json!("b"), true),
+        ("/spec/tolerations", json!([{"operator": "Exists"}]), false),
+        ("/metadata", json!({"name": "p", "annotations": {"seccomp.security.alpha.kubernetes.io/pod": "x"}}), false),
+    ];
+    for (pointer, value, want) in table {
+        let mut new = old.clone();
+        *new.pointer_mut(pointer).expect(pointer) = value;
+        assert_eq!(is_significant_update(&new, &old), want, "{pointer}");
+    }
     let mut debug = old.clone();
-    debug["spec"]["ephemeralContainers"] = json!([{"name": "e"}]);
+    debug["spec"]["ephemeralContainers"] = json!([{"name": "e", "image": "a"}]);
     assert!(is_significant_update(&debug, &old));
+    assert!(!is_significant_update(&debug, &debug));
+    assert!(!is_significant_update(&old, &debug));
 }

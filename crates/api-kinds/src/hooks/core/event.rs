@@ -28,14 +28,14 @@ const IMMUTABLE_FIELDS: [&str; 14] = [
     REPORTER,
     "reportingInstance",
 ];
-/// The controller that reports, as it is stored; upstream reports it under another name.
+/// The controller that reports, as it is stored and as the core group names it; events.k8s.io names it otherwise.
 const REPORTER: &str = "reportingComponent";
 const REPORTER_SHOWN: &str = "reportingController";
 
 /// Event of the core group.
 pub(super) static EVENT: Hooks = Hooks {
-    validate: Some(validate),
-    validate_update: Some(|_, new, _, e| validate(new, e)),
+    validate: Some(|event, e| validate(event, REPORTER, e)),
+    validate_update: Some(|_, new, _, e| validate(new, REPORTER, e)),
     validate_name: Some(names::name_is_path_segment),
     metadata_last: true,
     create_on_update: true,
@@ -46,7 +46,7 @@ pub(super) static EVENT: Hooks = Hooks {
 /// Event of events.k8s.io, in the form in which it is stored.
 pub(super) static NEW_EVENT: Hooks = Hooks { validate: Some(validate_new), validate_update: Some(update_new), ..EVENT };
 
-fn validate(object: &Value, e: &mut Errors) {
+fn validate(object: &Value, reporter: &str, e: &mut Errors) {
     let root = Node::root(object);
     let involved = root.at("involvedObject");
     let about = involved.at("namespace");
@@ -61,7 +61,7 @@ fn validate(object: &Value, e: &mut Errors) {
         e.invalid(&about.path, about.str(), "does not match event.namespace");
     }
     if is_new {
-        reported(&root, e);
+        reported(&root, reporter, e);
     }
     for why in names::is_dns1123_subdomain(namespace) {
         e.invalid(&root.path.child("namespace"), namespace, &why);
@@ -69,8 +69,8 @@ fn validate(object: &Value, e: &mut Errors) {
 }
 
 /// What an event of the newer kind says of who reports it.
-fn reported(root: &Node<'_, '_>, e: &mut Errors) {
-    let controller = Node::new(root.get(REPORTER), root.path.child(REPORTER_SHOWN));
+fn reported(root: &Node<'_, '_>, reporter: &str, e: &mut Errors) {
+    let controller = Node::new(root.get(REPORTER), root.path.child(reporter));
     controller.required(e);
     controller.text_is(names::is_qualified_name, e);
     for field in ["reportingInstance", "action", "reason"] {
@@ -86,7 +86,7 @@ fn reported(root: &Node<'_, '_>, e: &mut Errors) {
 }
 
 fn validate_new(object: &Value, e: &mut Errors) {
-    validate(object, e);
+    validate(object, REPORTER_SHOWN, e);
     meta::again_with_name(object, names::name_is_dns_subdomain, e);
     let root = Node::root(object);
     series(&root, e);
@@ -122,7 +122,7 @@ fn series(root: &Node<'_, '_>, e: &mut Errors) {
 }
 
 fn update_new(_: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) {
-    validate(new, e);
+    validate(new, REPORTER_SHOWN, e);
     meta::again_on_update(new, old, e);
     let (root, old_root) = (Node::root(new), Node::root(old));
     if root.get("series") != old_root.get("series") {

@@ -1,10 +1,11 @@
 //! Rules of security contexts, and of the annotations that were there before their fields.
 
-use super::app_armor::{self, ANNOTATION};
+use super::app_armor::ANNOTATION;
 use super::mounts::local_descending;
 use crate::hooks::check::Node;
 use api_core::field::Errors;
 use api_core::names;
+use serde_json::Value;
 use std::collections::HashSet;
 
 /// What upstream says of a name that is none of a sysctl.
@@ -14,10 +15,10 @@ const ID_MAX: i64 = i32::MAX as i64;
 const PROFILE_BYTES_MAX: usize = 4095;
 
 /// `spec.securityContext`, with the fields of the spec that upstream counts to it.
-pub(super) fn pod_context(spec: &Node<'_, '_>, e: &mut Errors) {
+pub(super) fn pod_context(spec: &Node<'_, '_>, is_pod: bool, e: &mut Errors) {
     let context = spec.at("securityContext");
     if spec.at("hostNetwork").is_true() {
-        host_ports_match(spec, e);
+        host_ports_match(spec, is_pod, e);
     }
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
         id(&context.at(field), e);
@@ -42,11 +43,14 @@ fn id(node: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-fn host_ports_match(spec: &Node<'_, '_>, e: &mut Errors) {
+/// In a template, a port that names none on the host gets it when a pod is made.
+fn host_ports_match(spec: &Node<'_, '_>, is_pod: bool, e: &mut Errors) {
     for container in spec.at("containers").items() {
         for port in container.at("ports").items() {
-            if port.at("hostPort").int_or_zero() != port.at("containerPort").int_or_zero() {
-                port.at("containerPort").invalid("must match `hostPort` when `hostNetwork` is true", e);
+            let on_host = port.at("hostPort").int_or_zero();
+            if (is_pod || on_host != 0) && on_host != port.at("containerPort").int_or_zero() {
+                let path = port.at("hostPort").path;
+                e.invalid(&path, on_host, "must match `containerPort` when `hostNetwork` is true");
             }
         }
     }
@@ -254,17 +258,6 @@ pub(super) fn nothing_of_windows(spec: &Node<'_, '_>, e: &mut Errors) {
 
 /// A pod for Windows names nothing of Linux.
 pub(super) fn nothing_of_linux(spec: &Node<'_, '_>, e: &mut Errors) {
-    const OF_POD: [&str; 9] = [
-        "appArmorProfile",
-        "seLinuxOptions",
-        "seccompProfile",
-        "fsGroup",
-        "fsGroupChangePolicy",
-        "sysctls",
-        "runAsUser",
-        "runAsGroup",
-        "supplementalGroups",
-    ];
     const OF_CONTAINER: [&str; 10] = [
         "appArmorProfile",
         "seLinuxOptions",
@@ -283,12 +276,15 @@ pub(super) fn nothing_of_linux(spec: &Node<'_, '_>, e: &mut Errors) {
             context.at(field).forbidden(why, e);
         }
     };
-    none(spec, &["hostUsers"]);
     let context = spec.at("securityContext");
-    none(&context, &OF_POD);
-    let host = Node::new(spec.value, context.path);
-    none(&host, &["hostPID", "hostIPC", "shareProcessNamespace"]);
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
+    none(&context, &["appArmorProfile", "seLinuxOptions"]);
+    none(spec, &["hostUsers"]);
+    let shares: Vec<&str> = ["hostPID", "hostIPC"].into_iter().filter(|f| spec.at(f).is_true()).collect();
+    none(spec, &shares);
+    none(&context, &["seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls"]);
+    none(spec, &["shareProcessNamespace"]);
+    none(&context, &["runAsUser", "runAsGroup", "supplementalGroups"]);
+    for list in LISTS {
         for container in spec.at(list).items() {
             none(&container.at("securityContext"), &OF_CONTAINER);
         }
@@ -297,33 +293,36 @@ pub(super) fn nothing_of_linux(spec: &Node<'_, '_>, e: &mut Errors) {
 
 const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
+
+/// The lists of containers, in the order in which upstream goes over them.
+const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Annotations of a pod that have rules.
 pub(super) fn pod_annotations(metadata: &Node<'_, '_>, spec: &Node<'_, '_>, e: &mut Errors) {
     let annotations = metadata.at("annotations");
-    for (key, at) in annotations.entries() {
-        if key == SECCOMP_POD || key.starts_with(SECCOMP_CONTAINER) {
-            seccomp_annotation(&at, e);
-        }
-        if let Some(container) = key.strip_prefix(ANNOTATION) {
-            let known = ["containers", "initContainers", "ephemeralContainers"]
-                .iter()
-                .any(|list| spec.at(list).items().any(|c| c.text("name") == container));
-            if !known {
-                e.invalid(&at.path, container, "container not found");
-            }
-            if !is_app_armor(at.str()) {
-                at.invalid("invalid AppArmor profile name", e);
-            }
-        }
-        if key == "controller.kubernetes.io/pod-deletion-cost" && !is_deletion_cost(at.str()) {
-            at.invalid("must be a 32bit integer", e);
-        }
-    }
     let old_tolerations = annotations.at(TOLERATIONS);
     if !old_tolerations.is_empty() && serde_json::from_str::<Vec<serde_json::Value>>(old_tolerations.str()).is_err() {
         e.invalid(&annotations.path.child(TOLERATIONS), old_tolerations.str(), "must be a list of tolerations");
+    }
+    let cost = annotations.key(DELETION_COST);
+    if cost.present() && !is_deletion_cost(cost.str()) {
+        cost.invalid("must be a 32bit integer", e);
+    }
+    // These two are named as if they were fields.
+    let keys = || annotations.entries().map(|(key, _)| key);
+    for key in keys().filter(|key| *key == SECCOMP_POD).chain(keys().filter(|key| key.starts_with(SECCOMP_CONTAINER))) {
+        seccomp_annotation(&annotations.at(key), e);
+    }
+    for (key, at) in annotations.entries() {
+        let Some(container) = key.strip_prefix(ANNOTATION) else { continue };
+        if !LISTS.iter().any(|list| spec.at(list).items().any(|c| c.text("name") == container)) {
+            e.invalid(&at.path, container, "container not found");
+        }
+        if !is_app_armor(at.str()) {
+            at.invalid(&format!("invalid AppArmor profile name: {:?}", at.str()), e);
+        }
     }
 }
 
@@ -347,48 +346,53 @@ fn seccomp_annotation(at: &Node<'_, '_>, e: &mut Errors) {
     }
 }
 
-/// An annotation that is there, even an empty one, must say what the field says.
-fn seccomp_matches(annotation: &Node<'_, '_>, profile: &Node<'_, '_>, e: &mut Errors) {
-    if !annotation.present() || !profile.present() {
-        return;
-    }
-    let annotation = annotation.str();
+/// Reports a profile's field that says something else than its annotation.
+fn matches(annotation: &str, profile: &Node<'_, '_>, of: &str, e: &mut Errors) {
     let local = annotation.strip_prefix("localhost/");
     let fits = match profile.text("type") {
         "Unconfined" => annotation == "unconfined",
-        "RuntimeDefault" => matches!(annotation, "runtime/default" | "docker/default"),
+        "RuntimeDefault" => annotation == "runtime/default" || (of == "seccomp" && annotation == "docker/default"),
         "Localhost" => local.is_some(),
         _ => true,
     };
     if !fits {
-        profile.at("type").forbidden("seccomp type in annotation and field must match", e);
+        profile.at("type").forbidden(&format!("{of} type in annotation and field must match"), e);
     } else if profile.text("type") == "Localhost" && local != Some(profile.text("localhostProfile")) {
-        profile.at("localhostProfile").forbidden("seccomp profile in annotation and field must match", e);
+        let why = format!("{of} profile in annotation and field must match");
+        profile.at("localhostProfile").forbidden(&why, e);
     }
 }
 
-/// On create, an old annotation and the field that replaced it must say the same.
-pub(super) fn annotations_match_fields(pod: &Node<'_, '_>, e: &mut Errors) {
-    let (metadata, spec) = (pod.at("metadata"), pod.at("spec"));
-    let annotations = metadata.at("annotations");
+/// An old annotation and the field that replaced it must say the same, in a new pod and in every template.
+pub(super) fn annotations_match_fields(annotations: &Value, spec: &Node<'_, '_>, e: &mut Errors) {
+    let noted = |key: &str| annotations.get(key).and_then(Value::as_str);
     let of_pod = spec.at("securityContext");
-    seccomp_matches(&annotations.key(SECCOMP_POD), &of_pod.at("seccompProfile"), e);
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
+    let profile = of_pod.at("seccompProfile");
+    if let Some(annotation) = noted(SECCOMP_POD).filter(|_| profile.present()) {
+        matches(annotation, &profile, "seccomp", e);
+    }
+    for list in LISTS {
         for container in spec.at(list).items() {
-            let key = format!("{SECCOMP_CONTAINER}{}", container.text("name"));
             let context = container.at("securityContext");
-            seccomp_matches(&annotations.key(&key), &context.at("seccompProfile"), e);
+            let profile = context.at("seccompProfile");
+            let annotation = noted(&format!("{SECCOMP_CONTAINER}{}", container.text("name")));
+            if let Some(annotation) = annotation.filter(|_| profile.present()) {
+                matches(annotation, &profile, "seccomp", e);
+            }
         }
     }
-    for list in ["containers", "initContainers"] {
+    if spec.at("os").text("name") == "windows" {
+        return;
+    }
+    for list in LISTS {
         for container in spec.at(list).items() {
-            let key = format!("{ANNOTATION}{}", container.text("name"));
-            let annotation = annotations.text(&key);
             let context = container.at("securityContext");
             let profile = context.at("appArmorProfile");
-            if !annotation.is_empty() && profile.present() && annotation != app_armor::text(profile.value) {
-                let why = "apparmor type in annotation and field must match";
-                profile.at("type").forbidden(why, e);
+            // What the pod says is the container's too, and is reported as its.
+            let said = if profile.present() { profile.value } else { of_pod.get("appArmorProfile") };
+            let annotation = noted(&format!("{ANNOTATION}{}", container.text("name")));
+            if let Some(annotation) = annotation.filter(|_| !said.is_null()) {
+                matches(annotation, &Node::new(said, profile.path), "apparmor", e);
             }
         }
     }

@@ -27,7 +27,7 @@ pub(in crate::hooks) fn validate_pod(pod: &Value, e: &mut Errors) {
     if !spec.at("nodeName").is_empty() && !spec.at("schedulingGates").is_empty() {
         spec.at("nodeName").forbidden("cannot be set until all schedulingGates have been cleared", e);
     }
-    security::annotations_match_fields(&root, e);
+    security::annotations_match_fields(root.at("metadata").get("annotations"), &spec, e);
 }
 
 /// What holds for a pod whenever it is written.
@@ -71,6 +71,7 @@ pub(in crate::hooks) fn validate_template(template: &Node<'_, '_>, e: &mut Error
     let spec = template.at("spec");
     security::pod_annotations(&unnested, &spec, e);
     validate_spec(&spec, "", e);
+    security::annotations_match_fields(metadata.get("annotations"), &spec, e);
     if !spec.at("ephemeralContainers").is_empty() {
         spec.at("ephemeralContainers").forbidden("ephemeral containers not allowed in pod template", e);
     }
@@ -90,7 +91,7 @@ pub(in crate::hooks) fn validate_spec(spec: &Node<'_, '_>, pod_name: &str, e: &m
     spec.at("restartPolicy").required_one_of(&["Always", "OnFailure", "Never"], e);
     spec.at("dnsPolicy").required_one_of(&["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], e);
     labels::labels(&spec.at("nodeSelector"), e);
-    security::pod_context(spec, e);
+    security::pod_context(spec, !pod_name.is_empty(), e);
     affinity::validate(&spec.at("affinity"), e);
     dns_config(spec, e);
     scheduling::gates(spec, e);
