@@ -5,6 +5,7 @@ use crate::protobuf;
 use api_core::ApiError;
 use api_schema::protobuf::watch_frame;
 use bytes::Bytes;
+use watch_cache::EventType;
 
 /// The content type of a watch.
 pub(crate) fn content_type(media: Media) -> &'static str {
@@ -35,15 +36,20 @@ pub(crate) enum Line {
     /// A frame that was made.
     Made(Bytes),
     /// A line of JSON around an object's own bytes, which all who watch share.
-    Around(&'static str, Bytes),
+    Around(EventType, Bytes),
 }
 
 impl Line {
+    /// Whether it is one frame.
+    pub(crate) fn is_made(&self) -> bool {
+        matches!(self, Self::Made(_))
+    }
+
     /// Bytes that it takes.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Made(frame) => frame.len(),
-            Self::Around(change, object) => line_bytes(change, object),
+            Self::Around(change, object) => line_bytes(change.as_str(), object),
         }
     }
 
@@ -51,12 +57,30 @@ impl Line {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Made(frame) => out.extend_from_slice(frame),
-            Self::Around(change, object) => put_line(out, change, object),
+            Self::Around(change, object) => put_line(out, change.as_str(), object),
+        }
+    }
+
+    /// What it is made of, in order, without a copy of the object.
+    pub(crate) fn parts(self) -> [Bytes; 3] {
+        match self {
+            Self::Made(frame) => [frame, Bytes::new(), Bytes::new()],
+            Self::Around(change, object) => [Bytes::from_static(before(change)), object, Bytes::from_static(LINE_END)],
         }
     }
 }
 
-const LINE_PARTS: [&[u8]; 3] = [b"{\"type\":\"", b"\",\"object\":", b"}\n"];
+const LINE_PARTS: [&[u8]; 3] = [b"{\"type\":\"", b"\",\"object\":", LINE_END];
+const LINE_END: &[u8] = b"}\n";
+
+/// What stands before the object in a line.
+fn before(change: EventType) -> &'static [u8] {
+    match change {
+        EventType::Added => b"{\"type\":\"ADDED\",\"object\":",
+        EventType::Modified => b"{\"type\":\"MODIFIED\",\"object\":",
+        EventType::Deleted => b"{\"type\":\"DELETED\",\"object\":",
+    }
+}
 
 /// `{"type":...,"object":...}` and a newline.
 fn line(change: &str, object: &[u8]) -> Bytes {
@@ -83,13 +107,17 @@ mod tests {
     #[test]
     fn a_line_takes_as_many_bytes_as_it_says() {
         let object = Bytes::from_static(b"{\"kind\":\"Pod\"}");
-        let around = Line::Around("MODIFIED", object.clone());
-        let made = Line::Made(line("MODIFIED", &object));
-        for line in [around, made] {
-            let mut out = Vec::new();
-            line.put(&mut out);
-            assert_eq!(out, b"{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Pod\"}}\n");
-            assert_eq!(line.len(), out.len());
+        for change in [EventType::Added, EventType::Modified, EventType::Deleted] {
+            let wanted = format!("{{\"type\":\"{}\",\"object\":{{\"kind\":\"Pod\"}}}}\n", change.as_str());
+            let around = Line::Around(change, object.clone());
+            let made = Line::Made(line(change.as_str(), &object));
+            for line in [around, made] {
+                let mut out = Vec::new();
+                line.put(&mut out);
+                assert_eq!(out, wanted.as_bytes());
+                assert_eq!(line.len(), out.len());
+                assert_eq!(line.parts().concat(), out);
+            }
         }
     }
 }

@@ -123,15 +123,21 @@ async fn tell(
     is_text: bool,
     mut pongs: mpsc::Receiver<Vec<u8>>,
 ) -> io::Result<()> {
+    // What has come of a line so far; the watch may send a long one in parts.
+    let mut line = Vec::new();
     loop {
         tokio::select! {
             Some(payload) = pongs.recv() => send(&mut write, PONG, &payload).await?,
             piece = events.frame() => match piece {
                 Some(Ok(frame)) => {
-                    let bytes = frame.into_data().unwrap_or_default();
-                    for message in messages(&bytes, is_text) {
+                    line.extend_from_slice(&frame.into_data().unwrap_or_default());
+                    if is_text && line.last().is_some_and(|b| *b != b'\n') {
+                        continue;
+                    }
+                    for message in messages(&line, is_text) {
                         send(&mut write, if is_text { TEXT } else { BINARY }, message).await?;
                     }
+                    line.clear();
                 }
                 Some(Err(error)) => return Err(io::Error::other(error)),
                 None => {
@@ -240,7 +246,9 @@ mod tests {
         let long = format!("{}\n", "x".repeat(70_000));
         let (sender, pieces) = futures::channel::mpsc::unbounded::<Result<Bytes, crate::BoxError>>();
         sender.unbounded_send(Ok("short\n".into())).expect("sent");
-        sender.unbounded_send(Ok(long.clone().into())).expect("sent");
+        for part in [&long[..7], &long[7..70_000], &long[70_000..]] {
+            sender.unbounded_send(Ok(part.to_owned().into())).expect("sent");
+        }
         let speaking = tokio::spawn(speak(server, body::stream(pieces), true));
         let (mut read, mut write) = tokio::io::split(client);
         let mut head = [0; 2];

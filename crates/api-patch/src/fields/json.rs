@@ -1,7 +1,7 @@
 //! `FieldsV1`: a set as JSON. Keys are `f:name`, `k:{"key":"value"}`, `v:"value"`, `i:0`; `.` says that a path with
 //! others below it is in the set itself.
 
-use super::{Element, Entry, Set};
+use super::{Element, Set};
 use serde_json::{Map, Value};
 
 /// The key that says that the path itself is in the set, where others go on below it.
@@ -24,7 +24,7 @@ impl Set {
         self.with_self(false)
     }
 
-    fn with_self(&self, member: bool) -> Value {
+    pub(super) fn with_self(&self, member: bool) -> Value {
         let mut map = Map::new();
         if member && !self.is_empty() {
             map.insert(MEMBER.to_owned(), Value::Object(Map::new()));
@@ -35,30 +35,13 @@ impl Set {
         Value::Object(map)
     }
 
-    /// Whether `fields` is what [`Set::to_json`] would make. May say no where keys stand in another order than their elements.
-    pub fn is_written_as(&self, fields: &Value) -> bool {
-        self.is_written_with_self(false, fields)
-    }
-
-    fn is_written_with_self(&self, member: bool, fields: &Value) -> bool {
-        let Value::Object(map) = fields else { return false };
-        let mut rest = map.iter();
-        if member && !self.is_empty() {
-            let says_itself = |below: &Value| below.as_object().is_some_and(Map::is_empty);
-            if !rest.next().is_some_and(|(key, below)| key == MEMBER && says_itself(below)) {
-                return false;
-            }
-        }
-        let is_next = |entry: &Entry| {
-            let Some((key, below)) = rest.next() else { return false };
-            is_printed_as(&entry.element, key) && entry.children.is_written_with_self(entry.member, below)
-        };
-        self.entries().iter().all(is_next) && rest.next().is_none()
-    }
-
     /// Reads `fieldsV1`. Elements of unknown types are left out, as they may come from a later version.
     pub fn from_json(fields: &Value) -> Result<Self, FieldsError> {
         Ok(read(fields)?.1)
+    }
+
+    pub(super) fn from_map(fields: &Map<String, Value>) -> Result<Self, FieldsError> {
+        Ok(read_map(fields)?.1)
     }
 }
 
@@ -83,11 +66,14 @@ pub(crate) fn subtract(fields: &mut Map<String, Value>, other: &Set, below: bool
 
 /// Whether the path itself is in the set, and what lies below it.
 fn read(fields: &Value) -> Result<(bool, Set), FieldsError> {
-    let map = match fields {
-        Value::Object(map) => map,
-        Value::Null => return Ok((true, Set::new())),
-        _ => return Err(FieldsError::NotAnObject),
-    };
+    match fields {
+        Value::Object(map) => read_map(map),
+        Value::Null => Ok((true, Set::new())),
+        _ => Err(FieldsError::NotAnObject),
+    }
+}
+
+fn read_map(map: &Map<String, Value>) -> Result<(bool, Set), FieldsError> {
     let (mut member, mut set) = (false, Set::new());
     for (key, below) in map {
         if key == MEMBER {
@@ -104,12 +90,7 @@ fn read(fields: &Value) -> Result<(bool, Set), FieldsError> {
 /// The key of an element.
 pub(crate) fn print(element: &Element) -> String {
     match element {
-        Element::Field(name) => {
-            let mut key = String::with_capacity(name.len() + 2);
-            key.push_str("f:");
-            key.push_str(name);
-            key
-        }
+        Element::Field(name) => print_field(name),
         Element::Index(i) => format!("i:{i}"),
         Element::Value(value) => format!("v:{}", escaped(value)),
         Element::Key(fields) => {
@@ -128,11 +109,12 @@ pub(crate) fn print(element: &Element) -> String {
     }
 }
 
-fn is_printed_as(element: &Element, key: &str) -> bool {
-    match element {
-        Element::Field(name) => key.strip_prefix("f:") == Some(name),
-        other => print(other) == key,
-    }
+/// The key of a field.
+pub(crate) fn print_field(name: &str) -> String {
+    let mut key = String::with_capacity(name.len() + 2);
+    key.push_str("f:");
+    key.push_str(name);
+    key
 }
 
 /// JSON with `<`, `>` and `&` escaped, as Go writes it.
@@ -144,7 +126,7 @@ fn escaped(value: &Value) -> String {
     text
 }
 
-fn parse(key: &str) -> Result<Option<Element>, FieldsError> {
+pub(super) fn parse(key: &str) -> Result<Option<Element>, FieldsError> {
     let bad = || FieldsError::Key(key.to_owned());
     let kind = key.chars().next().ok_or_else(bad)?;
     let rest = key[kind.len_utf8()..].strip_prefix(':').ok_or_else(bad)?;

@@ -90,7 +90,7 @@ pub fn apply_between(
     if manager.name == last_applied::CLIENT {
         last_applied::refresh(&mut object, applied);
     }
-    match entries.write(None) {
+    match entries.write() {
         Some(fields) => object.metadata_mut().insert("managedFields".to_owned(), fields),
         None => object.metadata_mut().remove("managedFields"),
     };
@@ -166,14 +166,14 @@ impl Config<'_> {
         set.subtract(&reset, true);
 
         let mut own = Entry::new(self.manager, true);
-        own.set = set;
+        own.fields = set.into();
         let last = entries.position(&own).map(|at| entries.0.remove(at));
         own.time = last.as_ref().and_then(|last| last.time.clone());
         entries.0.push(own);
         let own_at = entries.0.len() - 1;
 
         let result = match last {
-            Some(last) if !last.set.is_empty() => {
+            Some(last) if !last.fields.is_empty() => {
                 let pruned = self.prune(&merged, &entries, &last);
                 pruned.map_err(|e| Refusal::Failed(format!("failed to prune fields: {e}")))?.unwrap_or(merged)
             }
@@ -191,11 +191,11 @@ impl Config<'_> {
         let like = Entry::new(self.manager, true);
         if let Some(at) = entries.position(&like) {
             let own = &mut entries.0[at];
-            own.set = ownable(std::mem::take(&mut own.set));
+            own.fields = ownable(std::mem::take(&mut own.fields).into_set()).into();
             if changed && !self.manager.now.is_empty() {
                 own.time = Some(self.manager.now.to_owned());
             }
-            if own.set.is_empty() {
+            if own.fields.is_empty() {
                 entries.0.remove(at);
             }
         }
@@ -220,14 +220,14 @@ impl Config<'_> {
         let whole = self.versioned(merged, &last.api_version);
         let whole = whole.map_err(|e| format!("failed to convert merged object to last applied version: {e}"))?;
         let Some(whole) = whole else { return Ok(None) };
-        let gone = whole.named(&last.set);
+        let gone = whole.named(&last.fields.to_set());
         let mut left = whole.without(&gone);
         let mut owned: BTreeMap<&str, Set> = BTreeMap::new();
         for entry in &entries.0 {
             // Without conversion all are of one version.
             let version = if self.versions.is_some() { entry.api_version.as_str() } else { self.manager.api_version };
             let set = owned.entry(version).or_default();
-            *set = std::mem::take(set).union(entry.set.clone());
+            *set = std::mem::take(set).union(entry.fields.to_set().into_owned());
         }
         // That version first: what is not there any more may be needed to convert the rest.
         let mut order: Vec<&str> = owned.keys().copied().collect();

@@ -1,7 +1,7 @@
 //! The entries of `managedFields`: reading, finding, capping, ordering, writing.
 
 use super::Manager;
-use crate::fields::{Set, subtract};
+use crate::fields::{Fields, Set, subtract};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -48,7 +48,7 @@ pub(super) struct Entry {
     pub(super) api_version: String,
     pub(super) subresource: String,
     pub(super) time: Option<String>,
-    pub(super) set: Set,
+    pub(super) fields: Fields,
 }
 
 impl Entry {
@@ -60,7 +60,7 @@ impl Entry {
             api_version: manager.api_version.to_owned(),
             subresource: manager.subresource.to_owned(),
             time: None,
-            set: Set::new(),
+            fields: Fields::default(),
         }
     }
 
@@ -76,7 +76,8 @@ impl Entry {
         self.time.as_deref().and_then(api_core::time::parse_unix_s).unwrap_or(0)
     }
 
-    fn read(index: usize, value: &Value) -> Result<Self, String> {
+    fn read(index: usize, mut value: Value) -> Result<Self, String> {
+        let fields = value.get_mut("fieldsV1").map(Value::take).unwrap_or_default();
         let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let applied = match text("operation").as_str() {
             "Apply" => true,
@@ -92,27 +93,24 @@ impl Entry {
             "" => return Err(format!("missing fieldsType in managed fields entry {index}")),
             other => return Err(format!("invalid fieldsType {other:?} in managed fields entry {index}")),
         }
-        let set = match value.get("fieldsV1") {
-            None | Some(Value::Null) => Set::new(),
-            Some(fields) => Set::from_json(fields).map_err(|e| format!("error decoding versioned set: {e}"))?,
-        };
+        let fields = Fields::read(fields).map_err(|e| format!("error decoding versioned set: {e}"))?;
         Ok(Self {
             manager: text("manager"),
             applied,
             api_version,
             subresource: text("subresource"),
             time: value.get("time").and_then(Value::as_str).map(str::to_owned),
-            set,
+            fields,
         })
     }
 
-    /// As an entry of `managedFields`; its fields are taken from `known`, lists of fields as they are written, if they are there.
-    fn write(&self, known: &mut [Value]) -> Value {
-        let same = known.iter_mut().find(|fields| self.set.is_written_as(fields));
-        self.write_with(same.map_or_else(|| self.set.to_json(), Value::take))
+    /// As an entry of `managedFields`.
+    fn write(mut self) -> Value {
+        let fields = std::mem::take(&mut self.fields).into_json();
+        self.write_with(fields)
     }
 
-    /// The same with these fields.
+    /// The same with other fields.
     pub(super) fn write_with(&self, fields: Value) -> Value {
         let mut map = Map::new();
         let mut put = |field: &str, value: &str| {
@@ -138,8 +136,14 @@ pub(super) struct Entries(pub(super) Vec<Entry>);
 impl Entries {
     /// Reads `managedFields`. Of entries of one manager the last one counts.
     pub(super) fn read(list: Option<&Value>) -> Result<Self, String> {
+        Self::take(list.cloned())
+    }
+
+    /// The same, without a copy.
+    pub(super) fn take(list: Option<Value>) -> Result<Self, String> {
         let mut entries = Self::default();
-        for (i, value) in list.and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let Some(Value::Array(list)) = list else { return Ok(entries) };
+        for (i, value) in list.into_iter().enumerate() {
             let entry = Entry::read(i, value)?;
             match entries.position(&entry) {
                 Some(at) => entries.0[at] = entry,
@@ -161,7 +165,7 @@ impl Entries {
             self.0.len() - 1
         });
         let entry = &mut self.0[at];
-        entry.set = std::mem::take(&mut entry.set).union(set);
+        entry.fields.add(set);
         entry.time = (!now.is_empty()).then(|| now.to_owned());
     }
 
@@ -190,7 +194,7 @@ impl Entries {
                     buckets.insert(entry.api_version.clone(), entry);
                 }
                 Some(bucket) => {
-                    bucket.set = std::mem::take(&mut bucket.set).union(entry.set);
+                    bucket.fields.add(entry.fields.into_set());
                     bucket.time = entry.time;
                     merged.insert(entry.api_version, true);
                     count -= 1;
@@ -203,16 +207,15 @@ impl Entries {
                 bucket.subresource = String::new();
             }
             match kept.iter_mut().find(|e| e.same_manager(&bucket)) {
-                Some(same) => same.set = std::mem::take(&mut same.set).union(bucket.set),
+                Some(same) => same.fields.add(bucket.fields.into_set()),
                 None => kept.push(bucket),
             }
         }
         self.0 = kept;
     }
 
-    /// As `managedFields`, in upstream's order: applies first, then by time, manager, version and subresource. What was
-    /// `given` as such is used again as far as it is still true.
-    pub(super) fn write(mut self, given: Option<Value>) -> Option<Value> {
+    /// As `managedFields`, in upstream's order: applies first, then by time, manager, version and subresource.
+    pub(super) fn write(mut self) -> Option<Value> {
         if self.0.is_empty() {
             return None;
         }
@@ -224,11 +227,6 @@ impl Entries {
                 .then_with(|| a.api_version.cmp(&b.api_version))
                 .then_with(|| a.subresource.cmp(&b.subresource))
         });
-        let given = match given {
-            Some(Value::Array(given)) => given,
-            _ => Vec::new(),
-        };
-        let mut known: Vec<Value> = given.into_iter().filter_map(|mut e| Some(e.get_mut("fieldsV1")?.take())).collect();
-        Some(self.0.iter().map(|entry| entry.write(&mut known)).collect())
+        Some(self.0.into_iter().map(Entry::write).collect())
     }
 }

@@ -49,12 +49,12 @@ fn only(path: &[Element]) -> Set {
 pub fn to_scale(object: Option<&Value>, replicas: &Replicas<'_>) -> Result<Option<Value>, String> {
     let mut entries = Entries::read(object)?;
     entries.0.retain_mut(|entry| {
-        let owns = replicas.path(&entry.api_version).is_some_and(|path| entry.set.contains(&path));
+        let owns = replicas.path(&entry.api_version).is_some_and(|path| entry.fields.to_set().contains(&path));
         entry.api_version = SCALE_VERSION.to_owned();
-        entry.set = only(&in_scale());
+        entry.fields = only(&in_scale()).into();
         owns
     });
-    Ok(entries.write(None))
+    Ok(entries.write())
 }
 
 /// `managedFields` of an object that had `object`, after a write of its scale that ended with `scale`.
@@ -70,25 +70,25 @@ pub fn to_object(
     let mut merged = Entries::default();
     for mut entry in Entries::read(object)?.0 {
         let Some(path) = replicas.path(&entry.api_version) else { continue };
-        if entry.set.contains(&path) {
+        if entry.fields.to_set().contains(&path) {
             match left.position(&entry) {
                 Some(at) => drop(left.0.remove(at)),
-                None => entry.set = entry.set.difference(&only(&path)),
+                None => entry.fields.remove(&only(&path)),
             }
         }
-        if !entry.set.is_empty() {
+        if !entry.fields.is_empty() {
             merged.0.push(entry);
         }
     }
     let path = replicas.path(replicas.api_version).unwrap_or_default();
-    let back = left.0.into_iter().filter(|entry| entry.set.contains(&in_scale()));
+    let back = left.0.into_iter().filter(|entry| entry.fields.to_set().contains(&in_scale()));
     merged.0.extend(back.map(|entry| Entry {
         api_version: replicas.api_version.to_owned(),
-        set: only(&path),
+        fields: only(&path).into(),
         time: None,
         ..entry
     }));
-    Ok(merged.write(None))
+    Ok(merged.write())
 }
 
 #[cfg(test)]

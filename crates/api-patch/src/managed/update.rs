@@ -55,7 +55,7 @@ pub fn update_between(
         }
         return;
     }
-    let mut entries = live_or_given(live, given.as_ref(), manager);
+    let mut entries = live_or_given(live, given, same, manager);
     if entries.0.is_empty() && old.is_some() {
         return;
     }
@@ -67,7 +67,7 @@ pub fn update_between(
     let Ok(changes) = changes else { return };
     record(&mut entries, changes, manager);
     entries.cap();
-    if let Some(fields) = entries.write(given) {
+    if let Some(fields) = entries.write() {
         new.metadata_mut().insert("managedFields".to_owned(), fields);
     }
 }
@@ -96,15 +96,16 @@ fn only_managed_fields(comparison: &Comparison) -> bool {
     comparison.added.is_empty() && comparison.modified.is_empty() && ownable(comparison.removed.clone()).is_empty()
 }
 
-fn live_or_given(live: Option<&Value>, given: Option<&Value>, manager: &Manager<'_>) -> Entries {
+/// What is taken for the entries before the write. `same` says that what is `given` is what is `live`.
+fn live_or_given(live: Option<&Value>, given: Option<Value>, same: bool, manager: &Manager<'_>) -> Entries {
     let live = || Entries::read(live).unwrap_or_default();
-    if !manager.subresource.is_empty() {
+    if !manager.subresource.is_empty() && !same {
         return live();
     }
-    if is_reset(given) {
+    if manager.subresource.is_empty() && is_reset(given.as_ref()) {
         return Entries::default();
     }
-    match Entries::read(given) {
+    match Entries::take(given) {
         Ok(entries) if !entries.0.is_empty() => entries,
         _ => live(),
     }

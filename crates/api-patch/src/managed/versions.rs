@@ -106,10 +106,10 @@ pub(super) fn reconcile_all(
     let mut kept = Vec::with_capacity(entries.0.len());
     for mut entry in std::mem::take(&mut entries.0) {
         if entry.api_version == own {
-            entry.set = reconcile(schema, ty, &entry.set);
+            entry.fields = reconcile(schema, ty, &entry.fields.to_set()).into();
         } else {
             let Some(found) = convert(versions, live, &entry.api_version)? else { continue };
-            entry.set = reconcile(&found.schema, found.ty(), &entry.set);
+            entry.fields = reconcile(&found.schema, found.ty(), &entry.fields.to_set()).into();
         }
         kept.push(entry);
     }
@@ -159,7 +159,7 @@ impl Changes {
     /// Fields of an entry that were added or modified.
     pub(super) fn conflicts(&self, entry: &Entry) -> Set {
         let Some(changed) = self.of(entry) else { return Set::new() };
-        entry.set.intersection(&changed.added.clone().union(changed.modified.clone()))
+        entry.fields.to_set().intersection(&changed.added.clone().union(changed.modified.clone()))
     }
 
     /// Takes what changed from every manager but the one at `except`; who has nothing left is gone, and who owned fields of a
@@ -170,14 +170,14 @@ impl Changes {
             let is_kept = Some(at) == except;
             at += 1;
             if is_kept {
-                return !entry.set.is_empty();
+                return !entry.fields.is_empty();
             }
             let Some(changed) = self.of(entry) else { return false };
             let changed = changed.added.clone().union(changed.modified.clone()).union(changed.removed.clone());
-            if entry.set.intersects(&changed) {
-                entry.set = entry.set.difference(&changed);
+            if entry.fields.intersects(&changed) {
+                entry.fields.remove(&changed);
             }
-            !entry.set.is_empty()
+            !entry.fields.is_empty()
         });
     }
 

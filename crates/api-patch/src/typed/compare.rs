@@ -1,7 +1,7 @@
 //! What changed between two objects, as sets of fields.
 
 use super::{Atom, MapType, Type, always_present, atom, item_element};
-use crate::fields::{Element, MEMBER, Set, print};
+use crate::fields::{Element, MEMBER, Set, print, print_field};
 use api_schema::schema::{ListKind, Schema, Shape};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -33,8 +33,32 @@ trait Found: Default {
     /// Whether nothing was found.
     fn is_nothing(&self) -> bool;
 
-    /// Adds what was found below `element`, and what happened to it.
-    fn attach(&mut self, element: Element, change: Change, below: Self);
+    /// Adds what was found below a step, and what happened to that step itself.
+    fn attach(&mut self, step: Step<'_>, change: Change, below: Self);
+}
+
+/// The step on which a walk goes down.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Field(&'a str),
+    Item(&'a Element),
+}
+
+impl Step<'_> {
+    fn element(self) -> Element {
+        match self {
+            Self::Field(name) => Element::Field(name.to_owned()),
+            Self::Item(element) => element.clone(),
+        }
+    }
+
+    /// Its key in `fieldsV1`.
+    fn key(self) -> String {
+        match self {
+            Self::Field(name) => print_field(name),
+            Self::Item(element) => print(element),
+        }
+    }
 }
 
 impl Found for Comparison {
@@ -42,18 +66,14 @@ impl Found for Comparison {
         self.is_same()
     }
 
-    fn attach(&mut self, element: Element, change: Change, below: Comparison) {
+    fn attach(&mut self, step: Step<'_>, change: Change, below: Comparison) {
         let all = [
             (&mut self.added, change == Change::Added, below.added),
             (&mut self.modified, change == Change::Modified, below.modified),
             (&mut self.removed, change == Change::Removed, below.removed),
         ];
-        let mut filled = all.into_iter().filter(|(_, member, children)| *member || !children.is_empty()).peekable();
-        while let Some((set, member, children)) = filled.next() {
-            if filled.peek().is_none() {
-                return set.add(element, member, children);
-            }
-            set.add(element.clone(), member, children);
+        for (set, member, children) in all.into_iter().filter(|(_, member, children)| *member || !children.is_empty()) {
+            set.add(step.element(), member, children);
         }
     }
 }
@@ -67,7 +87,7 @@ impl Found for Written {
         self.0.is_empty()
     }
 
-    fn attach(&mut self, element: Element, change: Change, below: Self) {
+    fn attach(&mut self, step: Step<'_>, change: Change, below: Self) {
         let (member, mut fields) = (change != Change::None, below.0);
         if !member && fields.is_empty() {
             return;
@@ -75,7 +95,7 @@ impl Found for Written {
         if member && !fields.is_empty() {
             fields.insert(MEMBER.to_owned(), Value::Object(Map::new()));
         }
-        self.0.insert(print(&element), Value::Object(fields));
+        self.0.insert(step.key(), Value::Object(fields));
     }
 }
 
@@ -223,7 +243,7 @@ impl<'a> Walk<'a> {
         let mut below = F::default();
         let change = self.value(ty, old, new, &mut below).map_err(|e| format!(".{name}{e}"))?;
         if change != Change::None || !below.is_nothing() {
-            out.attach(Element::Field(name.to_owned()), change, below);
+            out.attach(Step::Field(name), change, below);
         }
         Ok(())
     }
@@ -249,14 +269,14 @@ impl<'a> Walk<'a> {
             match (a.as_slice(), b.as_slice()) {
                 ([] | [_], [] | [_]) => self.item(item, &element, a.first().copied(), b.first().copied(), out)?,
                 ([_, _, ..], [_, _, ..]) if a == b => {}
-                ([_, _, ..], [_, _, ..]) => out.attach(element, Change::Modified, F::default()),
+                ([_, _, ..], [_, _, ..]) => out.attach(Step::Item(&element), Change::Modified, F::default()),
                 ([_, _, ..], rest) => {
                     self.item(item, &element, None, rest.first().copied(), out)?;
-                    out.attach(element, Change::Removed, F::default());
+                    out.attach(Step::Item(&element), Change::Removed, F::default());
                 }
                 (rest, [_, _, ..]) => {
                     self.item(item, &element, rest.first().copied(), None, out)?;
-                    out.attach(element, Change::Added, F::default());
+                    out.attach(Step::Item(&element), Change::Added, F::default());
                 }
             }
         }
@@ -277,7 +297,7 @@ impl<'a> Walk<'a> {
         let mut below = F::default();
         let change = self.value(Type::Shape(item), old, new, &mut below);
         let change = change.map_err(|e| format!("{element}{e}"))?;
-        out.attach(element.clone(), change, below);
+        out.attach(Step::Item(element), change, below);
         Ok(())
     }
 }

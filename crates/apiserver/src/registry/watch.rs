@@ -30,6 +30,8 @@ use watch_cache::{Cache, Event, EventType, Interest, Object, Watch};
 /// Lines are sent together up to this size, if not one alone is longer. A client that reads slowly holds one such piece here,
 /// and one encrypted.
 const PIECE_BYTES: usize = 32 << 10;
+/// An object of this size or more is sent as it is, between what makes a line of it: to copy it costs more than two pieces more.
+const SHARED_BYTES_MIN: usize = 2 << 10;
 /// Time between bookmarks of a watch.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// So long before its end a watch gets a last bookmark, so that the next one can start there.
@@ -55,6 +57,7 @@ pub(crate) async fn watch(call: Call) -> Result<Response<Body>, ApiError> {
         selectors,
         shown,
         pending,
+        parts: VecDeque::new(),
         first,
         cache: call.served.cache()?.clone(),
         deadline,
@@ -158,6 +161,8 @@ struct Events {
     selectors: Selectors,
     shown: Shown,
     pending: VecDeque<Line>,
+    /// The rest of a line that has begun.
+    parts: VecDeque<Bytes>,
     first: First,
     deadline: Instant,
     /// `None` if the client takes none.
@@ -180,8 +185,12 @@ impl Events {
     /// The next lines; `None` when the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if let Some(part) = self.parts.pop_front() {
+                return Some(part);
+            }
             if !self.pending.is_empty() {
-                return Some(self.drain());
+                self.drain();
+                continue;
             }
             if self.over {
                 return None;
@@ -245,27 +254,31 @@ impl Events {
         }
     }
 
-    fn drain(&mut self) -> Bytes {
-        if let (Some(Line::Made(frame)), 1) = (self.pending.front(), self.pending.len()) {
-            let frame = frame.clone();
-            self.pending.clear();
-            self.sent.event(frame.len());
-            return frame;
-        }
+    /// Makes the next piece of what is pending: one line that is long, or the short ones before the next such line.
+    fn drain(&mut self) {
+        let is_whole = |line: &Line| line.is_made() || line.len() >= SHARED_BYTES_MIN;
         let (mut lines, mut bytes) = (0, 0);
         for line in &self.pending {
-            if lines > 0 && bytes + line.len() > PIECE_BYTES {
+            if lines > 0 && (bytes + line.len() > PIECE_BYTES || line.len() >= SHARED_BYTES_MIN) {
                 break;
             }
             lines += 1;
             bytes += line.len();
+        }
+        if lines == 1 && self.pending.front().is_some_and(is_whole) {
+            let line = self.pending.pop_front();
+            if let Some(line) = line {
+                self.sent.event(line.len());
+                self.parts.extend(line.parts().into_iter().filter(|part| !part.is_empty()));
+            }
+            return;
         }
         let mut out = Vec::with_capacity(bytes);
         for line in self.pending.drain(..lines) {
             self.sent.event(line.len());
             line.put(&mut out);
         }
-        out.into()
+        self.parts.push_back(out.into());
     }
 
     fn fail(&mut self, error: &ApiError) {
@@ -352,7 +365,7 @@ impl Shown {
         }
         let bytes = object::to_version(&self.served.row, &object.bytes)?;
         if self.form.view == View::Object {
-            return Ok(Line::Around("ADDED", bytes));
+            return Ok(Line::Around(EventType::Added, bytes));
         }
         let shown = self.show(&bytes)?;
         stream::frame(self.form.media, "ADDED", &shown).map(Line::Made)
@@ -362,7 +375,7 @@ impl Shown {
     fn change(&mut self, event: &Event, kind: EventType, object: &Object) -> Result<Line, ApiError> {
         let shared = match (self.form.view, self.form.media) {
             (View::Object, Media::Json | Media::Yaml) => {
-                return Ok(Line::Around(kind.as_str(), object::to_version(&self.served.row, &object.bytes)?));
+                return Ok(Line::Around(kind, object::to_version(&self.served.row, &object.bytes)?));
             }
             _ if !self.shares => None,
             (View::Object, Media::Protobuf) => Some(Format::Protobuf),

@@ -248,11 +248,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     ) -> Poll<io::Result<usize>> {
         let wanted = parts.iter().map(|p| p.len()).sum();
         let Some(most) = self.allowed(wanted, context) else { return Poll::Pending };
-        let polled = if wanted <= most {
-            Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-        } else {
-            let first = parts.iter().find(|p| !p.is_empty()).map_or(&[][..], |p| &p[..most.min(p.len())]);
-            Pin::new(&mut self.stream).poll_write(context, first)
+        let polled = match whole_parts(parts, most) {
+            0 => {
+                let first = parts.iter().find(|p| !p.is_empty()).map_or(&[][..], |p| &p[..most.min(p.len())]);
+                Pin::new(&mut self.stream).poll_write(context, first)
+            }
+            whole => Pin::new(&mut self.stream).poll_write_vectored(context, &parts[..whole]),
         };
         if let Poll::Ready(Ok(written)) = polled {
             self.wrote(written);
@@ -271,6 +272,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+/// How many of the parts fit into so many bytes; none if that is nothing but empty ones.
+fn whole_parts(parts: &[IoSlice<'_>], bytes_max: usize) -> usize {
+    let (mut bytes, mut whole) = (0, 0);
+    for part in parts {
+        bytes += part.len();
+        if bytes > bytes_max {
+            break;
+        }
+        whole += 1;
+    }
+    if parts[..whole].iter().all(|part| part.is_empty()) { 0 } else { whole }
 }
 
 #[cfg(test)]
@@ -295,6 +309,22 @@ mod tests {
         }
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn of_parts_those_are_written_that_fit() {
+        for (sizes, most, wanted) in [
+            (&[][..], 10, 0),
+            (&[4, 4], 8, 2),
+            (&[4, 5], 8, 1),
+            (&[9, 1], 8, 0),
+            (&[0, 9], 8, 0),
+            (&[0, 8, 0, 1], 8, 3),
+        ] {
+            let bytes = [0; 16];
+            let parts: Vec<IoSlice<'_>> = sizes.iter().map(|size| IoSlice::new(&bytes[..*size])).collect();
+            assert_eq!(whole_parts(&parts, most), wanted, "{sizes:?}");
         }
     }
 

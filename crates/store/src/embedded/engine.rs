@@ -112,8 +112,7 @@ impl Engine {
 
     fn initialise(&self) -> Result<(), StoreError> {
         let make = || -> Result<(), redb::Error> {
-            let mut write = self.database.begin_write()?;
-            write.set_quick_repair(true);
+            let write = self.database.begin_write()?;
             write.open_table(RECORDS)?;
             write.open_table(LEASES)?;
             write.open_table(FACTS)?.insert(FACT_FORMAT, i64::from(FORMAT))?;
@@ -156,9 +155,7 @@ impl Engine {
     }
 
     fn commit(&self, writes: &Writes) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
-        // Without it, opening after a crash would read the whole file.
-        write.set_quick_repair(true);
+        let write = self.database.begin_write()?;
         {
             let mut records = write.open_table(RECORDS)?;
             for (place, bytes) in &writes.records {
