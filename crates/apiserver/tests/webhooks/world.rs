@@ -83,10 +83,14 @@ impl World {
     /// Waits until a watch shows an object that is as wanted.
     pub async fn until(&self, watch: &str, wanted: impl Fn(&Value) -> bool) {
         let mut frames = self.cluster.raw(&admin(), "GET", watch, None).await.into_body();
+        let mut lines = Vec::new();
         loop {
             let frame = frames.frame().await.expect("a frame").expect("bytes");
-            // Events that happen together come in one frame.
-            let mut events = serde_json::Deserializer::from_slice(frame.data_ref().expect("data")).into_iter::<Value>();
+            // A frame may have several events, or a part of one.
+            lines.extend_from_slice(frame.data_ref().expect("data"));
+            let whole = lines.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            let whole: Vec<u8> = lines.drain(..whole).collect();
+            let mut events = serde_json::Deserializer::from_slice(&whole).into_iter::<Value>();
             if events.any(|event| wanted(&event.expect("an event")["object"])) {
                 return;
             }
