@@ -221,8 +221,9 @@ fn apply_twice(row: &Row, live: Value, config: &Value, manager: &Manager<'_>) ->
     let later = Manager { now: "2027-01-01T00:00:09Z", ..*manager };
     let twice = apply(&once, &later);
     // An item that says nothing, not even its key, has nothing that could be owned; upstream loses it too. A key that is null
-    // or empty is one that an object may not keep: there, too, the item comes once more with each apply, or none can come.
-    if has_keyless_item(config) {
+    // or empty is one that an object may not keep (a condition without a type is refused): there, too, the item comes once more
+    // with each apply, or none can come, and another's item of that kind goes.
+    if has_keyless_item(config) || has_keyless_item(&live) {
         return once;
     }
     let mut twice = twice.unwrap_or_else(|e| panic!("the second time {}: {config}", e.message));
