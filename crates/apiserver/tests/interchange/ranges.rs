@@ -145,6 +145,19 @@ async fn two_servers_give_no_address_twice() {
 }
 
 #[tokio::test]
+async fn what_one_server_has_given_another_gives_back() {
+    let world = World::over(&[]).await;
+    let (a, b) = (world.another(bare()).await, world.another(bare()).await);
+    let (code, made) = a.send("POST", SERVICES, Some(&service("s", json!({"type": "NodePort"})))).await;
+    assert_eq!(code, 201, "{made}");
+    let taken = (recorded(&a, ADDRESSES, "10.96.0.0/16").await.len(), recorded(&a, PORTS, "30000-32767").await.len());
+    assert_eq!(taken, (1, 1));
+    assert_eq!(b.send("DELETE", &format!("{SERVICES}/s"), None).await.0, 200);
+    let left = (recorded(&a, ADDRESSES, "10.96.0.0/16").await, recorded(&a, PORTS, "30000-32767").await);
+    assert_eq!(left, Default::default());
+}
+
+#[tokio::test]
 async fn the_first_address_is_that_of_the_servers_themselves() {
     let world = World::over(&[]).await;
     let own = world.another(Config::default()).await;

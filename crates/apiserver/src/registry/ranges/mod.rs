@@ -231,7 +231,9 @@ impl Turn<'_> {
         store: &Arc<dyn Store>,
         claims: &Claims,
     ) -> Result<Option<Amendment>, ApiError> {
-        if let Ok(amendment) = self.amend(claims) {
+        // What another server has taken is not in the record as it was last seen here, and could not be given back.
+        let gives_unseen = claims.give.iter().any(|it| !self.ranges.has(&self.seen, it));
+        if !gives_unseen && let Ok(amendment) = self.amend(claims) {
             return Ok(Some(amendment));
         }
         // It may have been given back since the record was read.
