@@ -142,6 +142,21 @@ async fn nudges_melt_and_overflow_into_all() {
     assert!(matches!(nudges.try_next(), Some(Nudge::Look { old: Some(old), .. })
         if old.metadata.resource_version.as_deref() == Some("1")));
     assert!(nudges.try_next().is_none());
+    let look = |nudge: Option<Nudge<ConfigMap>>| match nudge {
+        Some(Nudge::Look { old, .. }) => old.map(|old| old.metadata.resource_version.clone().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    handle.apply(config_map("brief", 4));
+    handle.apply(config_map("brief", 5));
+    handle.remove(&config_map("brief", 6));
+    assert_eq!(look(nudges.try_next()).as_deref(), Some("5"), "what came and went is told by its last state");
+    handle.apply(config_map("again", 7));
+    handle.remove(&config_map("again", 8));
+    handle.apply(config_map("again", 9));
+    assert_eq!(look(nudges.try_next()), None, "what is there and was not before is new");
+    handle.remove(&config_map("one", 10));
+    handle.apply(config_map("one", 11));
+    assert_eq!(look(nudges.try_next()).as_deref(), Some("3"));
     for n in 0..=NUDGES_PENDING_MAX as u64 {
         handle.apply(config_map(&format!("n{n}"), n));
     }

@@ -8,6 +8,7 @@ use client::Key;
 use client::informer::{Cached, Handle, Nudge};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -72,10 +73,14 @@ impl Observer for () {
 
 type Feed = BoxFuture<'static, ()>;
 
+/// The keys of all objects that a controller looks at under their own keys.
+type Everything = Arc<Mutex<Vec<Box<dyn Fn() -> Vec<Key> + Send>>>>;
+
 /// Ties a controller to its inputs.
 pub struct Runner {
     context: Context,
     queue: Arc<Queue>,
+    everything: Everything,
     synced: Vec<Feed>,
     feeds: Vec<Feed>,
 }
@@ -83,7 +88,13 @@ pub struct Runner {
 impl Runner {
     /// A controller without inputs yet.
     pub fn new(context: &Context) -> Self {
-        Runner { context: context.clone(), queue: Arc::default(), synced: Vec::new(), feeds: Vec::new() }
+        Runner {
+            context: context.clone(),
+            queue: Arc::default(),
+            everything: Arc::default(),
+            synced: Vec::new(),
+            feeds: Vec::new(),
+        }
     }
 
     /// The queue, for what wakes the controller besides its inputs.
@@ -96,6 +107,8 @@ impl Runner {
         let queue = self.queue.clone();
         let source = handle.clone();
         let mut subscription = handle.subscribe();
+        let all = handle.clone();
+        self.everything.lock().push(Box::new(move || all.store().keys()));
         let feed = async move {
             loop {
                 match subscription.next().await {
@@ -117,7 +130,8 @@ impl Runner {
     }
 
     /// Looks at the keys that `map` gives for a change of an object of `handle`: from what it was (`None` when new or
-    /// not known) to what it is (`None` when deleted).
+    /// not known) to what it is (`None` when deleted). After too many changes to tell them one by one, those of the
+    /// primaries too, since nothing names what depended on an object that is gone.
     pub fn watch_change<K: Cached>(
         self,
         handle: &Handle<K>,
@@ -126,6 +140,7 @@ impl Runner {
         let queue = self.queue.clone();
         let source = handle.clone();
         let mut subscription = handle.subscribe();
+        let everything = self.everything.clone();
         let feed = async move {
             loop {
                 match subscription.next().await {
@@ -137,6 +152,7 @@ impl Runner {
                         for object in source.store().list() {
                             map(None, Some(&object)).into_iter().for_each(|key| queue.add(key));
                         }
+                        everything.lock().iter().flat_map(|keys| keys()).for_each(|key| queue.add(key));
                     }
                 }
             }
@@ -165,7 +181,7 @@ impl Runner {
 
     /// Runs `controller` until the context is stopped; reconciliations that run then are finished first.
     pub async fn run<C: Controller>(self, controller: C) {
-        let Runner { context, queue, synced, feeds } = self;
+        let Runner { context, queue, everything: _, synced, feeds } = self;
         let stop = context.stop.clone();
         tokio::select! {
             () = stop.cancelled() => return,
@@ -246,5 +262,60 @@ impl Drop for Held<'_> {
 fn report_panic(controller: &'static str, ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(controller, %error, "a reconciliation panicked; its object will be tried again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use client::informer::{Informers, NUDGES_PENDING_MAX};
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::ObjectMeta;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::context::Row;
+    use crate::events::Recorder;
+
+    fn map(name: impl Into<String>) -> ConfigMap {
+        let metadata = ObjectMeta { namespace: Some("a".into()), name: Some(name.into()), ..ObjectMeta::default() };
+        ConfigMap { metadata, ..ConfigMap::default() }
+    }
+
+    fn context() -> Context {
+        static ROW: Row = Row { name: "test", account: "", inputs: &["ConfigMap"], outputs: &[], workers: 1 };
+        let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        Context {
+            row: &ROW,
+            informers: Informers::new(client.clone()),
+            client,
+            events: Recorder::none(),
+            clock: chrono::Utc::now,
+            observer: Arc::new(()),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    // Of one thread, so that a feed sees nothing between two changes here.
+    #[tokio::test]
+    async fn what_is_gone_is_told_even_when_it_was_brief_or_one_of_many() {
+        let (owners, owned) = (Handle::fixed([map("owner")]), Handle::<ConfigMap>::fixed([]));
+        let runner = Runner::new(&context()).primary(&owners).watch(&owned, |map| vec![Key::of(map)]);
+        let queue = runner.queue();
+        let mut feeding: JoinSet<()> = runner.feeds.into_iter().collect();
+        let next = async || {
+            let key = tokio::time::timeout(Duration::from_secs(30), queue.next()).await.expect("a key");
+            queue.done(&key);
+            key.name.to_string()
+        };
+        assert_eq!(next().await, "owner");
+        owned.apply(map("brief"));
+        owned.remove(&map("brief"));
+        assert_eq!(next().await, "brief");
+        for n in 0..=NUDGES_PENDING_MAX {
+            owned.apply(map(format!("n{n}")));
+            owned.remove(&map(format!("n{n}")));
+        }
+        assert_eq!(next().await, "owner", "of many, nobody knows any more whose they were");
+        feeding.shutdown().await;
     }
 }

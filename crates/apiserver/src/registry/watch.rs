@@ -254,31 +254,9 @@ impl Events {
         }
     }
 
-    /// Makes the next piece of what is pending: one line that is long, or the short ones before the next such line.
     fn drain(&mut self) {
-        let is_whole = |line: &Line| line.is_made() || line.len() >= SHARED_BYTES_MIN;
-        let (mut lines, mut bytes) = (0, 0);
-        for line in &self.pending {
-            if lines > 0 && (bytes + line.len() > PIECE_BYTES || line.len() >= SHARED_BYTES_MIN) {
-                break;
-            }
-            lines += 1;
-            bytes += line.len();
-        }
-        if lines == 1 && self.pending.front().is_some_and(is_whole) {
-            let line = self.pending.pop_front();
-            if let Some(line) = line {
-                self.sent.event(line.len());
-                self.parts.extend(line.parts().into_iter().filter(|part| !part.is_empty()));
-            }
-            return;
-        }
-        let mut out = Vec::with_capacity(bytes);
-        for line in self.pending.drain(..lines) {
-            self.sent.event(line.len());
-            line.put(&mut out);
-        }
-        self.parts.push_back(out.into());
+        let piece = take_piece(&mut self.pending, |bytes| self.sent.event(bytes));
+        self.parts.extend(piece.into_iter().filter(|part| !part.is_empty()));
     }
 
     fn fail(&mut self, error: &ApiError) {
@@ -460,6 +438,31 @@ impl Shown {
     }
 }
 
+/// Takes the next piece of what is pending, in parts that follow each other: one line that is long, whose object is not
+/// copied, or the short ones before the next such line, as one. `sent` is told the bytes of each line.
+fn take_piece(pending: &mut VecDeque<Line>, mut sent: impl FnMut(usize)) -> [Bytes; 3] {
+    let is_long = |line: &Line| line.len() >= SHARED_BYTES_MIN;
+    let (mut lines, mut bytes) = (0, 0);
+    for line in pending.iter().take_while(|line| !is_long(line)) {
+        if lines > 0 && bytes + line.len() > PIECE_BYTES {
+            break;
+        }
+        lines += 1;
+        bytes += line.len();
+    }
+    if lines == 0 || (lines == 1 && pending.front().is_some_and(Line::is_made)) {
+        let Some(line) = pending.pop_front() else { return [Bytes::new(), Bytes::new(), Bytes::new()] };
+        sent(line.len());
+        return line.parts();
+    }
+    let mut out = Vec::with_capacity(bytes);
+    for line in pending.drain(..lines) {
+        sent(line.len());
+        line.put(&mut out);
+    }
+    [out.into(), Bytes::new(), Bytes::new()]
+}
+
 fn not_there() -> ApiError {
     ApiError::internal("a deletion of what was not there")
 }
@@ -467,4 +470,46 @@ fn not_there() -> ApiError {
 /// A watch lasts; ages in its rows are those of the moment.
 fn now_unix_s() -> i64 {
     jiff::Timestamp::now().as_second()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_goes_alone_and_without_a_copy() {
+        let object = |bytes: usize| Bytes::from(vec![b'x'; bytes]);
+        let (short, long, most) = (object(10), object(SHARED_BYTES_MIN), object(SHARED_BYTES_MIN - 100));
+        let line = |object: &Bytes| Line::Around(EventType::Added, object.clone());
+        // The objects that wait, and how many go with each piece.
+        let table: [(&[&Bytes], &[usize]); 7] = [
+            (&[&long, &short], &[1, 1]),
+            (&[&short, &short, &long, &short, &short], &[2, 1, 2]),
+            (&[&long, &long], &[1, 1]),
+            (&[&short], &[1]),
+            (&[&most; 20], &[16, 4]),
+            (&[&short, &most], &[2]),
+            (&[], &[]),
+        ];
+        for (objects, wanted) in table {
+            let mut pending: VecDeque<Line> = objects.iter().copied().map(line).collect();
+            let mut all = Vec::new();
+            pending.iter().for_each(|line| line.put(&mut all));
+            let (mut counts, mut sent, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while !pending.is_empty() {
+                let before = pending.len();
+                let parts = take_piece(&mut pending, |line| bytes += line);
+                counts.push(before - pending.len());
+                let is_shared = parts.iter().any(|part| part.as_ptr() == long.as_ptr());
+                assert_eq!(is_shared, parts[1].len() == long.len(), "{counts:?} of {wanted:?}");
+                parts.iter().for_each(|part| sent.extend_from_slice(part));
+                assert_eq!(bytes, sent.len());
+            }
+            assert_eq!(counts, wanted);
+            assert!(sent == all, "what is sent is what was pending: {wanted:?}");
+        }
+        let frame = object(10);
+        let mut pending = VecDeque::from([Line::Made(frame.clone())]);
+        assert_eq!(take_piece(&mut pending, drop)[0].as_ptr(), frame.as_ptr(), "a frame alone is not copied either");
+    }
 }

@@ -176,25 +176,25 @@ impl<K: Resource + Send + Sync + 'static> Handle<K> {
     pub fn apply(&self, object: K) {
         let key = crate::Key::of(&object);
         let old = self.store.insert(Arc::new(object));
-        self.nudge(key, old);
+        self.nudge(key, old, true);
     }
 
     /// Removes one object, as a watch event would; `last` is its last state. For the pump, and for tests.
     pub fn remove(&self, last: &K) {
         let key = crate::Key::of(last);
-        self.store.observe(last);
         let old = self.store.remove(&key);
-        self.nudge(key, old);
+        self.store.observe(last);
+        self.nudge(key, old, false);
     }
 
     pub(crate) fn replace_all(&self, objects: Vec<Arc<K>>) {
-        for (key, old) in self.store.replace(objects) {
-            self.nudge(key, old);
+        for (key, old, is_there) in self.store.replace(objects) {
+            self.nudge(key, old, is_there);
         }
         self.synced.send_replace(true);
     }
 
-    fn nudge(&self, key: crate::Key, old: Option<Arc<K>>) {
-        self.subscribers.lock().retain(|subscriber| subscriber.send(&key, old.as_ref()));
+    fn nudge(&self, key: crate::Key, old: Option<Arc<K>>, is_there: bool) {
+        self.subscribers.lock().retain(|subscriber| subscriber.send(&key, old.as_ref(), is_there));
     }
 }

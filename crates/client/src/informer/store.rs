@@ -136,15 +136,15 @@ impl<K: Resource> Store<K> {
         self.observed.fetch_max(version(object), Ordering::AcqRel);
     }
 
-    /// Makes `objects` the whole content; returns what changed, each with its previous state.
-    pub(super) fn replace(&self, objects: Vec<Arc<K>>) -> Vec<(Key, Option<Arc<K>>)> {
+    /// Makes `objects` the whole content; returns what changed, each with its previous state and whether it is there now.
+    pub(super) fn replace(&self, objects: Vec<Arc<K>>) -> Vec<(Key, Option<Arc<K>>, bool)> {
         let mut changed = Vec::new();
         let mut inner = self.inner.write();
         let present: BTreeSet<Key> = objects.iter().map(|object| Key::of(&**object)).collect();
         let gone: Vec<Key> = inner.objects.keys().filter(|key| !present.contains(*key)).cloned().collect();
         for key in gone {
             let old = inner.remove(&key);
-            changed.push((key, old));
+            changed.push((key, old, false));
         }
         for object in objects {
             self.observe(&object);
@@ -154,7 +154,7 @@ impl<K: Resource> Store<K> {
             });
             if !same {
                 let old = inner.insert(object);
-                changed.push((key, old));
+                changed.push((key, old, true));
             }
         }
         changed

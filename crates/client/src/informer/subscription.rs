@@ -19,7 +19,8 @@ pub enum Nudge<K> {
     Look {
         /// Which.
         key: Key,
-        /// What the subscriber could last have seen of it; `None` when it was new.
+        /// What the subscriber could last have seen of it. For one that came and went since, its last state; `None` when
+        /// it is new.
         old: Option<Arc<K>>,
     },
     /// Anything may have changed.
@@ -43,38 +44,54 @@ struct Shared<K> {
 struct Pending<K> {
     all: bool,
     order: VecDeque<Key>,
-    old: HashMap<Key, Option<Arc<K>>>,
+    changes: HashMap<Key, Change<K>>,
+}
+
+/// What has become of an object since its nudge began to wait.
+struct Change<K> {
+    /// As it was before; `None` when it was not there.
+    before: Option<Arc<K>>,
+    /// Its last state, if it is gone.
+    gone: Option<Arc<K>>,
 }
 
 pub(super) fn pair<K>() -> (Sender<K>, Subscription<K>) {
-    let pending = Pending { all: true, order: VecDeque::new(), old: HashMap::new() };
+    let pending = Pending { all: true, order: VecDeque::new(), changes: HashMap::new() };
     let shared = Arc::new(Shared { pending: Mutex::new(pending), wake: Notify::new() });
     (Sender { shared: Arc::downgrade(&shared) }, Subscription { shared })
 }
 
 impl<K> Sender<K> {
-    /// Whether the subscriber still lives.
-    pub(super) fn send(&self, key: &Key, old: Option<&Arc<K>>) -> bool {
+    /// Tells of an object that was `old` and now is there or not. Whether the subscriber still lives.
+    pub(super) fn send(&self, key: &Key, old: Option<&Arc<K>>, is_there: bool) -> bool {
         let Some(shared) = self.shared.upgrade() else { return false };
-        shared.pending.lock().push(key, old);
+        shared.pending.lock().push(key, old, is_there);
         shared.wake.notify_one();
         true
     }
 }
 
 impl<K> Pending<K> {
-    fn push(&mut self, key: &Key, old: Option<&Arc<K>>) {
-        if self.all || self.old.contains_key(key) {
+    fn push(&mut self, key: &Key, old: Option<&Arc<K>>, is_there: bool) {
+        if self.all {
+            return;
+        }
+        if let Some(change) = self.changes.get_mut(key) {
+            if is_there {
+                change.gone = None;
+            } else if let Some(last) = old {
+                change.gone = Some(last.clone());
+            }
             return;
         }
         if self.order.len() >= NUDGES_PENDING_MAX {
             self.all = true;
             self.order = VecDeque::new();
-            self.old = HashMap::new();
+            self.changes = HashMap::new();
             return;
         }
         self.order.push_back(key.clone());
-        self.old.insert(key.clone(), old.cloned());
+        self.changes.insert(key.clone(), Change { before: old.cloned(), gone: None });
     }
 
     fn pop(&mut self) -> Option<Nudge<K>> {
@@ -82,7 +99,7 @@ impl<K> Pending<K> {
             return Some(Nudge::All);
         }
         let key = self.order.pop_front()?;
-        let old = self.old.remove(&key).flatten();
+        let old = self.changes.remove(&key).and_then(|change| change.before.or(change.gone));
         Some(Nudge::Look { key, old })
     }
 }
