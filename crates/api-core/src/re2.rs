@@ -4,8 +4,9 @@
 //! have a meaning, and other things are refused. An expression is read by Go's rules, which say in Go's words what is wrong
 //! with it, and is written on the way as the `regex` crate takes it.
 
+mod classes;
+
 use regex::{Error, Regex, RegexBuilder};
-use std::collections::HashSet;
 
 /// Highest number in `{2,5}`, and what the numbers of repetitions in each other may make.
 const REPEAT_MAX: u32 = 1000;
@@ -51,7 +52,6 @@ fn translate(whole: &str) -> Result<String, Fault<'_>> {
         operand: None,
         repetition: None,
         last_named_end: whole.rfind(":]"),
-        classes: HashSet::new(),
     };
     while let Some(c) = reader.rest.chars().next() {
         let start = reader.rest;
@@ -76,8 +76,6 @@ struct Reader<'p> {
     repetition: Option<&'p str>,
     /// Where the last `:]` is: who looked for one past it again and again would look for long.
     last_named_end: Option<usize>,
-    /// Unicode classes that were found to be there.
-    classes: HashSet<String>,
 }
 
 impl<'p> Reader<'p> {
@@ -344,26 +342,10 @@ impl<'p> Reader<'p> {
         let text = self.since(start);
         let bare = name.strip_prefix('^').unwrap_or(name);
         let negated = start.starts_with("\\P") != (bare.len() < name.len());
-        if !self.is_unicode_class(bare) {
-            return Err(fault(text));
-        }
-        let letter = if negated { 'P' } else { 'p' };
-        self.out.push_str(&format!("\\{letter}{{{bare}}}"));
+        let class = classes::unicode(bare, negated).ok_or_else(|| fault(text))?;
+        self.out.push_str(&class);
         self.put_operand(1);
         Ok(true)
-    }
-
-    fn is_unicode_class(&mut self, name: &str) -> bool {
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return false;
-        }
-        // As the `regex` crate looks it up: so no class is looked up twice, however it is written.
-        let key = name.replace('_', "").to_ascii_lowercase();
-        if !self.classes.contains(&key) && Regex::new(&format!("\\p{{{name}}}")).is_err() {
-            return false;
-        }
-        self.classes.insert(key);
-        true
     }
 
     /// Reads `\d` and the like, if it is there. They are of ASCII.
@@ -494,6 +476,9 @@ mod tests {
             (r"^\Qa.\", "a.\\", "axx"),
             (r"^\p{Lu}{2}$", "AB", "ab"),
             (r"^\pL\p{^Lu}\PL$", "Aa1", "AB1"),
+            (r"^[\p{Greek}\PC]\p{Any}$", "αa", "\u{1}a"),
+            (r"^\P{C}$", "\u{378}", "\u{1}"),
+            (r"^[\PC]\P{Cs}[\p{Cs}a]$", "\u{378}aa", "\u{1}ab"),
             (r"^(?i)abc$", "ABC", "abd"),
             (r"^(?i-i:a)(?)b$", "ab", "Ab"),
             (r"^(?P<n>a)(?<n>b)$", "ab", "a"),
@@ -531,6 +516,8 @@ mod tests {
             (r"[\d\x62-\x61]", r"invalid character class range: `\x62-\x61`"),
             ("[[:word:][:x y:]]", "invalid character class range: `[:x y:]`"),
             (r"\p{Foo}", r"invalid character class range: `\p{Foo}`"),
+            (r"\p{greek}", r"invalid character class range: `\p{greek}`"),
+            (r"[\P{lu}]", r"invalid character class range: `\P{lu}`"),
             (r"\p{Lu", r"invalid character class range: `\p{Lu`"),
             (r"\p", r"invalid character class range: `\p`"),
             (r"\p{gc=Lu}", r"invalid character class range: `\p{gc=Lu}`"),
