@@ -3,63 +3,86 @@
 //! Reading takes what Go's `time.Parse` takes and words errors as it does, since upstream passes them on to clients.
 //! There is no clock here: whoever needs the present time is given it.
 
-use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::Offset;
+use jiff::civil::{Date, DateTime};
+use jiff::{SignedDuration, Timestamp};
 
 /// A time that cannot be read, as Go words it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TimeError(pub String);
 
+/// A moment of the years 0 to 9999: those that the API can write and read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(DateTime);
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+const FIRST: DateTime = DateTime::constant(0, 1, 1, 0, 0, 0, 0);
+const LAST: DateTime = DateTime::MAX;
+
+impl Moment {
+    /// That long after the epoch; out of range gives the nearest that there is.
+    fn after_epoch(duration: SignedDuration) -> Self {
+        let nearest = if duration.is_negative() { FIRST } else { LAST };
+        Self(EPOCH.checked_add(duration).ok().filter(|time| *time >= FIRST).unwrap_or(nearest))
+    }
+
+    fn since_epoch(self) -> SignedDuration {
+        self.0.duration_since(EPOCH)
+    }
+
+    /// Microseconds since the epoch; what is less is cut off.
+    pub fn unix_us(self) -> i64 {
+        let since = self.since_epoch();
+        let micros = since.as_nanos().div_euclid(1000);
+        i64::try_from(micros).unwrap_or(if since.is_negative() { i64::MIN } else { i64::MAX })
+    }
+}
+
+impl From<Timestamp> for Moment {
+    fn from(time: Timestamp) -> Self {
+        Self::after_epoch(time.as_duration())
+    }
+}
+
 /// `2006-01-02T15:04:05Z`; parts of a second are cut off.
-pub fn format(time: Timestamp) -> String {
-    let t = Offset::UTC.to_datetime(time);
+pub fn format(time: impl Into<Moment>) -> String {
+    let t = time.into().0;
     let (year, month, day) = (t.year(), t.month(), t.day());
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", t.hour(), t.minute(), t.second())
 }
 
 /// `2006-01-02T15:04:05.000000Z`.
-pub fn format_micro(time: Timestamp) -> String {
-    let micros = time.subsec_nanosecond().rem_euclid(1_000_000_000) / 1000;
+pub fn format_micro(time: impl Into<Moment>) -> String {
+    let time = time.into();
+    let micros = time.0.subsec_nanosecond() / 1000;
     let mut text = format(time);
     text.pop();
     format!("{text}.{micros:06}Z")
 }
 
-/// The first second of the year 0: an earlier time has no form that can be read.
-const FIRST_UNIX_S: i64 = -62_167_219_200;
-
-/// [`format`] of seconds since the epoch; out of range gives the nearest time that can be read again.
+/// [`format()`] of seconds since the epoch; out of range gives the nearest time that can be read again.
 pub fn format_unix_s(seconds: i64) -> String {
-    let clamped = seconds.clamp(FIRST_UNIX_S, Timestamp::MAX.as_second());
-    Timestamp::from_second(clamped).map(format).unwrap_or_default()
+    format(Moment::after_epoch(SignedDuration::from_secs(seconds)))
 }
 
 /// [`format_micro`] of microseconds since the epoch; out of range gives the nearest time that can be read again.
 pub fn format_unix_us(microseconds: i64) -> String {
-    let clamped = microseconds.max(FIRST_UNIX_S * 1_000_000);
-    format_micro(Timestamp::from_microsecond(clamped).unwrap_or(Timestamp::MAX))
+    format_micro(Moment::after_epoch(SignedDuration::from_micros(microseconds)))
 }
 
 /// Reads a `Time`: RFC 3339 with or without parts of a second.
-pub fn parse(text: &str) -> Result<Timestamp, TimeError> {
+pub fn parse(text: &str) -> Result<Moment, TimeError> {
     Reader { text, rest: text, layout: "2006-01-02T15:04:05Z07:00", exact_micros: false }.read()
 }
 
 /// Reads a `MicroTime`: RFC 3339 with exactly six digits for parts of a second.
-pub fn parse_micro(text: &str) -> Result<Timestamp, TimeError> {
+pub fn parse_micro(text: &str) -> Result<Moment, TimeError> {
     Reader { text, rest: text, layout: "2006-01-02T15:04:05.000000Z07:00", exact_micros: true }.read()
 }
 
-/// Seconds since the epoch of a `Time`; `None` if it cannot be read.
+/// Seconds since the epoch of a `Time`, parts of a second cut off; `None` if it cannot be read.
 pub fn parse_unix_s(text: &str) -> Option<i64> {
-    parse(text).ok().map(unix_s)
-}
-
-/// Whole seconds since the epoch, the same that [`format()`] writes: parts of a second are cut off before the epoch too.
-pub fn unix_s(time: Timestamp) -> i64 {
-    time.as_second() - i64::from(time.subsec_nanosecond() < 0)
+    Some(parse(text).ok()?.unix_us().div_euclid(1_000_000))
 }
 
 struct Reader<'a> {
@@ -70,7 +93,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(mut self) -> Result<Timestamp, TimeError> {
+    fn read(mut self) -> Result<Moment, TimeError> {
         let year = self.digits("2006", 4, 4)?;
         self.literal("-")?;
         let month = self.digits("01", 2, 2)?;
@@ -94,13 +117,8 @@ impl Reader<'_> {
         let date = Date::new(year as i16, month as i8, day as i8).ok().filter(|_| day >= 1);
         let Some(date) = date else { return self.fail(": day out of range") };
         let local = date.at(hour as i8, minute as i8, second as i8, nanos);
-        let utc =
-            Offset::UTC.to_timestamp(local).ok().map(|t| t.as_nanosecond() - i128::from(offset_s) * 1_000_000_000);
-        let readable = |t: &Timestamp| t.as_second() >= FIRST_UNIX_S;
-        match utc.and_then(|n| Timestamp::from_nanosecond(n).ok()).filter(readable) {
-            Some(time) => Ok(time),
-            None => self.fail(": year out of range"),
-        }
+        let utc = local.checked_sub(SignedDuration::from_secs(i64::from(offset_s))).ok().filter(|t| *t >= FIRST);
+        utc.map_or_else(|| self.fail(": year out of range"), |time| Ok(Moment(time)))
     }
 
     fn fail<T>(&self, why: &str) -> Result<T, TimeError> {
@@ -211,6 +229,9 @@ mod tests {
             ("2024-07-16T1:03:45Z", "2024-07-16T01:03:45.000000Z"),
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000Z"),
             ("1969-12-31T23:59:59.25Z", "1969-12-31T23:59:59.250000Z"),
+            ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59.999999Z"),
+            ("9999-12-31T23:59:59+02:00", "9999-12-31T21:59:59.000000Z"),
+            ("0000-01-01T01:00:00+01:00", "0000-01-01T00:00:00.000000Z"),
         ];
         for (text, printed) in cases {
             assert_eq!(parse(text).map(format_micro), Ok(printed.to_owned()), "{text}");
@@ -225,6 +246,10 @@ mod tests {
         assert_eq!(parse_unix_s("1969-12-31T23:59:58.5Z"), Some(-2));
         assert_eq!(format_unix_s(i64::MIN), "0000-01-01T00:00:00Z", "the first that can be read again");
         assert_eq!(format_unix_us(i64::MIN), "0000-01-01T00:00:00.000000Z");
+        assert_eq!(format_unix_s(i64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(format_unix_us(i64::MAX), "9999-12-31T23:59:59.999999Z");
+        assert_eq!(parse_unix_s("9999-12-31T23:59:59Z"), Some(253_402_300_799));
+        assert_eq!(format(Timestamp::MAX), "9999-12-30T22:00:00Z");
     }
 
     #[test]
@@ -242,6 +267,7 @@ mod tests {
             ("2024-07", format!("parsing time \"2024-07\" as \"{layout}\": cannot parse \"\" as \"-\"")),
             ("2024-13-01T00:00:00Z", "parsing time \"2024-13-01T00:00:00Z\": month out of range".into()),
             ("2023-02-29T00:00:00Z", "parsing time \"2023-02-29T00:00:00Z\": day out of range".into()),
+            ("9999-12-31T23:59:59-00:01", "parsing time \"9999-12-31T23:59:59-00:01\": year out of range".into()),
             ("0000-01-01T00:00:00+24:00", "parsing time \"0000-01-01T00:00:00+24:00\": year out of range".into()),
             ("2023-02-28T00:00:00Zx", "parsing time \"2023-02-28T00:00:00Zx\": extra text: \"x\"".into()),
             (

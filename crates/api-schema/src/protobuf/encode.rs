@@ -7,7 +7,7 @@ use super::messages::{Message, What, Wire, is_always_written, order};
 use super::wire::{Kind, put_bytes, put_int, put_tag, put_varint, varint_len};
 use crate::scalar;
 use crate::schema::{Field, Schema, Shape, StructId, StructType};
-use api_core::time;
+use api_core::time::{self, Moment};
 use base64::Engine;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -322,8 +322,8 @@ impl<'de> Visitor<'de> for Item<'_, '_, '_> {
                 let bytes = scalar::BASE64.decode(text).map_err(E::custom)?;
                 put_bytes(&mut self.writer.out, self.number, &bytes);
             }
-            Shape::Time => return self.time(time::parse(text).map(|t| t.as_microsecond()), false),
-            Shape::MicroTime => return self.time(time::parse_micro(text).map(|t| t.as_microsecond()), true),
+            Shape::Time => return self.time(time::parse(text).map(Moment::unix_us), false),
+            Shape::MicroTime => return self.time(time::parse_micro(text).map(Moment::unix_us), true),
             Shape::Quantity => self.text_message(1, text),
             Shape::IntOrString => {
                 let base = self.writer.out.len();
