@@ -119,7 +119,9 @@ fn event(o: &Value) -> Vec<(&'static str, String)> {
 /// The same by the names of the group `events.k8s.io`.
 fn event_of_its_group(o: &Value) -> Vec<(&'static str, String)> {
     let shown = |stored: &'static str| RENAMED.iter().find(|(_, s)| *s == stored).map_or(stored, |(shown, _)| shown);
-    event(o).into_iter().map(|(name, value)| (shown(name), value)).collect()
+    // Upstream has no name for the component of old here.
+    let offered = event(o).into_iter().filter(|(name, _)| *name != "source");
+    offered.map(|(name, value)| (shown(name), value)).collect()
 }
 
 /// Fields of events as the group `events.k8s.io` calls them, and as they are stored.

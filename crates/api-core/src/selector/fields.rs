@@ -34,7 +34,11 @@ impl Selector {
             let Some((field, value, negated)) = split_term(part) else {
                 return Err(SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")));
             };
-            terms.push(Term { field: field.to_owned(), value: unescape(value)?, negated });
+            let value = unescape(value)?;
+            // No field that is nothing: upstream takes it for everything, whichever the operator is.
+            if !field.is_empty() || !value.is_empty() {
+                terms.push(Term { field: field.to_owned(), value, negated });
+            }
         }
         Ok(Self { terms })
     }
@@ -149,6 +153,9 @@ mod tests {
             (r"a=x\,y\=z\\", r"a=x\,y\=z\\"),
             ("a=", "a="),
             ("a!b=c", "a!b=c"),
+            ("=", ""),
+            ("==,!=,a=1", "a=1"),
+            ("=1", "=1"),
         ];
         for (text, printed) in cases {
             assert_eq!(Selector::parse(text).map(|s| s.to_string()), Ok(printed.to_owned()), "{text:?}");
