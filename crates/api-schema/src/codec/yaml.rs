@@ -30,9 +30,7 @@ pub struct Document {
 /// # Errors
 /// What is wrong, for people.
 pub fn parse(body: &[u8], fields: FieldValidation) -> Result<Document, String> {
-    if let Err(error) = std::str::from_utf8(body) {
-        return Err(format!("yaml: {}", no_character(&body[error.valid_up_to()..])));
-    }
+    check_characters(body)?;
     // Hardly any document has a key twice, so one reading is enough.
     let strict = match read(body, DuplicateKeyPolicy::Error) {
         Ok(value) => return Ok(Document { value, duplicates: Vec::new() }),
@@ -54,6 +52,24 @@ fn read(body: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saph
     let mut value: Value = serde_saphyr::from_slice_with_options(body, options)?;
     whole_numbers(&mut value);
     Ok(value)
+}
+
+/// Looks for what is no character, or none that may stand in YAML: the first of them is told.
+fn check_characters(body: &[u8]) -> Result<(), String> {
+    let mut chunks = body.utf8_chunks();
+    let first = chunks.next();
+    if first.as_ref().is_some_and(|chunk| chunk.valid().contains(is_control)) {
+        return Err("yaml: control characters are not allowed".to_owned());
+    }
+    match first.filter(|chunk| !chunk.invalid().is_empty()) {
+        Some(chunk) => Err(format!("yaml: {}", no_character(&body[chunk.valid().len()..]))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a character may stand nowhere in YAML, not even in quotes.
+fn is_control(c: char) -> bool {
+    !matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 /// What is wrong with bytes that begin with no character, in upstream's words.
@@ -115,6 +131,11 @@ mod tests {
             (b"a: \xc1\x81", "invalid length of a UTF-8 sequence"),
             (b"a: \xed\xa0\x80", "invalid Unicode character"),
             (b"a: \xf5\x80\x80\x80", "invalid Unicode character"),
+            (b"a: \"\x7f\"", "control characters are not allowed"),
+            (b"a: \0", "control characters are not allowed"),
+            (b"a: \xc2\x80 \xff", "control characters are not allowed"),
+            (b"a: \xff \x1b", "invalid leading UTF-8 octet"),
+            (b"a: \xef\xbf\xbf", "control characters are not allowed"),
         ] {
             let got = parse(bytes, FieldValidation::Warn).map(|document| document.value);
             assert_eq!(got, Err(format!("yaml: {why}")), "{}", bytes.escape_ascii());

@@ -1,5 +1,7 @@
 //! Schedules of cron jobs: five fields, or a descriptor such as `@daily`; and names of time zones.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 /// A field of a schedule.
 struct Field {
     min: u32,
@@ -97,7 +99,7 @@ impl Field {
         };
         let step = match step {
             Some(step) if step.contains('/') => return Err(format!("too many slashes: {text}")),
-            Some(step) => step.parse::<u32>().map_err(|_| format!("failed to parse int from {step}"))?,
+            Some(step) => number(step)?,
             None => 1,
         };
         match (low < self.min, high > self.max, low > high, step == 0) {
@@ -113,8 +115,21 @@ impl Field {
         if let Some(at) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(at as u32 + self.min);
         }
-        text.parse::<u32>().map_err(|_| format!("failed to parse int from {text}"))
+        number(text)
     }
+}
+
+/// A number that is not negative; the errors are worded as Go and its parser of schedules word them.
+fn number(text: &str) -> Result<u32, String> {
+    let number: i64 = text.parse().map_err(|why: ParseIntError| {
+        let is_large = matches!(why.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow);
+        let why = if is_large { "value out of range" } else { "invalid syntax" };
+        format!("failed to parse int from {text}: strconv.Atoi: parsing {}: {why}", api_core::go::quote(text))
+    })?;
+    if number < 0 {
+        return Err(format!("negative number ({number}) not allowed: {text}"));
+    }
+    Ok(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// Names of the time zone database.
@@ -150,6 +165,22 @@ mod tests {
         ] {
             assert!(check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn numbers_are_told_as_go_tells_them() {
+        for (schedule, why) in [
+            ("5/15k * * * *", "failed to parse int from 15k: strconv.Atoi: parsing \"15k\": invalid syntax"),
+            ("1-,/2 * * * *", "failed to parse int from : strconv.Atoi: parsing \"\": invalid syntax"),
+            (
+                "99999999999999999999 * * * *",
+                "failed to parse int from 99999999999999999999: strconv.Atoi: parsing \"99999999999999999999\": value out of range",
+            ),
+            ("*/-5 * * * *", "negative number (-5) not allowed: -5"),
+        ] {
+            assert_eq!(check(schedule), Err(why.to_owned()));
+        }
+        assert_eq!(check("+5 * * * *"), Ok(()));
     }
 
     #[test]
