@@ -236,9 +236,4 @@ impl<'v, 'p> Node<'v, 'p> {
             self.changed(IMMUTABLE, e);
         }
     }
-
-    /// The number of a percentage such as `50%`; `None` if this is none.
-    pub fn percent(&self) -> Option<i64> {
-        self.str().strip_suffix('%')?.parse().ok()
-    }
 }

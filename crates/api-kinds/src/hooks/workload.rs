@@ -7,6 +7,7 @@ use api_core::field::{BadValue, Errors};
 use api_core::meta::Meta;
 use api_core::names;
 use serde_json::Value;
+use std::num::IntErrorKind;
 
 /// A workload's label selector: there, and not empty. Answers whether the template can be held against it.
 pub(super) fn selector(selector: &Node<'_, '_>, of: &str, e: &mut Errors) -> bool {
@@ -82,24 +83,44 @@ pub(super) fn read_only_disks(template: &Node<'_, '_>, replicas: i64, e: &mut Er
 pub(super) fn int_or_percent(node: &Node<'_, '_>, e: &mut Errors) {
     if node.value.is_string() {
         for why in names::is_percent(node.str()) {
-            let shown = format!("intstr.IntOrString{{Type:1, IntVal:0, StrVal:{:?}}}", node.str());
-            e.invalid(&node.path, BadValue(shown), &why);
+            refuse_int_or_percent(node, &why, e);
         }
     } else {
         node.non_negative(e);
     }
 }
 
+/// Refuses a number or percentage, shown as upstream shows it.
+pub(super) fn refuse_int_or_percent(node: &Node<'_, '_>, why: &str, e: &mut Errors) {
+    let kind = u8::from(node.value.is_string());
+    let (number, text) = (node.int_or_zero(), api_core::go::quote(node.str()));
+    let shown = format!("intstr.IntOrString{{Type:{kind}, IntVal:{number}, StrVal:{text}}}");
+    e.invalid(&node.path, BadValue(shown), why);
+}
+
 /// A percentage of at most 100.
 pub(super) fn at_most_all(node: &Node<'_, '_>, e: &mut Errors) {
-    if names::is_percent(node.str()).is_empty() && node.percent().is_none_or(|percent| percent > 100) {
-        node.invalid("must not be greater than 100%", e);
+    if percent(node).is_some_and(|percent| percent > 100) {
+        refuse_int_or_percent(node, "must not be greater than 100%", e);
     }
 }
 
-/// The number, or the number of per cents, as upstream compares with zero; text that is neither is zero.
+/// The number of per cents, if it is one as upstream takes it; one that is too large for a number is the largest.
+fn percent(node: &Node<'_, '_>) -> Option<i64> {
+    let digits = node.str().strip_suffix('%')?;
+    names::is_percent(node.str()).is_empty().then(|| digits.parse().unwrap_or(i64::MAX))
+}
+
+/// The number, or the number of per cents, as upstream compares with zero. A text that is a number is that number, and
+/// one that is none is zero.
 pub(super) fn int_or_percent_value(node: &Node<'_, '_>) -> i64 {
-    node.percent().or(node.int()).unwrap_or(0)
+    let of_text = || match node.str().parse::<i64>() {
+        Ok(number) => number,
+        Err(why) if *why.kind() == IntErrorKind::PosOverflow => i64::MAX,
+        Err(why) if *why.kind() == IntErrorKind::NegOverflow => i64::MIN,
+        Err(_) => 0,
+    };
+    percent(node).or(node.int()).unwrap_or_else(of_text)
 }
 
 /// What is said of a new workload whose name makes no good names of pods.

@@ -216,3 +216,59 @@ async fn rules_that_were_found_to_differ() {
     )
     .await;
 }
+
+/// What is shown of a percentage that is none, and which rules still hold for it; a job's policies in a cron job's template.
+#[tokio::test]
+async fn percentages_and_templates_of_jobs() {
+    let api = with_account().await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let shown = |text: &str| format!("Invalid value: intstr.IntOrString{{Type:1, IntVal:0, StrVal:{text:?}}}: ");
+    let none = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for \
+                validation is '[0-9]+%')";
+    let (zero, all) = ("may not be 0 when `maxSurge` is 0", "must not be greater than 100%");
+    let both = "may not be set when maxUnavailable is non-zero";
+    for (kind, rolling, causes) in [
+        ("deployments", json!({"maxUnavailable": "abc%", "maxSurge": 0}), vec![("abc%", none), ("abc%", zero)]),
+        ("deployments", json!({"maxUnavailable": "-5%", "maxSurge": 0}), vec![("-5%", none), ("-5%", zero)]),
+        ("deployments", json!({"maxUnavailable": "5", "maxSurge": 0}), vec![("5", none)]),
+        ("deployments", json!({"maxUnavailable": "101%"}), vec![("101%", all)]),
+        ("daemonsets", json!({"maxSurge": "5"}), vec![("5", none), ("5", both)]),
+        (
+            "daemonsets",
+            json!({"maxUnavailable": "101%", "maxSurge": "101%"}),
+            vec![("101%", all), ("101%", all), ("101%", both)],
+        ),
+        ("daemonsets", json!({"maxUnavailable": "99999999999999999999%"}), vec![("99999999999999999999%", all)]),
+    ] {
+        let strategy = if kind == "deployments" { "strategy" } else { "updateStrategy" };
+        let body = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+            strategy: {"rollingUpdate": rolling}, "template": template}});
+        let refused = api.post(&format!("/apis/apps/v1/namespaces/a/{kind}"), &body).await;
+        let found = refused.value["details"]["causes"].as_array().cloned().unwrap_or_default();
+        let found: Vec<&str> = found.iter().filter_map(|cause| cause["message"].as_str()).collect();
+        let causes: Vec<String> = causes.into_iter().map(|(text, why)| shown(text) + why).collect();
+        assert_eq!(found, causes, "{kind} {rolling}");
+    }
+    walk(
+        &api,
+        r#"
+        POST /apis/batch/v1/namespaces/a/cronjobs
+        {"metadata": {"name": "c"}, "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"completionMode": "Indexed", "completions": 3, "managedBy": "a.b/c", "successPolicy": {"rules": [{"succeededIndexes": "0-1"}]}, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}}
+        => 201
+        => /spec/jobTemplate/spec/successPolicy {"rules": [{"succeededIndexes": "0-1"}]}
+        => /spec/jobTemplate/spec/managedBy "a.b/c"
+
+        POST /apis/batch/v1/namespaces/a/cronjobs
+        {"metadata": {"name": "d"}, "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"completionMode": "Indexed", "completions": 3, "successPolicy": {"rules": [{"succeededCount": 5}]}, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}}
+        => 422
+        => CronJob.batch "d" is invalid: spec.jobTemplate.spec.successPolicy.rules[0].succeededCount: Invalid value: 5: must be less than or equal to 3 (the number of specified completions)
+
+        POST /apis/batch/v1/namespaces/a/jobs
+        {"metadata": {"name": "j"}, "spec": {"completionMode": "Indexed", "completions": 3, "managedBy": "a.b/c", "successPolicy": {"rules": [{"succeededCount": 5}]}, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
+        => 201
+        => /spec/successPolicy null
+        => /spec/managedBy null
+        "#,
+    )
+    .await;
+}

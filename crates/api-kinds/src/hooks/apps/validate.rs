@@ -49,7 +49,7 @@ fn strategy(strategy: &Node<'_, '_>, e: &mut Errors) {
             workload::int_or_percent(&unavailable, e);
             workload::int_or_percent(&surge, e);
             if workload::int_or_percent_value(&unavailable) == 0 && workload::int_or_percent_value(&surge) == 0 {
-                unavailable.invalid("may not be 0 when `maxSurge` is 0", e);
+                workload::refuse_int_or_percent(&unavailable, "may not be 0 when `maxSurge` is 0", e);
             }
             workload::at_most_all(&unavailable, e);
         }
@@ -183,14 +183,16 @@ fn daemon_set_strategy(strategy: &Node<'_, '_>, e: &mut Errors) {
             let (unavailable, surge) = (rolling.at("maxUnavailable"), rolling.at("maxSurge"));
             workload::int_or_percent(&unavailable, e);
             workload::int_or_percent(&surge, e);
+            workload::at_most_all(&unavailable, e);
+            workload::at_most_all(&surge, e);
             let value = |node| workload::int_or_percent_value(node);
             match (value(&unavailable) != 0, value(&surge) != 0) {
-                (true, true) => surge.invalid("may not be set when maxUnavailable is non-zero", e),
+                (true, true) => {
+                    workload::refuse_int_or_percent(&surge, "may not be set when maxUnavailable is non-zero", e);
+                }
                 (false, false) => unavailable.path_required("cannot be 0 when maxSurge is 0", e),
                 _ => {}
             }
-            workload::at_most_all(&unavailable, e);
-            workload::at_most_all(&surge, e);
         }
         _ => e.not_supported(&strategy.path, strategy.value, &["RollingUpdate", "OnDelete"]),
     }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 mod defaults;
 mod schedule;
+mod success;
 mod validate;
 
 /// The label by which a job knows its pods.
@@ -53,17 +54,18 @@ static CRON_JOB: Hooks = Hooks {
     ..Hooks::NONE
 };
 
-/// Fields of features that are off in this version.
-fn drop_disabled(spec: &mut Value) {
+/// Fields of a job whose features are off in this version. A cron job's template keeps them.
+const DISABLED: [&str; 2] = ["successPolicy", "managedBy"];
+
+fn drop_disabled(spec: &mut Value, fields: &[&str]) {
     if let Some(map) = spec.as_object_mut() {
-        map.remove("successPolicy");
-        map.remove("managedBy");
+        map.retain(|field, _| !fields.contains(&field.as_str()));
     }
     spec.with_path(&["template", "spec"], pod::drop_disabled);
 }
 
 fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
-    job.with("spec", drop_disabled);
+    job.with("spec", |spec| drop_disabled(spec, &DISABLED));
     if job["spec"]["manualSelector"] == true {
         return;
     }
@@ -87,17 +89,14 @@ fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
     spec.make("selector").make("matchLabels").fill(CONTROLLER_UID, uid);
 }
 
-/// What works on a job is not dropped from an update, but refused.
-fn prepare_job_update(_: &WriteContext<'_>, new: &mut Value, _: &Value) {
-    let kept = new["spec"]["managedBy"].take();
-    new.with("spec", drop_disabled);
-    if !kept.is_null() {
-        new["spec"]["managedBy"] = kept;
-    }
+/// What works on a job is not dropped from an update, but refused; so is a policy that changes.
+fn prepare_job_update(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
+    let fields: &[&str] = if old["spec"]["successPolicy"].is_null() { &["successPolicy"] } else { &[] };
+    new.with("spec", |spec| drop_disabled(spec, fields));
 }
 
 fn prepare_cron_job(_: &WriteContext<'_>, cron_job: &mut Value) {
-    cron_job.with_path(&["spec", "jobTemplate", "spec"], drop_disabled);
+    cron_job.with_path(&["spec", "jobTemplate", "spec"], |spec| drop_disabled(spec, &[]));
 }
 
 fn job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Rules of jobs and cron jobs.
 
-use super::schedule;
+use super::{schedule, success};
 use crate::hooks::check::{IMMUTABLE, Node};
 use crate::hooks::core::pod;
 use crate::hooks::{labels, meta, workload};
@@ -107,6 +107,7 @@ fn job_template_spec(spec: &Node<'_, '_>, e: &mut Errors) {
     if policy.present() {
         failure_policy(spec, &policy, e);
     }
+    success::validate(spec, e);
     let replacement = spec.at("podReplacementPolicy");
     if policy.present() {
         replacement.one_of_if_any(&["Failed"], e);
