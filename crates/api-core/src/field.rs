@@ -261,6 +261,7 @@ impl From<&Value> for BadValue {
     fn from(v: &Value) -> Self {
         match v {
             Value::String(s) => Self::from(s),
+            Value::Null => Self::from("null"),
             // As Go writes them.
             Value::Array(list) if !list.is_empty() && list.iter().all(Value::is_string) => {
                 let items: Vec<String> = list.iter().filter_map(Value::as_str).map(crate::go::quote).collect();

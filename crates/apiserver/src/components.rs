@@ -1,12 +1,15 @@
 //! `componentstatuses`: the health of the control plane's components, as clients of old ask for it. A component of this
 //! process is asked through its handle, one elsewhere on this machine at its own port, as upstream does.
 
-use crate::negotiate::{Form, Offer, View};
+use crate::negotiate::{Form, Media, Offer, View};
 use crate::proxy::{Destination, Trust};
-use crate::registry::call::add_warnings;
+use crate::query::Query;
+use crate::registry::Served;
+use crate::registry::call::{add_warnings, with_warnings};
 use crate::registry::list::Selectors;
 use crate::registry::options::ListOptions;
 use crate::render::{self, Include};
+use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use crate::{Body, body};
 use api_core::meta::Meta;
@@ -47,27 +50,43 @@ impl InProcess {
     }
 }
 
-/// GET of one component, or of all.
+/// GET of one component, or of all. Who asks is told that they are deprecated, also where there is none.
 pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Response<Body>, ApiError> {
-    let served = request.served()?;
+    let served = request.served()?.clone();
     let form = Form::negotiate(&request.parts.headers, Offer::Views, request.info.verb == "list")?;
+    let warnings: Vec<String> = api_kinds::deprecation(&served.row.gvr).map(str::to_owned).into_iter().collect();
+    let (headers, info, query) = (request.parts.headers, request.info, request.query);
+    let answer = answer(server, &info, &query, &served, form).await.map(|mut response| {
+        add_warnings(response.headers_mut(), &warnings);
+        response
+    });
+    with_warnings(answer, Media::of_failure(&headers), &warnings)
+}
+
+async fn answer(
+    server: &Inner,
+    info: &RequestInfo,
+    query: &Query,
+    served: &Served,
+    form: Form,
+) -> Result<Response<Body>, ApiError> {
     let now = crate::authn::now();
     let rows = |components: &[Value], version| {
-        let include = Include::of(&request.query)?;
+        let include = Include::of(query)?;
         let row = |c: &Value| render::row(served, &codec::encode(c), include, version, now);
         components.iter().map(row).collect::<Result<Vec<_>, ApiError>>()
     };
-    let mut response = if request.info.verb == "get" {
-        let Some(component) = one(server, &request.info.name).await else {
-            let why = format!("Component not found: {}", request.info.name);
+    if info.verb == "get" {
+        let Some(component) = one(server, &info.name).await else {
+            let why = format!("Component not found: {}", info.name);
             return Err(ApiError::new(500, Reason::Unknown, why));
         };
-        render::object(served, form, StatusCode::OK, &codec::encode(&component), &request.query, now)?
+        render::object(served, form, StatusCode::OK, &codec::encode(&component), query, now)
     } else {
         let names = PORTS.iter().map(|(name, _)| *name).chain([STORE]);
         let mut components: Vec<Value> =
             join_all(names.map(|name| one(server, name))).await.into_iter().flatten().collect();
-        let options = ListOptions::read(&request.query, false)?;
+        let options = ListOptions::read(query, false)?;
         Selectors::new(served, &options)?;
         components.retain(|c| is_chosen(c, &options));
         let list = match form.view {
@@ -90,11 +109,8 @@ pub(crate) async fn serve(server: &Inner, request: ApiRequest) -> Result<Respons
                     .to_string()
             }
         };
-        render::bytes(form.media, StatusCode::OK, list.into())?
-    };
-    let warnings: Vec<String> = api_kinds::deprecation(&served.row.gvr).map(str::to_owned).into_iter().collect();
-    add_warnings(response.headers_mut(), &warnings);
-    Ok(response)
+        render::bytes(form.media, StatusCode::OK, list.into())
+    }
 }
 
 fn is_chosen(component: &Value, options: &ListOptions) -> bool {

@@ -9,6 +9,8 @@ mod answers;
 mod apart;
 #[path = "custom/api.rs"]
 mod api;
+#[path = "custom/applied.rs"]
+mod applied;
 #[path = "custom/beside.rs"]
 mod beside;
 #[path = "custom/conversion.rs"]

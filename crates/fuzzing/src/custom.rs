@@ -70,12 +70,14 @@ fn check_object(row: &Row, object: Value, old: &Value, is_accepted: bool) {
     let Ok(decoded) = decode_value(row, object, FieldValidation::Ignore) else { return };
     let mut value = decoded.value;
     custom.prune(&mut value);
+    custom.drop_nulls(&mut value);
     custom.default(&mut value);
     let mut again = value.clone();
     custom.default(&mut again);
     assert!(!is_accepted || again == value, "defaults of defaults are no others: {value} and {again}");
     let mut pruned = value.clone();
     custom.prune(&mut pruned);
+    custom.drop_nulls(&mut pruned);
     custom.default(&mut pruned);
     assert!(!is_accepted || pruned == value, "what was pruned and defaulted stays so: {value} and {pruned}");
     for old in [None, Some(old)] {

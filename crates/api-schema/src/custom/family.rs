@@ -6,13 +6,15 @@
 
 use super::compile::{Compiled, compile_full, compile_loose};
 use super::structural::{Structural, Unusable};
-use super::{Conversion, ObjectRules, prune};
+use super::{Conversion, ObjectRules, embedded, prune};
+use crate::codec;
 use crate::schema::{Schema, StructId};
+use api_core::Gvk;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
@@ -196,14 +198,28 @@ impl Family {
         api_version.strip_prefix(self.group.as_str()).and_then(|v| v.strip_prefix('/')).unwrap_or("")
     }
 
-    /// Brings an object that comes from the store, or from a conversion, into order: what its version's schema does not
-    /// know goes; with `defaults`, what it fills in comes.
-    pub fn tidy(&self, object: &mut Value, defaults: bool) {
+    /// Metadata of an embedded resource as its type says, with what is unknown in it. The error says what cannot be read.
+    pub(super) fn read_metadata(&self, metadata: &Value) -> Result<(Value, Vec<String>), String> {
+        let (schema, root) = self.loose();
+        let body = json!({"metadata": metadata}).to_string();
+        let kind = Gvk::new(&self.group, &self.storage_version, &self.kind);
+        let warn = codec::FieldValidation::Warn;
+        let read = codec::read_as(schema, *root, &kind, body.as_bytes(), codec::Media::Json, warn);
+        let mut decoded = read.map_err(|e| e.why().to_owned())?;
+        let field = |note: &str| Some(note.strip_prefix("unknown field \"metadata.")?.strip_suffix('"')?.to_owned());
+        let unknown = decoded.warnings.iter().filter_map(|note| field(note)).collect();
+        Ok((decoded.value["metadata"].take(), unknown))
+    }
+
+    /// Brings an object that is `stored`, or comes from a conversion, into order: what its version's schema does not know, and
+    /// nulls that it does not allow, go. To what is stored come defaults, and metadata of embedded resources is read as such.
+    pub fn tidy(&self, object: &mut Value, stored: bool) {
         let version = self.version_of(object).to_owned();
         let Some(tree) = self.tree(&version) else { return };
         prune::prune(tree, object, true);
         prune::drop_nulls(Some(tree), object);
-        if defaults {
+        if stored {
+            embedded::repair(tree, object, &|metadata| self.read_metadata(metadata));
             prune::fill(tree, object);
         }
     }
@@ -218,7 +234,6 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     static TOOLS: Tools = Tools { builtin: || (&NONE, 0), rules: |_| None };
     static NONE: LazyLock<Schema> = LazyLock::new(Schema::default);

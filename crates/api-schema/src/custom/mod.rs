@@ -20,7 +20,6 @@ mod structural;
 mod validate;
 
 pub use compile::Compiled;
-pub use embedded::Typed;
 pub use family::{Family, Schemas, Tools};
 pub use path::JsonPath;
 pub use pattern::compile as compile_pattern;
@@ -103,18 +102,21 @@ impl Custom {
 
     /// Drops fields that the schema does not know; gives their paths.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
-        let dropped = prune::prune(self.tree(), object, true);
-        prune::drop_nulls(Some(self.tree()), object);
-        dropped
+        prune::prune(self.tree(), object, true)
     }
 
-    /// Brings metadata of embedded resources into the form of metadata; `typed` reads one, and gives what is unknown in it.
-    /// Gives the paths of unknown fields.
+    /// Drops nulls of fields that are neither nullable nor have a default, as upstream does with what it reads: bodies, what
+    /// other patches than an apply make, and what is stored.
+    pub fn drop_nulls(&self, object: &mut Value) {
+        prune::drop_nulls(Some(self.tree()), object);
+    }
+
+    /// Brings metadata of embedded resources into the form of metadata; gives the paths of unknown fields.
     ///
     /// # Errors
     /// With where and why, if an embedded resource has fields of a wrong type.
-    pub fn coerce_embedded(&self, object: &mut Value, typed: Typed<'_>) -> Result<Vec<String>, String> {
-        embedded::coerce(self.tree(), object, typed)
+    pub fn coerce_embedded(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        embedded::coerce(self.tree(), object, &|metadata| self.family.read_metadata(metadata))
     }
 
     /// Visits every embedded resource of an object with its path.

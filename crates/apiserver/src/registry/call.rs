@@ -147,17 +147,6 @@ impl Call {
         Ok(media)
     }
 
-    /// Reads an object that a patch made, as if it had come as a body.
-    pub(crate) fn decode_value(&self, value: Value, validation: Validation) -> Result<Value, ApiError> {
-        if let Some(custom) = &self.row().custom {
-            let bytes = value.to_string();
-            return super::custom::decode::decode(self, custom, bytes.as_bytes(), codec::Media::Json, validation);
-        }
-        let decoded = codec::decode_value(self.row(), value, fields(validation))?;
-        self.warn(decoded.warnings);
-        Ok(decoded.value)
-    }
-
     /// Drops empty lists that read as absent once they are stored; who sets one owns the field all the same.
     pub(crate) fn drop_empty_lists(&self, value: &mut Value) {
         let row = self.row();

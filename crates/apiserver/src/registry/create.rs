@@ -95,8 +95,8 @@ async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
         // A webhook, too, makes nothing but what a client may make.
         drop_status(call, value);
         check_namespace(call, value)?;
+        call.settle(value);
     }
-    call.settle(value);
     Ok(())
 }
 
@@ -148,17 +148,18 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
         value.set_meta("resourceVersion", "");
     }
     let stored = custom::convert::outgoing(call, value).await?;
+    let read = custom::convert::as_read(call, value, &stored)?;
     let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
     if options.dry_run {
         registry.check_quotas(call, value, None).await?;
-        return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(Some(stored)) };
+        return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(Some(read)) };
     }
     let claims = registry.pools.claims(row, Some(&held), Some(value), None);
     let put = Put { key: &key, expected: 0, stored: stored.clone(), new: value, old: None, claims };
     match registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {
             held.keep();
-            object::with_revision(&stored, revision).map(Some).map_err(ApiError::internal)
+            object::with_revision(&read, revision).map(Some).map_err(ApiError::internal)
         }
         Attempt::Lost(Some(_)) => Err(exists()),
         Attempt::Lost(None) => Ok(None),

@@ -17,8 +17,8 @@ use api_schema::codec;
 use api_schema::row::Row;
 use api_schema::schema::{Schema, StructId};
 use bytes::Bytes;
-use http::{Response, StatusCode};
-use serde_json::Value;
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{Map, Value};
 
 /// The type of server-side apply.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -35,9 +35,9 @@ pub(crate) enum PatchType {
 
 impl PatchType {
     /// By the request's `Content-Type`. Custom resources are not patched strategically, for want of merge keys.
-    pub(crate) fn of(call: &Call) -> Result<Self, ApiError> {
-        let is_custom = call.row().custom.is_some();
-        match content_type(&call.headers).as_str() {
+    pub(crate) fn of(row: &Row, headers: &HeaderMap) -> Result<Self, ApiError> {
+        let is_custom = row.custom.is_some();
+        match content_type(headers).as_str() {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" if !is_custom => Ok(Self::Strategic),
@@ -50,27 +50,22 @@ impl PatchType {
 
 /// Serves a PATCH of an object, or of a subresource that has the object's own kind.
 pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let kind = PatchType::of(&call)?;
+    let kind = PatchType::of(call.row(), &call.headers)?;
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == PatchType::Apply)?;
     let bytes = call.read_body(body).await?;
-    let edit = edit(&call, kind, &bytes, &options)?;
+    let edit = edit(kind, &bytes, &options);
     let create = kind == PatchType::Apply && update::may_create(&call, true);
     let updated = update::update(&call, &options, &*edit, create).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
     call.answer(status, &updated.bytes).await
 }
 
-fn edit<'a>(
-    call: &Call,
-    kind: PatchType,
-    bytes: &'a Bytes,
-    options: &'a WriteOptions,
-) -> Result<Box<Edit<'a>>, ApiError> {
+fn edit<'a>(kind: PatchType, bytes: &'a Bytes, options: &'a WriteOptions) -> Box<Edit<'a>> {
     if kind == PatchType::Apply {
-        return apply_edit(call, bytes, options);
+        return apply_edit(bytes, options);
     }
     let parsed = parse(kind, bytes, options.validation);
-    Ok(Box::new(move |call, current, _| {
+    Box::new(move |call, current, _| {
         let current = current.ok_or_else(|| call.not_found())?;
         let parsed = parsed.as_ref().map_err(Clone::clone)?;
         let apply =
@@ -80,7 +75,7 @@ fn edit<'a>(
         check_namespace(call, &mut value)?;
         call.complete(&mut value);
         Ok(value)
-    }))
+    })
 }
 
 /// Applies a patch to an object as its clients see it.
@@ -127,7 +122,7 @@ pub(crate) fn parse(kind: PatchType, bytes: &[u8], validation: Validation) -> Re
         }
         Value::Array(_) if kind == PatchType::Merge && validation == Validation::Ignore => return Ok(parsed),
         Value::Object(_) if kind != PatchType::Json => return Ok(parsed),
-        Value::Null if kind == PatchType::Strategic => return Ok(Value::Object(serde_json::Map::new())),
+        Value::Null if kind == PatchType::Strategic => return Ok(Value::Object(Map::new())),
         Value::Null => return Ok(Value::Null),
         Value::Array(_) => "array",
         Value::Object(_) => "object",
@@ -164,17 +159,21 @@ pub(crate) fn shown(row: &Row, current: &Current) -> Value {
     shown
 }
 
-fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> Result<Box<Edit<'a>>, ApiError> {
-    let applied = crate::yaml::parse(bytes)?;
-    check_applied(call, &applied)?;
-    Ok(Box::new(move |call, current, known| {
+/// What is wrong with the body is said of an object that is there, or may be made.
+fn apply_edit<'a>(bytes: &'a Bytes, options: &'a WriteOptions) -> Box<Edit<'a>> {
+    let applied = crate::yaml::parse(bytes);
+    Box::new(move |call, current, known| {
+        let applied = applied.as_ref().map_err(Clone::clone)?;
+        check_applied(call, applied)?;
         let row = call.row();
         let live = current.map(|c| shown(row, c));
         let name = call.manager(options);
         let now = call.now();
         let manager = manager(call, &name, &now);
         let (schema, root, live) = (row.schema(), row.root(), live.as_ref());
-        let merged = managed::apply_between(schema, root, live, &applied, &manager, options.force, known)?;
+        let merged = managed::apply_between(schema, root, live, applied, &manager, options.force, known)?;
+        // What an apply leaves as it is does not get the defaults of its version, which need not be that of the store.
+        let is_left = row.custom.is_some() && live.is_some_and(|live| is_same_but_for_managers(live, &merged));
         read_applied(call, applied.clone())?;
         // What is there keeps its name if none is applied.
         update::check_name(call, &merged)?;
@@ -182,17 +181,34 @@ fn apply_edit<'a>(call: &Call, bytes: &'a Bytes, options: &'a WriteOptions) -> R
         let mut value = read_applied(call, merged)?;
         value.set_meta("namespace", if row.namespaced { &call.info.namespace } else { "" });
         value.set_meta("name", &call.info.name);
-        call.complete(&mut value);
+        if !is_left {
+            call.complete(&mut value);
+        }
         Ok(value)
-    }))
+    })
+}
+
+fn is_same_but_for_managers(one: &Value, other: &Value) -> bool {
+    let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else { return false };
+    let metadata = |object| Map::get(object, "metadata").and_then(Value::as_object);
+    without(Some(one), "metadata").eq(without(Some(other), "metadata"))
+        && without(metadata(one), "managedFields").eq(without(metadata(other), "managedFields"))
+}
+
+/// The fields but one.
+fn without<'v>(
+    object: Option<&'v Map<String, Value>>,
+    left_out: &'static str,
+) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    object.into_iter().flatten().filter(move |(name, _)| *name != left_out)
 }
 
 /// Reads what is applied, or what it makes. What the schema does not know has been refused by the merge, as what has the wrong
 /// type; a text that is no quantity, say, is found here, and upstream takes it for its own fault.
 fn read_applied(call: &Call, value: Value) -> Result<Value, ApiError> {
     let row = call.row();
-    if row.custom.is_some() {
-        return call.decode_value(value, Validation::Ignore);
+    if let Some(custom) = &row.custom {
+        return super::custom::decode::read_applied(call, custom, value);
     }
     let object = format!("{}/{}", value.namespace(), value.name());
     let read = codec::read_value(row, value, super::call::fields(Validation::Ignore), codec::Wording::Value);

@@ -1,6 +1,7 @@
 //! From a request for a resource to the verb that serves it.
 
 use super::call::{Call, add_warnings, with_warnings};
+use super::patching::PatchType;
 use super::{Served, create, delete, patching, read, subresource, update, watch};
 use crate::Body;
 use crate::audit::Annotations;
@@ -99,6 +100,10 @@ async fn serve_verb(
 ) -> Result<Response<Body>, ApiError> {
     let ApiRequest { mut parts, body, info, query, user, .. } = request;
     let socket = if info.verb == "watch" { Handshake::read(&mut parts)? } else { None };
+    if info.verb == "patch" {
+        // Of which type the patch is, upstream looks at before it asks what the client takes.
+        PatchType::of(&served.row, &parts.headers)?;
+    }
     let offer = if served.row.custom.is_some() { Offer::Custom } else { Offer::Views };
     let form = Form::negotiate(&parts.headers, offer, matches!(info.verb.as_str(), "list" | "watch"))?;
     let call = Call {

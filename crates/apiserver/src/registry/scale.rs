@@ -165,17 +165,18 @@ async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
 }
 
 async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let kind = patching::PatchType::of(&call)?;
+    let kind = patching::PatchType::of(call.row(), &call.headers)?;
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == patching::PatchType::Apply)?;
     let bytes = call.read_body(body).await?;
     if kind == patching::PatchType::Apply {
         return apply(call, &options, &bytes).await;
     }
-    let parsed = patching::parse(kind, &bytes, options.validation)?;
+    let parsed = patching::parse(kind, &bytes, options.validation);
     let (schema, root) = (api_kinds::schema(), root()?);
     let make = |call: &Call, shown: &Value| {
-        let apply = || patching::patch_value(schema, root, kind, &bytes, &parsed, shown.clone());
-        let patched = Patched { kind, bytes: &bytes, parsed: &parsed, apply: &apply };
+        let parsed = parsed.as_ref().map_err(Clone::clone)?;
+        let apply = || patching::patch_value(schema, root, kind, &bytes, parsed, shown.clone());
+        let patched = Patched { kind, bytes: &bytes, parsed, apply: &apply };
         let mut scale = patched.read_by(call, options.validation, |made, wording| {
             codec::read_value_as(schema, root, &gvk(), made, fields(Validation::Warn), wording)
         })?;
@@ -189,13 +190,14 @@ async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
 
 /// Server-side apply of a scale.
 async fn apply(call: Call, options: &WriteOptions, bytes: &[u8]) -> Result<Response<Body>, ApiError> {
-    let applied = crate::yaml::parse(bytes)?;
-    patching::check_applied_kind(&applied, |said| *said == gvk())?;
+    let applied = crate::yaml::parse(bytes);
     let (schema, root) = (api_kinds::schema(), root()?);
     let make = |call: &Call, shown: &Value| {
+        let applied = applied.as_ref().map_err(Clone::clone)?;
+        patching::check_applied_kind(applied, |said| *said == gvk())?;
         let (name, now) = (call.manager(options), call.now());
         let manager = manager(&name, &now);
-        let merged = managed::apply(schema, root, Some(shown), &applied, &manager, options.force)?;
+        let merged = managed::apply(schema, root, Some(shown), applied, &manager, options.force)?;
         check_namespace(call, &mut applied.clone())?;
         let (fields, wording) = (fields(Validation::Ignore), codec::Wording::Json);
         let read = codec::read_value_as(schema, root, &gvk(), merged, fields, wording);

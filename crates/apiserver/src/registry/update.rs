@@ -168,27 +168,28 @@ async fn attempt(
     }
     let held = if is_posted(call) { None } else { Some(admit(call, options, current, &mut new).await?) };
     let stored = custom::convert::outgoing(call, &new).await?;
+    let read = custom::convert::as_read(call, &new, &stored)?;
     if options.dry_run {
         call.server.registry.check_quotas(call, &new, Some(old)).await?;
-        return done(&stored, current.revision);
+        return done(&read, current.revision);
     }
     if delete::is_due(call.row(), &new, old) {
         return Ok(match remove(call, key, current).await? {
             Attempt::Done(revision) => {
                 call.server.registry.pools.release(call.row(), old);
-                return done(&stored, revision);
+                return done(&read, revision);
             }
             Attempt::Lost(now) => Outcome::Lost(now),
         });
     }
     if current.stored.as_ref() == Some(&stored) || (current.stored.is_none() && &new == old) {
         if current.is_live {
-            return done(&stored, current.revision);
+            return done(&read, current.revision);
         }
         // Nothing changes as far as the cache knows; the store has the last word.
         let now = call.server.registry.read_live(key).await?;
         if now.as_ref().is_some_and(|now| now.revision == current.revision) {
-            return done(&stored, current.revision);
+            return done(&read, current.revision);
         }
         return Ok(Outcome::Lost(now));
     }
@@ -198,7 +199,7 @@ async fn attempt(
         Attempt::Done(revision) => {
             held.into_iter().for_each(Held::keep);
             call.server.registry.pools.release_dropped(call.row(), &new, old);
-            done(&stored, revision)
+            done(&read, revision)
         }
         Attempt::Lost(now) => Ok(Outcome::Lost(now)),
     }
@@ -245,7 +246,9 @@ async fn admit<'a>(
         create::check_namespace(call, new)?;
     }
     keep_metadata(new, old);
-    call.settle(new);
+    if mutated {
+        call.settle(new);
+    }
     prepare(call, new, old);
     let recorded = call.server.registry.recorded(call.row()).await?;
     let held = validate(call, new, old, recorded, options.dry_run)?;
@@ -262,8 +265,8 @@ async fn note_owners(call: &Call, options: &WriteOptions, new: &mut Value, old: 
     patching::managed_update(call, options, Some(old), new).await;
 }
 
-fn done(stored: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
-    let bytes = object::with_revision(stored, revision).map_err(ApiError::internal)?;
+fn done(read: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
+    let bytes = object::with_revision(read, revision).map_err(ApiError::internal)?;
     Ok(Outcome::Done(Updated { bytes, created: false }))
 }
 

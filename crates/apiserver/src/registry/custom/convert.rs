@@ -152,6 +152,18 @@ pub(crate) async fn outgoing(call: &Call, value: &Value) -> Result<Bytes, ApiErr
     }
 }
 
+/// What is stored of `written` as it is read again: without nulls that an apply may have left, and with the defaults of the
+/// version that it is stored in.
+pub(crate) fn as_read(call: &Call, written: &Value, stored: &Bytes) -> Result<Bytes, ApiError> {
+    let Some(custom) = &call.row().custom else { return Ok(stored.clone()) };
+    let family = &custom.family;
+    let is_converted = custom.version != family.storage_version;
+    let mut value = if is_converted { object::decode(stored)? } else { written.clone() };
+    family.tidy(&mut value, true);
+    let is_settled = !is_converted && value == *written;
+    Ok(if is_settled { stored.clone() } else { object::encode(&value) })
+}
+
 /// One object in another version; as it is, if that is its own.
 pub(crate) async fn to_version(
     webhooks: &Client,

@@ -8,7 +8,7 @@ use api_core::{ApiError, GroupKind, Gvk};
 use api_schema::codec;
 use api_schema::custom::Custom;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Decodes a body; unknown and duplicate fields are ignored, warned of or refused.
 pub(crate) fn decode(
@@ -49,9 +49,8 @@ pub(crate) fn read(
     let decoded = codec::read_as(schema, *root, &call.row().kind, bytes, media, codec::FieldValidation::Warn)?;
     let mut value = decoded.value;
     let unknown = custom.prune(&mut value);
-    let embedded = custom
-        .coerce_embedded(&mut value, &|metadata| typed(call, custom, metadata))
-        .map_err(|why| unfit(call, why))?;
+    custom.drop_nulls(&mut value);
+    let embedded = custom.coerce_embedded(&mut value).map_err(|why| unfit(call, why))?;
     let (mut duplicate, mut notes): (Vec<String>, Vec<String>) =
         decoded.warnings.into_iter().partition(|note| note.starts_with("duplicate"));
     if media == codec::Media::Json && validation != Validation::Ignore {
@@ -60,6 +59,16 @@ pub(crate) fn read(
     }
     notes.extend(unknown.into_iter().chain(embedded).map(|path| format!("unknown field {path:?}")));
     Ok(codec::Decoded { value, warnings: duplicate.into_iter().chain(notes).collect() })
+}
+
+/// What an apply made, with its metadata as their type says. The merge has refused what the schema does not know. Nulls stay,
+/// wherever they are: upstream drops those of the bodies that it decodes, and this is none.
+pub(crate) fn read_applied(call: &Call, custom: &Custom, value: Value) -> Result<Value, ApiError> {
+    let (schema, root) = custom.family.loose();
+    let bytes = value.to_string();
+    let (media, ignore) = (codec::Media::Json, codec::FieldValidation::Ignore);
+    let read = codec::read_as(schema, *root, &call.row().kind, bytes.as_bytes(), media, ignore);
+    read.map(|decoded| decoded.value).map_err(codec::Refused::into_api)
 }
 
 /// What a document says that it is.
@@ -110,20 +119,8 @@ fn check_kind(own: &Gvk, bytes: &[u8], media: codec::Media) -> Result<(), ApiErr
     Ok(())
 }
 
-/// Metadata of an embedded resource, with what is unknown in it.
-fn typed(call: &Call, custom: &Custom, metadata: &Value) -> Result<(Value, Vec<String>), String> {
-    let (schema, root) = custom.family.loose();
-    let body = json!({"metadata": metadata}).to_string();
-    let media = codec::Media::Json;
-    let read = codec::read_as(schema, *root, &call.row().kind, body.as_bytes(), media, codec::FieldValidation::Warn);
-    let mut decoded = read.map_err(|e| e.why().to_owned())?;
-    let field = |note: &str| Some(note.strip_prefix("unknown field \"metadata.")?.strip_suffix('"')?.to_owned());
-    let unknown = decoded.warnings.iter().filter_map(|note| field(note)).collect();
-    Ok((decoded.value["metadata"].take(), unknown))
-}
-
 impl Call {
-    /// After a change that came from elsewhere (a webhook): unknown fields go, defaults come.
+    /// After a change that came from a webhook: unknown fields go, defaults come.
     pub(crate) fn settle(&self, value: &mut Value) {
         if let Some(custom) = &self.row().custom {
             custom.prune(value);
