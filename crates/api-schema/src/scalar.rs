@@ -73,6 +73,12 @@ pub fn number(n: Number) -> Value {
     Value::Number(whole.map_or(n, Number::from))
 }
 
+/// A number of no given type. Go writes a negative zero as `-0`, which it reads as the integer 0.
+pub fn any_number(n: Number) -> Value {
+    let is_negative_zero = n.is_f64() && n.as_f64().is_some_and(|f| f == 0.0 && f.is_sign_negative());
+    Value::Number(if is_negative_zero { 0.into() } else { n })
+}
+
 /// A number as Go converts it to an integer that is no wider than 64 bits: a double without a fraction counts as an integer,
 /// and what does not fit loses its high bits.
 pub fn converted(shape: &Shape, n: Number) -> Number {
@@ -99,6 +105,14 @@ pub fn converted(shape: &Shape, n: Number) -> Number {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_negative_zero_is_read_as_zero() {
+        for (given, read) in [("-0.0", "0"), ("-0", "0"), ("0.0", "0.0"), ("-0.5", "-0.5"), ("0", "0"), ("-1", "-1")] {
+            let n = serde_json::from_str(given).expect("a number");
+            assert_eq!(any_number(n).to_string(), read, "{given}");
+        }
+    }
 
     #[test]
     fn numbers_are_converted_as_go_converts_them() {

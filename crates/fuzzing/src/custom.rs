@@ -28,6 +28,7 @@ pub fn custom_schema(data: &[u8]) {
     }
     let definition = definition(&schema);
     let is_accepted = accepts(&definition);
+    let definition = stored(&definition).unwrap_or(definition);
     let rows = custom::rows_of(&definition, definition.to_string().into());
     let Some(row) = rows.first().filter(|_| are_usable(&rows)) else { return };
     let mut whole = json!({"kind": "A", "apiVersion": "example.com/v1", "metadata": {"name": "x"}});
@@ -51,6 +52,13 @@ fn definition(schema: &Value) -> Value {
 fn are_usable(rows: &[Arc<Row>]) -> bool {
     let mut customs = rows.iter().filter_map(|row| row.custom.as_ref());
     customs.all(|custom| custom.family.usable(&custom.version).is_ok())
+}
+
+/// A definition as it is read from the store; `None` if it cannot be stored.
+fn stored(definition: &Value) -> Option<Value> {
+    let row = resource(&custom::definitions())?;
+    let decoded = decode_value(row, definition.clone(), FieldValidation::Ignore).ok()?;
+    decode(row, &encode(&decoded.value), Media::Json, FieldValidation::Ignore).ok().map(|decoded| decoded.value)
 }
 
 /// Whether a definition would be stored; what is done with others must only not panic.

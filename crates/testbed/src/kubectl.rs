@@ -28,7 +28,7 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// For `kubeconfig`; caches go to `home`. `namespace` is a path such as `/run/netns/x`.
+    /// For `kubeconfig`; caches and what is edited go to `home`. `namespace` is a path such as `/run/netns/x`.
     ///
     /// # Errors
     /// If no `kubectl` is installed.
@@ -67,7 +67,8 @@ impl Kubectl {
                 command
             }
         };
-        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home).env_remove("DEBUG");
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home).env("TMPDIR", &self.home);
+        command.env_remove("DEBUG");
         command
     }
 

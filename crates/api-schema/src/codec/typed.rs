@@ -208,7 +208,7 @@ impl<'s> Reader<'s> {
             Shape::Int64 if n.is_i64() => Value::Number(n),
             Shape::Int32 | Shape::Int64 => self.wrong_type(&format!("number {n}"), shape),
             Shape::Number => scalar::number(n),
-            Shape::Any | Shape::Deduced | Shape::StructOr(_) => Value::Number(n),
+            Shape::Any | Shape::Deduced | Shape::StructOr(_) => scalar::any_number(n),
             Shape::Quantity => return self.quantity(&n.to_string()),
             Shape::IntOrString if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => Value::Number(n),
             Shape::IntOrString => return Err(self.hard_mismatch(&format!("number {n}"), "int32")),

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use store::Replaced;
 pub use store::{IndexFn, Store};
 pub use subscription::{NUDGES_PENDING_MAX, Nudge, Subscription};
 
@@ -188,8 +189,8 @@ impl<K: Resource + Send + Sync + 'static> Handle<K> {
     }
 
     pub(crate) fn replace_all(&self, objects: Vec<Arc<K>>) {
-        for (key, old, is_there) in self.store.replace(objects) {
-            self.nudge(key, old, is_there);
+        for Replaced { key, before, is_there } in self.store.replace(objects) {
+            self.nudge(key, before, is_there);
         }
         self.synced.send_replace(true);
     }

@@ -36,6 +36,14 @@ struct Index<K> {
     keys: HashMap<String, BTreeSet<Key>>,
 }
 
+/// An object that a new content changed.
+pub(super) struct Replaced<K> {
+    pub(super) key: Key,
+    pub(super) before: Option<Arc<K>>,
+    /// Whether it is in the new content.
+    pub(super) is_there: bool,
+}
+
 impl<K: Resource> Store<K> {
     pub(super) fn new() -> Self {
         let inner = Inner { objects: BTreeMap::new(), by_controller: HashMap::new(), indexes: HashMap::new() };
@@ -136,15 +144,15 @@ impl<K: Resource> Store<K> {
         self.observed.fetch_max(version(object), Ordering::AcqRel);
     }
 
-    /// Makes `objects` the whole content; returns what changed, each with its previous state and whether it is there now.
-    pub(super) fn replace(&self, objects: Vec<Arc<K>>) -> Vec<(Key, Option<Arc<K>>, bool)> {
+    /// Makes `objects` the whole content; returns what changed.
+    pub(super) fn replace(&self, objects: Vec<Arc<K>>) -> Vec<Replaced<K>> {
         let mut changed = Vec::new();
         let mut inner = self.inner.write();
         let present: BTreeSet<Key> = objects.iter().map(|object| Key::of(&**object)).collect();
         let gone: Vec<Key> = inner.objects.keys().filter(|key| !present.contains(*key)).cloned().collect();
         for key in gone {
-            let old = inner.remove(&key);
-            changed.push((key, old, false));
+            let before = inner.remove(&key);
+            changed.push(Replaced { key, before, is_there: false });
         }
         for object in objects {
             self.observe(&object);
@@ -153,8 +161,8 @@ impl<K: Resource> Store<K> {
                 old.meta().resource_version == object.meta().resource_version && old.meta().uid == object.meta().uid
             });
             if !same {
-                let old = inner.insert(object);
-                changed.push((key, old, true));
+                let before = inner.insert(object);
+                changed.push(Replaced { key, before, is_there: true });
             }
         }
         changed

@@ -84,10 +84,11 @@ impl<T> Drop for Held<T> {
 impl Engine {
     /// Opens the data, or makes it new. Never touches data of a newer format.
     pub(super) fn open(disk: Disk, cache_bytes: usize) -> Result<Self, StoreError> {
+        let is_new = disk.bytes()? == 0;
         let create = || redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(disk.clone());
         let database = guard(&disk, || create().map_err(|error| failure(&disk, error)))?;
         let engine = Self { database: Held::new(database, &disk), disk };
-        guard(&engine.disk, || engine.check_format())?;
+        guard(&engine.disk, || if is_new { engine.initialise() } else { engine.check_format() })?;
         Ok(engine)
     }
 
@@ -96,10 +97,8 @@ impl Engine {
         let read = self.database.begin_read().map_err(|e| fail(e.into()))?;
         let format = match read.open_table(FACTS) {
             Ok(facts) => facts.get(FACT_FORMAT).map_err(|e| fail(e.into()))?.map(|value| value.value()),
-            Err(redb::TableError::TableDoesNotExist(_)) => {
-                let empty = read.list_tables().map_err(|e| fail(e.into()))?.next().is_none();
-                return if empty { self.initialise() } else { Err(self.corrupt("it has no format version")) };
-            }
+            // Nor does a file without any table begin anew: damage hides tables too.
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
             Err(error) => return Err(fail(error.into())),
         };
         let Some(format) = format else { return Err(self.corrupt("it has no format version")) };
@@ -137,13 +136,9 @@ impl Engine {
     pub(super) fn facts(&self) -> Result<(Vec<(i64, i64)>, Revision), StoreError> {
         let read = || -> Result<_, redb::Error> {
             let read = self.database.begin_read()?;
-            let mut leases = Vec::new();
-            for lease in read.open_table(LEASES)?.iter()? {
-                let (id, ttl) = lease?;
-                leases.push((id.value(), ttl.value()));
-            }
-            let compacted = read.open_table(FACTS)?.get(FACT_COMPACTED)?.map_or(0, |value| value.value());
-            Ok((leases, compacted))
+            let leases = whole(&read.open_table(LEASES)?, |id, ttl_s| (id, ttl_s))?;
+            let facts = whole(&read.open_table(FACTS)?, |name, value| (name == FACT_COMPACTED).then_some(value))?;
+            Ok((leases, facts.into_iter().flatten().next().unwrap_or(0)))
         };
         guard(&self.disk, || read().map_err(|error| failure(&self.disk, error)))
     }
@@ -180,6 +175,23 @@ impl Engine {
         write.commit()?;
         Ok(())
     }
+}
+
+/// All entries of a small table. On a damaged page some may be hidden, but not from the table's count of them.
+fn whole<K: redb::Key, T>(
+    table: &ReadOnlyTable<K, i64>,
+    mut take: impl FnMut(K::SelfType<'_>, i64) -> T,
+) -> Result<Vec<T>, redb::Error> {
+    let mut entries = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        entries.push(take(key.value(), value.value()));
+    }
+    let counted = table.len()?;
+    if counted == entries.len() as u64 {
+        return Ok(entries);
+    }
+    Err(redb::Error::Corrupted(format!("it counts {counted} leases or facts, and {} can be read", entries.len())))
 }
 
 impl Records {
@@ -221,6 +233,7 @@ impl Records {
         })
     }
 
+    /// How many records the engine says there are; kept apart from them.
     pub(super) fn len(&self) -> Result<u64, StoreError> {
         self.table.len().map_err(|error| failure(&self.disk, error))
     }

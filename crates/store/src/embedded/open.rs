@@ -23,7 +23,7 @@ pub(super) fn load(engine: &Engine, records: Records) -> Result<Loaded, StoreErr
     let (known_leases, compacted) = engine.facts()?;
     let mut index = Index { revision: 1, compacted, ..Index::default() };
     let mut garbage = VecDeque::new();
-    let (mut expected, mut bytes) = (None, 0);
+    let (mut expected, mut bytes, mut seen) = (None, 0, 0);
     for entry in records.from((0, 0))? {
         let (place, record) = entry?;
         if place.0 > compacted && !follows(expected, place, compacted) {
@@ -31,10 +31,16 @@ pub(super) fn load(engine: &Engine, records: Records) -> Result<Loaded, StoreErr
         }
         expected = Some(place);
         bytes += u64::from(record.bytes());
+        seen += 1;
         garbage.extend(index.apply(place, &record));
     }
     if index.revision < compacted {
         return Err(records.corrupt(format!("changes up to the compacted revision {compacted} are missing")));
+    }
+    // Damage between the records hides some of them, which may be the newest.
+    let counted = records.len()?;
+    if seen != counted {
+        return Err(records.corrupt(format!("it counts {counted} records, and {seen} can be read")));
     }
     let mut leases = Leases::new(lease_seed());
     let now = Instant::now();
@@ -42,6 +48,9 @@ pub(super) fn load(engine: &Engine, records: Records) -> Result<Loaded, StoreErr
         leases.restore(id, ttl(ttl_s), now);
     }
     for (key, current) in index.current.iter().filter(|(_, current)| current.lease != 0) {
+        if !leases.contains(current.lease) {
+            return Err(records.corrupt(format!("lease {} is missing, and a key has it", current.lease)));
+        }
         leases.attach(current.lease, key.clone());
     }
     Ok(Loaded { state: State { index, records }, leases, garbage, bytes })

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use disk::{Dice, Disk};
 use futures::StreamExt;
 use store::{
-    Compare, Embedded, EventKind, Limits, Op, Range, Revision, Store, StoreError, Txn, TxnResult, WatchRequest,
+    Compare, Embedded, EventKind, KeyValue, Limits, Op, Range, Revision, Store, StoreError, Txn, TxnResult,
+    WatchRequest,
 };
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -331,38 +332,71 @@ fn what_is_not_a_store_is_not_opened() {
     assert_eq!(std::fs::read(&path).expect("the file").len(), 23_000, "left alone");
 }
 
-/// Any damaged byte is found, or was not needed.
-#[test]
-fn a_flipped_bit_anywhere_never_gives_wrong_data() {
-    let runtime = runtime();
+/// A store's file, closed in order: puts, a lease, a compaction. And what is in it.
+fn closed_in_order(runtime: &tokio::runtime::Runtime) -> (Vec<u8>, Vec<KeyValue>) {
     let disk = Disk::default();
     let store = on(&disk).expect("a store");
     let expected = runtime.block_on(async {
         for n in 0..60 {
             put(&store, &format!("k/{}", n % 20), &format!("{n}").repeat(100)).await.expect("a write");
         }
+        let lease = store.lease_grant(1000).await.expect("a lease");
+        txn(&store, vec![Op::Put { key: "k/leased".into(), value: "v".into(), lease }]).await.expect("a write");
+        store.compact(20).await.expect("a compaction");
         store.range(Range::prefix("k/")).await.expect("a read").kvs
     });
     drop(store);
-    let content = disk.after_power_cut(&mut Dice(0));
-    let used = content.iter().rposition(|byte| *byte != 0).expect("content");
-    let mut found = 0;
-    let mut dice = Dice(1);
-    for _ in 0..400 {
-        let mut damaged = content.clone();
-        damaged[dice.below(used)] ^= 1 << dice.below(8);
-        let opened = std::panic::catch_unwind(|| on(&Disk::of(damaged)));
-        let Ok(opened) = opened else { panic!("opening panicked") };
-        match opened {
-            Ok(store) => {
-                let read = runtime.block_on(store.range(Range::prefix("k/"))).expect("a read");
-                assert_eq!(read.kvs, expected);
-            }
-            Err(StoreError::Corrupt { .. } | StoreError::Io(_)) => found += 1,
-            Err(other) => panic!("{other:?}"),
+    (disk.after_power_cut(&mut Dice(0)), expected)
+}
+
+/// Opens the damaged file; whether it was refused. If not, nothing is missing.
+fn is_refused(runtime: &tokio::runtime::Runtime, damaged: Vec<u8>, expected: &[KeyValue], what: &str) -> bool {
+    let opened = std::panic::catch_unwind(|| on(&Disk::of(damaged)));
+    match opened.unwrap_or_else(|_| panic!("{what}: opening panicked")) {
+        Ok(store) => {
+            let read = runtime.block_on(store.range(Range::prefix("k/"))).expect("a read");
+            assert_eq!(read.kvs, expected, "{what}");
+            false
         }
+        Err(StoreError::Corrupt { .. } | StoreError::Io(_)) => true,
+        Err(other) => panic!("{what}: {other:?}"),
     }
+}
+
+/// Any damaged byte is found, or was not needed.
+#[test]
+fn a_flipped_bit_anywhere_never_gives_wrong_data() {
+    let runtime = runtime();
+    let (content, expected) = closed_in_order(&runtime);
+    let used = content.iter().rposition(|byte| *byte != 0).expect("content");
+    let mut dice = Dice(1);
+    let flips = (0..400).map(|_| (dice.below(used), dice.below(8)));
+    let found = flips.filter(|&(at, bit)| {
+        let mut damaged = content.clone();
+        damaged[at] ^= 1 << bit;
+        is_refused(&runtime, damaged, &expected, &format!("bit {bit} of byte {at}"))
+    });
+    let found = found.count();
     assert!(found > 10, "{found} of 400 flips mattered");
+}
+
+/// The engine's pages begin with what they are and how many entries they have. What a damaged number hides is missed.
+#[test]
+fn a_damaged_count_of_a_page_hides_nothing() {
+    const PAGE_BYTES: usize = 4096;
+    const LEAF_OR_BRANCH: [u8; 2] = [1, 2];
+    let runtime = runtime();
+    let (content, expected) = closed_in_order(&runtime);
+    let pages = (PAGE_BYTES..content.len()).step_by(PAGE_BYTES).filter(|page| LEAF_OR_BRANCH.contains(&content[*page]));
+    let cases: Vec<_> =
+        pages.map(|page| page + 2).flat_map(|at| (0..content[at]).map(move |less| (at, less))).collect();
+    let found = cases.iter().filter(|&&(at, less)| {
+        let mut damaged = content.clone();
+        damaged[at] = less;
+        is_refused(&runtime, damaged, &expected, &format!("byte {at}, {less} instead of {}", content[at]))
+    });
+    let found = found.count();
+    assert!(found > 10, "{found} of {} mattered", cases.len());
 }
 
 #[test]

@@ -57,15 +57,21 @@ static CRON_JOB: Hooks = Hooks {
 /// Fields of a job whose features are off in this version. A cron job's template keeps them.
 const DISABLED: [&str; 2] = ["successPolicy", "managedBy"];
 
-fn drop_disabled(spec: &mut Value, fields: &[&str]) {
+fn drop_fields(spec: &mut Value, fields: &[&str]) {
     if let Some(map) = spec.as_object_mut() {
         map.retain(|field, _| !fields.contains(&field.as_str()));
     }
+}
+
+fn drop_disabled_of_pods(spec: &mut Value) {
     spec.with_path(&["template", "spec"], pod::drop_disabled);
 }
 
 fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
-    job.with("spec", |spec| drop_disabled(spec, &DISABLED));
+    job.with("spec", |spec| {
+        drop_fields(spec, &DISABLED);
+        drop_disabled_of_pods(spec);
+    });
     if job["spec"]["manualSelector"] == true {
         return;
     }
@@ -91,12 +97,16 @@ fn prepare_job(_: &WriteContext<'_>, job: &mut Value) {
 
 /// What works on a job is not dropped from an update, but refused; so is a policy that changes.
 fn prepare_job_update(_: &WriteContext<'_>, new: &mut Value, old: &Value) {
-    let fields: &[&str] = if old["spec"]["successPolicy"].is_null() { &["successPolicy"] } else { &[] };
-    new.with("spec", |spec| drop_disabled(spec, fields));
+    new.with("spec", |spec| {
+        if old["spec"]["successPolicy"].is_null() {
+            drop_fields(spec, &["successPolicy"]);
+        }
+        drop_disabled_of_pods(spec);
+    });
 }
 
 fn prepare_cron_job(_: &WriteContext<'_>, cron_job: &mut Value) {
-    cron_job.with_path(&["spec", "jobTemplate", "spec"], |spec| drop_disabled(spec, &[]));
+    cron_job.with_path(&["spec", "jobTemplate", "spec"], drop_disabled_of_pods);
 }
 
 fn job_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
