@@ -4,6 +4,8 @@
 use std::io;
 use std::ops::Deref;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
@@ -58,6 +60,10 @@ impl<T> Held<T> {
     fn new(value: T, disk: &Disk) -> Self {
         Self { value: Some(value), disk: disk.clone() }
     }
+
+    fn held(&mut self) -> &mut T {
+        self.value.as_mut().expect("it is there until it is dropped")
+    }
 }
 
 impl<T> Deref for Held<T> {
@@ -85,11 +91,42 @@ impl Engine {
     /// Opens the data, or makes it new. Never touches data of a newer format.
     pub(super) fn open(disk: Disk, cache_bytes: usize) -> Result<Self, StoreError> {
         let is_new = disk.bytes()? == 0;
-        let create = || redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(disk.clone());
+        let was_closed = Arc::new(AtomicBool::new(true));
+        let seen = was_closed.clone();
+        let create = || {
+            let mut builder = redb::Builder::new();
+            builder.set_cache_size(cache_bytes).set_repair_callback(move |_| seen.store(false, Ordering::Relaxed));
+            builder.create_with_backend(disk.clone())
+        };
         let database = guard(&disk, || create().map_err(|error| failure(&disk, error)))?;
-        let engine = Self { database: Held::new(database, &disk), disk };
+        let mut engine = Self { database: Held::new(database, &disk), disk };
+        // After a crash the engine has compared all pages with their checksums, after an orderly end none.
+        if was_closed.load(Ordering::Relaxed) && !is_new {
+            engine.verify()?;
+        }
         guard(&engine.disk, || if is_new { engine.initialise() } else { engine.check_format() })?;
         Ok(engine)
+    }
+
+    /// Compares all pages with their checksums. The engine takes no older state in place of a damaged one that was closed in order.
+    fn verify(&mut self) -> Result<(), StoreError> {
+        let Self { database, disk } = self;
+        match guard(disk, || database.held().check_integrity().map_err(|error| failure(disk, error))) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                tracing::warn!(file = disk.name(), "what the store's file says of its free pages was made anew");
+                Ok(())
+            }
+            Err(error @ StoreError::Corrupt { .. }) => Err(self.damaged_record().unwrap_or(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The error of the first record that is damaged, which says where it is.
+    fn damaged_record(&self) -> Option<StoreError> {
+        let records = self.records().ok()?;
+        let mut all = records.from((0, 0)).ok()?;
+        all.find_map(Result::err)
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
