@@ -233,6 +233,34 @@ async fn finalizers_and_propagation_hold_back_a_deletion() {
     check(api.delete(&format!("{MAPS}/g"), Some(wrong)).await, 409, json!({"reason": "Conflict"}));
 }
 
+/// Caches are a moment behind; no deletion is decided by what they have.
+#[tokio::test]
+async fn a_deletion_is_decided_by_the_newest_state() {
+    let api = Api::start().await;
+    let path = format!("{MAPS}/n");
+    let if_version = |version: &Value| json!({"preconditions": {"resourceVersion": version}});
+    for round in 0..20 {
+        let first = check(api.post(MAPS, map("n")).await, 201, json!({}));
+        let labelled = json!({"metadata": {"labels": {"round": round.to_string()}}});
+        let second = check(api.merge(&path, labelled.clone()).await, 200, labelled);
+        let stale = api.delete(&path, Some(if_version(&first["metadata"]["resourceVersion"]))).await;
+        check(stale, 409, json!({"reason": "Conflict"}));
+        let newest = api.delete(&path, Some(if_version(&second["metadata"]["resourceVersion"]))).await;
+        check(newest, 200, json!({"kind": "Status", "details": {"uid": first["metadata"]["uid"]}}));
+        check(api.delete(&path, None).await, 404, json!({"reason": "NotFound"}));
+
+        let mut held = map("n");
+        held["metadata"]["finalizers"] = json!(["example.com/f"]);
+        check(api.post(MAPS, held).await, 201, json!({}));
+        let marked = check(api.delete(&path, None).await, 200, json!({"kind": "ConfigMap"}));
+        let again = check(api.delete(&path, None).await, 200, json!({"kind": "ConfigMap"}));
+        assert_eq!(again, marked);
+        check(api.merge(&path, json!({"metadata": {"finalizers": null}})).await, 200, json!({}));
+        check(api.delete(&path, None).await, 404, json!({"reason": "NotFound"}));
+        check(api.delete(&format!("{path}?dryRun=All"), None).await, 404, json!({"reason": "NotFound"}));
+    }
+}
+
 #[tokio::test]
 async fn pods_are_made_and_listed() {
     let api = Api::start().await;

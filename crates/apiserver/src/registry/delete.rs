@@ -174,29 +174,55 @@ pub(crate) async fn delete_one(call: &Call, name: &str, options: &DeleteOptions)
     let key = call.key(name);
     let registry = &call.server.registry;
     let gone = || ApiError::not_found(&call.group_resource(), name);
+    // What the cache has is enough for a write, which fails if the object is another one by now.
+    let mut known = if options.dry_run { None } else { call.served.cached(&key)? };
     loop {
-        let Some(current) = registry.read_live(&key).await? else { return Err(gone()) };
-        check_preconditions(call.row(), name, &current, options)?;
-        let mut warnings = Vec::new();
-        let seen = custom::convert::incoming(call, current.clone()).await?;
-        // Of a collection, upstream tells no names.
-        let told = if call.info.verb == "deletecollection" { "" } else { name };
-        let attributes = Attributes {
-            revision: current.revision,
-            delete_options: Some(options),
-            ..call.admission(Operation::Delete, told, Some(&seen.value), options.dry_run)
+        let current = match known.take() {
+            Some(cached) => cached,
+            None => registry.read_live(&key).await?.ok_or_else(gone)?,
         };
-        let admitted = call.server.admission.validate_delete(&attributes, options.reviewed, &mut warnings).await;
-        call.warn(warnings);
-        admitted?;
-        match carry_out(call, &key, seen, options).await? {
-            Some(deleted) => return Ok(deleted),
-            None => continue,
+        let (revision, is_live) = (current.revision, current.is_live);
+        match attempt(call, &key, current, options, name).await {
+            Ok(Some(deleted)) => return Ok(deleted),
+            Ok(None) => {}
+            // What was decided by the cache may be decided by what is no longer so.
+            Err(error) if !is_live => {
+                let now = registry.read_live(&key).await?.ok_or_else(gone)?;
+                if now.revision == revision {
+                    return Err(error);
+                }
+                known = Some(now);
+            }
+            Err(error) => return Err(error),
         }
     }
 }
 
-/// `None` if someone else wrote the object in the meantime.
+/// `None` if the store has to be asked: someone else wrote the object in the meantime.
+async fn attempt(
+    call: &Call,
+    key: &str,
+    current: Current,
+    options: &DeleteOptions,
+    name: &str,
+) -> Result<Option<Deleted>, ApiError> {
+    check_preconditions(call.row(), name, &current, options)?;
+    let mut warnings = Vec::new();
+    let seen = custom::convert::incoming(call, current).await?;
+    // Of a collection, upstream tells no names.
+    let told = if call.info.verb == "deletecollection" { "" } else { name };
+    let attributes = Attributes {
+        revision: seen.revision,
+        delete_options: Some(options),
+        ..call.admission(Operation::Delete, told, Some(&seen.value), options.dry_run)
+    };
+    let admitted = call.server.admission.validate_delete(&attributes, options.reviewed, &mut warnings).await;
+    call.warn(warnings);
+    admitted?;
+    carry_out(call, key, seen, options).await
+}
+
+/// `None` as in [`attempt`], or if nothing is to be done according to the cache.
 async fn carry_out(
     call: &Call,
     key: &str,
@@ -206,6 +232,7 @@ async fn carry_out(
     let (row, registry) = (call.row(), &call.server.registry);
     let plan = plan(row, &current.value, options, call.now_unix_s);
     let (marked, removes) = match plan {
+        Plan::Nothing if !current.is_live => return Ok(None),
         Plan::Nothing => {
             let bytes = serve(&current.value, current.revision)?;
             return Ok(Some(Deleted { gone: false, answer: answer(row, &current.value, bytes) }));
