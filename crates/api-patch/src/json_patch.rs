@@ -99,6 +99,8 @@ fn why(doc: &mut Value, operation: &Map<String, Value>) -> String {
     let index = match container {
         Value::Object(_) if op == "remove" => Some(format!("Unable to remove nonexistent key: {key}: missing value")),
         Value::Object(_) => None,
+        // It is there, and is another.
+        Value::Array(items) if op == "test" && index(&key, items.len()).is_some() => None,
         _ if key.parse::<i64>().is_err() => {
             Some(format!("value was not a proper array index: '{key}': strconv.Atoi: parsing {key:?}: invalid syntax"))
         }
@@ -328,6 +330,7 @@ mod tests {
                 "add operation does not apply: doc is missing path: \"/x/y\": missing value",
             ),
             (json!([{"op": "test", "path": "/a", "value": "2"}]), "testing value /a failed: test failed"),
+            (json!([{"op": "test", "path": "/l/0", "value": null}]), "testing value /l/0 failed: test failed"),
             (
                 json!([{"op": "remove", "path": "/m/z"}]),
                 "error in remove for path: '/m/z': Unable to remove nonexistent key: z: missing value",

@@ -170,7 +170,9 @@ impl Made {
     }
 
     fn groups_document(&self, form: Aggregated) -> Vec<u8> {
-        let named = self.named();
+        // Of what is served here the objects tell that it is there; its place is its own.
+        let place = |s: ApiService| if s.backend.is_some() { s } else { ApiService::local(&s.group, &s.version) };
+        let named: Vec<ApiService> = self.named().into_iter().map(place).collect();
         let groups = in_order(&named, Ties::ByGroup).into_iter().filter_map(|group| {
             let versions: Vec<Arc<RawValue>> = group.iter().filter_map(|service| self.version(service)).collect();
             (!versions.is_empty()).then(|| (group[0].group.as_str(), versions))

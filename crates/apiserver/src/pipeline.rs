@@ -68,6 +68,7 @@ async fn answer(server: Arc<Inner>, request: Request<Body>) -> Response<Body> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    aggregation::proxy::Doubled::put_back(&mut response);
     server.metrics.requests.answered(&server, &summary, &response, started.elapsed());
     response
 }
@@ -88,7 +89,10 @@ async fn stages(
     record.user(&user, &user);
     let impersonating = Instant::now();
     request.user = match Wish::read(&request.parts.headers) {
-        Ok(wish) => authn::impersonate(&server, &user, wish)?,
+        Ok(wish) => match authn::impersonate(&server, &user, wish) {
+            Err(e) if e.code == 403 => return Ok(forbidden(&e, Media::of_failure(&request.parts.headers))),
+            impersonated => impersonated?,
+        },
         Err(why) => return Ok(nonsense(&request.parts.uri, &why)),
     };
     record.user(&user, &request.user);
@@ -107,7 +111,9 @@ async fn stages(
         let allowed = authorize(&server, &request.user, &request.info, record).await;
         let remembered = remarks.annotations.into_iter().map(|(key, words)| (key.to_owned(), words));
         Annotations::of(&request.parts.extensions).add(remembered);
-        allowed?;
+        if let Err(e) = allowed {
+            return Ok(forbidden(&e, media));
+        }
         let mut response = route(&server, request).await?;
         if let Some(warning) = remarks.warning {
             registry::call::add_warnings(response.headers_mut(), &[warning.to_owned()]);
@@ -127,7 +133,9 @@ async fn authorize(server: &Inner, user: &UserInfo, info: &RequestInfo, record: 
 
 /// Hands the request to whoever serves it.
 async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<Body>, ApiError> {
-    if let Some(remote) = server.aggregation.remote_of(&server.registry, &request.info) {
+    // What the server asks itself is about what it serves itself.
+    let own = request.parts.extensions.get::<Within>().is_some();
+    if let Some(remote) = server.aggregation.remote_of(&server.registry, &request.info).filter(|_| !own) {
         return aggregation::proxy::serve(server, &remote, request).await;
     }
     if !request.info.is_resource {
@@ -194,6 +202,13 @@ pub(crate) fn failure(error: &ApiError, media: Media) -> Response<Body> {
     response
 }
 
+/// The answer to who may not ask, which no browser shall take for anything else.
+fn forbidden(error: &ApiError, media: Media) -> Response<Body> {
+    let mut response = failure(error, media);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 fn timed_out(media: Media) -> Response<Body> {
     let why = "Timeout: request did not complete within the allotted timeout";
     let mut response = failure(&ApiError::new(504, Reason::Timeout, why).with_details(Details::default()), media);
@@ -213,7 +228,7 @@ fn nonsense(uri: &http::Uri, why: &WishError) -> Response<Body> {
 fn audit_id(headers: &http::HeaderMap) -> HeaderValue {
     headers
         .get("audit-id")
-        .filter(|v| !v.is_empty() && v.len() <= 64)
+        .filter(|v| !v.is_empty())
         .cloned()
         .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok())
         .unwrap_or(HeaderValue::from_static(""))

@@ -50,6 +50,23 @@ pub fn decode_segment(text: &str) -> Cow<'_, str> {
     if text.contains('%') { decode_bytes(text, false) } else { Cow::Borrowed(text) }
 }
 
+/// The bytes that a text with `%XX` stands for; what is malformed stays as it is.
+pub(crate) fn unescaped(text: &str) -> Vec<u8> {
+    let mut rest = text.as_bytes();
+    let mut out = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        let byte = escaped(rest);
+        out.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &rest[3..] } else { after };
+    }
+    out
+}
+
+/// Whether each `%` begins an escape.
+pub(crate) fn is_well_escaped(text: &str) -> bool {
+    text.match_indices('%').all(|(at, _)| escaped(&text.as_bytes()[at..]).is_some())
+}
+
 fn decode_bytes(text: &str, plus_is_space: bool) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());

@@ -34,8 +34,9 @@ pub struct RequestInfo {
 }
 
 impl RequestInfo {
-    /// Reads method, path and query.
+    /// Reads method, path and query. An escaped slash is a slash: whoever a request is passed on to takes it for one.
     pub fn new(method: &Method, path: &str, query: &Query) -> Self {
+        let path = &*path.replace("%2F", "/").replace("%2f", "/");
         let mut info = Self { verb: method.as_str().to_ascii_lowercase(), path: path.to_owned(), ..Self::default() };
         let mut parts: Vec<String> = path
             .trim_matches('/')
@@ -161,6 +162,8 @@ mod tests {
     fn urls_are_read_as_upstream_reads_them() {
         check("GET", "/api/v1/pods", "list - - pods - -");
         check("GET", "/api/v1/pods?watch=true", "watch - - pods - -");
+        check("GET", "/apis/g/v1/namespaces/a/things/b%2Fstatus", "get g a things status b");
+        check("GET", "/apis/g/v1/namespaces/a/things/b%252Fc", "get g a things - b%2Fc");
         check("GET", "/api/v1/namespaces/a/pods/b", "get - a pods - b");
         check("GET", "/api/v1/namespaces/a/pods/b?watch=true", "get - a pods - b");
         check("GET", "/api/v1/namespaces", "list - - namespaces - -");

@@ -9,6 +9,8 @@ mod availability;
 mod conformance;
 #[path = "aggregation/documents.rs"]
 mod documents;
+#[path = "aggregation/passing.rs"]
+mod passing;
 #[path = "aggregation/requests.rs"]
 mod requests;
 #[path = "aggregation/world.rs"]

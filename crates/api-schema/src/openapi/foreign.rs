@@ -2,7 +2,7 @@
 //! made a v3 document for a server that has none.
 
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const DEFINITIONS: &str = "#/definitions/";
 const PARAMETERS: &str = "#/parameters/";
@@ -45,22 +45,21 @@ impl Section {
 }
 
 impl Part {
-    /// What of a v2 document lies below `prefix`.
+    /// A v2 document with those paths only that lie below `prefix`. As upstream does it, a type goes with the other paths if
+    /// nothing else refers to it.
     pub fn below(document: &Value, prefix: &str) -> Self {
-        let paths = document["paths"].as_object().into_iter().flatten();
-        let paths = paths.filter(|(path, _)| path.starts_with(prefix));
-        let mut part = Self { paths: paths.map(|(k, v)| (k.clone(), v.clone())).collect(), ..Self::default() };
-        let mut todo = Vec::new();
-        part.paths.values().for_each(|path| references(path, &mut todo));
-        while let Some((section, name)) = todo.pop() {
-            let source = match section {
-                Section::Definitions => &document["definitions"],
-                Section::Parameters => &document["parameters"],
-            };
-            let place = part.section_mut(section);
-            if let Some(found) = source.get(&name).filter(|_| !place.contains_key(&name)) {
-                place.insert(name, found.clone());
-                references(found, &mut todo);
+        let of = |section: &str| document[section].as_object().cloned().unwrap_or_default();
+        let (paths, others): (Vec<_>, Vec<_>) = of("paths").into_iter().partition(|(path, _)| path.starts_with(prefix));
+        let (paths, others): (Map<_, _>, Map<_, _>) = (paths.into_iter().collect(), others.into_iter().collect());
+        let mut part = Self { paths, definitions: of("definitions"), parameters: of("parameters") };
+        let (mut stay, mut go) = (Vec::new(), Vec::new());
+        let all = part.paths.values().chain(part.definitions.values()).chain(part.parameters.values());
+        all.for_each(|value| references(value, &mut stay));
+        others.values().for_each(|path| references(path, &mut go));
+        let stay: BTreeSet<_> = stay.into_iter().collect();
+        for (section, name) in go.into_iter().filter(|reference| !stay.contains(reference)) {
+            if section == Section::Definitions {
+                part.definitions.remove(&name);
             }
         }
         part
@@ -85,10 +84,15 @@ impl Part {
     pub fn join(&mut self, mut other: Self, known: &dyn Fn(Section, &str) -> Option<Value>) {
         let mut renamed: BTreeMap<(Section, String), String> = BTreeMap::new();
         for section in Section::ALL {
-            let taken = |name: &str| self.section(section).get(name).cloned().or_else(|| known(section, name));
+            let place = self.section(section);
+            // What is known beside it may be said in other words there; what another server says may not.
+            let clashes = |name: &str, value: &Value| match place.get(name) {
+                Some(taken) => !same(taken, value),
+                None => known(section, name).is_some_and(|taken| !alike(&taken, value)),
+            };
             let theirs = other.section(section);
-            for (name, value) in theirs.iter().filter(|(name, v)| taken(name).is_some_and(|t| !alike(&t, v))) {
-                let free = |new: &String| !theirs.contains_key(new) && taken(new).is_none_or(|t| alike(&t, value));
+            for (name, value) in theirs.iter().filter(|(name, value)| clashes(name, value)) {
+                let free = |new: &String| !theirs.contains_key(new) && !clashes(new, value);
                 let new = (2..).map(|n| format!("{name}_v{n}")).find(free);
                 renamed.extend(new.map(|new| ((section, name.clone()), new)));
             }
@@ -190,6 +194,14 @@ fn alike(a: &Value, b: &Value) -> bool {
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| alike(x, y)),
         _ => a == b,
     }
+}
+
+/// Whether two types are the same but for the kinds that they stand for.
+fn same(a: &Value, b: &Value) -> bool {
+    let (Value::Object(x), Value::Object(y)) = (a, b) else { return a == b };
+    let counts = |(key, _): &(&String, &Value)| *key != "x-kubernetes-group-version-kind";
+    x.iter().filter(counts).count() == y.iter().filter(counts).count()
+        && x.iter().filter(counts).all(|(key, value)| y.get(key) == Some(value))
 }
 
 fn item_v3(item: &Value, shared: &Map<String, Value>) -> Value {
@@ -303,12 +315,36 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_what_its_paths_lead_to() {
+    fn a_part_has_all_types_but_those_of_other_paths() {
         let part = Part::below(&document("x"), "/apis/g/v1/");
         let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(keys(&part.paths), "/apis/g/v1/as");
-        assert_eq!(keys(&part.definitions), "A B");
-        assert_eq!(keys(&part.parameters), "pretty");
+        assert_eq!(keys(&part.definitions), "A B Unused", "what nothing refers to is no part of the other paths");
+        assert_eq!(keys(&part.parameters), "pretty unused");
+        let mut document = document("x");
+        let other = json!({"$ref": "#/definitions/Unused"});
+        document["paths"]["/apis/"]["get"]["responses"]["200"]["schema"] = other.clone();
+        let part = Part::below(&document, "/apis/g/v1/");
+        assert_eq!(keys(&part.definitions), "A B", "it goes with the only path that refers to it");
+        document["definitions"]["B"]["items"] = other;
+        assert_eq!(keys(&Part::below(&document, "/apis/g/v1/").definitions), "A B Unused");
+    }
+
+    #[test]
+    fn what_two_servers_say_in_other_words_is_not_the_same() {
+        let part = |words: &str| {
+            let mut document = document("x");
+            document["definitions"]["B"]["description"] = words.into();
+            document["definitions"]["B"]["x-kubernetes-group-version-kind"] = json!([{"kind": words}]);
+            Part::below(&document, "/apis/g/v1/")
+        };
+        let mut all = part("one");
+        all.join(part("two"), &|_, _| None);
+        assert!(all.definitions.contains_key("B_v2"));
+        let mut other = part("one");
+        other.definitions["B"]["x-kubernetes-group-version-kind"] = Value::Null;
+        all.join(other, &|_, _| None);
+        assert!(!all.definitions.contains_key("B_v3"), "the kinds do not count");
     }
 
     #[test]
@@ -325,12 +361,12 @@ mod tests {
         };
         let mut all = Part::default();
         all.join(part.clone(), &known);
-        assert_eq!(all.definitions.keys().collect::<Vec<_>>(), ["B_v2"]);
-        assert_eq!(all.parameters.len(), 1);
+        assert_eq!(all.definitions.keys().collect::<Vec<_>>(), ["B_v2", "Unused"]);
+        assert_eq!(all.parameters.len(), 2);
         all.join(Part::below(&document("y"), "/apis/g/v1/"), &known);
-        assert_eq!(all.definitions.keys().collect::<Vec<_>>(), ["B_v2", "B_v3"]);
+        assert_eq!(all.definitions.keys().collect::<Vec<_>>(), ["B_v2", "B_v3", "Unused"]);
         all.join(part, &known);
-        assert_eq!(all.definitions.len(), 2, "what is there under the new name is used again");
+        assert_eq!(all.definitions.len(), 3, "what is there under the new name is used again");
         let mut alone = Part::below(&document("x"), "/apis/g/v1/");
         alone.join(Part::below(&document("y"), "/apis/"), &|_, _| None);
         let text = Value::from(alone.definitions.clone()).to_string();
@@ -374,7 +410,7 @@ mod tests {
         document["paths"]["/apis/g/v1/as"]["post"]["parameters"][0] = json!({"$ref": "#/parameters/body-1"});
         let v3 = Part::below(&document, "/apis/g/v1/").to_v3("v1");
         assert_eq!(v3["paths"]["/apis/g/v1/as"]["post"]["requestBody"]["required"], true);
-        assert_eq!(v3["components"]["parameters"].as_object().map(Map::len), Some(1));
+        assert_eq!(v3["components"]["parameters"].as_object().map(Map::len), Some(2));
     }
 
     #[test]

@@ -35,8 +35,6 @@ const RETRY_FIRST: Duration = Duration::from_millis(5);
 const ENDPOINTS_MAX: usize = 5;
 /// A server that takes longer does not answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A longer answer is none.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// Keeps the condition of one extension server true, until it is told to stop.
 pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remote>>) {
@@ -50,13 +48,13 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
         if let Err(error) = &written {
             tracing::warn!(%error, name = remote.service.name, "the status of an API service could not be written");
         }
+        let known = *written.as_ref().unwrap_or(&0);
         failures = if written.is_err() || (asked && !condition.is_true()) { failures + 1 } else { 0 };
         let due = tokio::time::Instant::now() + pause(failures);
         let news = async {
             while told.changed().await.is_ok() {
-                let now = told.borrow_and_update().clone();
                 // What was written just now is no news.
-                if now.backend != remote.backend || now.service.available != condition.is_true() {
+                if told.borrow_and_update().revision > known {
                     return true;
                 }
             }
@@ -166,7 +164,8 @@ async fn answer(server: &Inner, remote: &Remote, place: &(String, u16)) -> Resul
         user: &UserInfo::new("system:kube-aggregator", &[MASTERS]),
         accept: "application/json, */*",
         known: "",
-        answer_bytes_max: ANSWER_BYTES_MAX,
+        // What it says is not looked at.
+        answer_bytes_max: 0,
         timeout: TIMEOUT,
     };
     let answer = server.aggregation.ask(question).await.map_err(|e| failed(format!("Get {url:?}: {e}")))?;
@@ -176,15 +175,15 @@ async fn answer(server: &Inner, remote: &Remote, place: &(String, u16)) -> Resul
     Err(failed(format!("bad status from {url}: {}", answer.status.as_u16())))
 }
 
-/// Writes the condition, unless it is there.
-async fn record(server: &Arc<Inner>, remote: &Remote, condition: &Condition) -> Result<(), ApiError> {
+/// Writes the condition, unless it is there. Gives the revision of what was written, if anything was.
+async fn record(server: &Arc<Inner>, remote: &Remote, condition: &Condition) -> Result<i64, ApiError> {
     let name = &remote.service.name;
     server.aggregation.metrics.is(name, condition.is_true());
     let gvr = api_services();
-    let Some(known) = server.registry.get(&gvr.group, &gvr.resource, "", name) else { return Ok(()) };
+    let Some(known) = server.registry.get(&gvr.group, &gvr.resource, "", name) else { return Ok(0) };
     let same = |object: &Value| ApiService::read(object).backend.as_ref() == Some(&remote.backend);
     if !same(&known) || availability::with(&known, condition, &now()).is_none() {
-        return Ok(());
+        return Ok(0);
     }
     write(server, name, condition, same).await
 }
@@ -193,31 +192,31 @@ fn now() -> String {
     api_core::time::format_unix_s(crate::authn::now())
 }
 
-/// Writes the condition of an object that is still `meant`.
+/// Writes the condition of an object that is still `meant`. Gives the revision of what was written, or 0.
 async fn write(
     server: &Arc<Inner>,
     name: &str,
     condition: &Condition,
     meant: impl Fn(&Value) -> bool,
-) -> Result<(), ApiError> {
+) -> Result<i64, ApiError> {
     let (me, gvr) = (UserInfo::apiserver(), api_services());
     let path = format!("/apis/{}/{}/{name}", gvr.api_version(), gvr.resource);
     let work = async {
         let live = server.call(&me, Method::GET, &path, None).await?;
         if !meant(&live) {
-            return Ok::<(), ApiError>(());
+            return Ok::<i64, ApiError>(0);
         }
-        let Some(changed) = availability::with(&live, condition, &now()) else { return Ok(()) };
-        server.call(&me, Method::PUT, &format!("{path}/status"), Some(&changed)).await?;
+        let Some(changed) = availability::with(&live, condition, &now()) else { return Ok(0) };
+        let written = server.call(&me, Method::PUT, &format!("{path}/status"), Some(&changed)).await?;
         tracing::info!(name, reason = condition.reason, "the availability of an API service has changed");
         if availability::is_available(&live) && !condition.is_true() {
             server.aggregation.metrics.lost(name, condition.reason);
         }
-        Ok(())
+        Ok(written.resource_version().parse().unwrap_or(0))
     };
     match work.await {
         // Somebody else wrote it, or it is gone; its event is on its way.
-        Err(e) if e.code == 409 || e.code == 404 => Ok(()),
+        Err(e) if e.code == 409 || e.code == 404 => Ok(0),
         other => other,
     }
 }

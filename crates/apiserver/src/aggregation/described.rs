@@ -45,9 +45,28 @@ pub(super) fn from_list(list: &Value, service: &ApiService) -> Value {
     version(service, Some(out))
 }
 
+/// Whether it is a list of resources at all. What says nothing of its kind is taken for one.
+pub(super) fn is_list(list: &Value) -> bool {
+    let absent_or = |value: &Value, is: fn(&Value) -> bool| value.is_null() || is(value);
+    let are_texts = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
+    let is_entry = |entry: &Value| {
+        let texts = ["name", "singularName", "kind", "group", "version"];
+        entry.is_object()
+            && texts.iter().all(|field| absent_or(&entry[*field], Value::is_string))
+            && absent_or(&entry["namespaced"], Value::is_boolean)
+            && ["verbs", "shortNames", "categories"].iter().all(|field| absent_or(&entry[*field], are_texts))
+    };
+    let says = |field: &str, value: &str| list[field].is_null() || list[field] == value;
+    let entries = &list["resources"];
+    list.is_object()
+        && says("kind", "APIResourceList")
+        && says("apiVersion", "v1")
+        && (entries.is_null() || entries.as_array().is_some_and(|all| all.iter().all(is_entry)))
+}
+
 fn version(service: &ApiService, resources: Option<Vec<Value>>) -> Value {
     let mut out = json!({"version": service.version, "freshness": "Current"});
-    if let Some(resources) = resources {
+    if let Some(resources) = resources.filter(|resources| !resources.is_empty()) {
         out["resources"] = resources.into();
     }
     out
@@ -118,6 +137,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_list_is_told_from_one() {
+        let with = |entry: Value| json!({"kind": "APIResourceList", "apiVersion": "v1", "resources": [entry]});
+        for list in [json!({}), json!({"resources": null}), with(json!({"name": "a", "verbs": ["get"]}))] {
+            assert!(is_list(&list), "{list}");
+        }
+        let entries = [json!("a"), json!({"name": 7}), json!({"verbs": "get"}), json!({"namespaced": "yes"})];
+        let others = [json!({"kind": "Status"}), json!({"apiVersion": "v2"}), json!([]), json!({"resources": {}})];
+        for list in entries.into_iter().map(with).chain(others) {
+            assert!(!is_list(&list), "{list}");
+        }
+    }
+
+    #[test]
     fn of_the_aggregated_form_what_is_known_is_taken() {
         let service = ApiService::local("g.io", "v1");
         let read = |resources: Value| {
@@ -136,6 +168,7 @@ mod tests {
         with_sub["categories"] = json!(["all"]);
         assert_eq!(read(json!([with_sub])), current(json!([with_sub])));
         assert_eq!(read(json!("none")), json!({"version": "v1", "freshness": "Current"}));
+        assert_eq!(read(json!([])), json!({"version": "v1", "freshness": "Current"}));
         assert_eq!(from_aggregated(&json!({}), &service), json!({"version": "v1", "freshness": "Current"}));
     }
 }

@@ -1,7 +1,7 @@
 //! What extension servers say they have, as the aggregated form of discovery says it: asked for when an API service
 //! changes, and from time to time. One that does not answer is `Stale`.
 
-use super::described::{from_aggregated, from_list};
+use super::described::{from_aggregated, from_list, is_list};
 use super::remote::{Answer, Question};
 use super::{Aggregation, Remote};
 use crate::authn::UserInfo;
@@ -118,6 +118,9 @@ async fn ask(server: &Inner, remote: &Remote, last: &mut Last) -> Result<Value, 
         return Err(format!("{} is answered {}", remote.path(), answer.status.as_u16()));
     }
     let list: Value = serde_json::from_slice(&answer.bytes).map_err(|e| e.to_string())?;
+    if !is_list(&list) {
+        return Err(format!("{} is no list of resources", remote.path()));
+    }
     Ok(from_list(&list, service))
 }
 

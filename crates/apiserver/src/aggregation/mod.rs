@@ -12,6 +12,7 @@ mod openapi;
 pub(crate) mod proxy;
 mod registration;
 mod remote;
+mod target;
 
 pub(crate) use discovery::Documents;
 pub(crate) use openapi::{Remotes, V3};
@@ -100,6 +101,22 @@ impl Services {
         self.all.iter().map(|(_, service)| &**service)
     }
 
+    /// The extension server that has the v3 document of that name: the group version's own, or whichever has it if nothing
+    /// here has.
+    fn describing(&self, registry: &Registry, described: &Remotes, name: &str) -> Option<&Arc<Remote>> {
+        let version = name.strip_prefix("apis/").and_then(|path| path.split_once('/'));
+        if let Some(own) = version.and_then(|(group, version)| self.remote(group, version)) {
+            return described.is_there(&own.service.name, name).then_some(own);
+        }
+        let table = registry.table();
+        let is_custom = version.is_some_and(|(group, version)| table.custom_version(group, version).is_some());
+        if is_custom || api_kinds::openapi::v3(name).is_some() {
+            return None;
+        }
+        let service = self.all.get(described.holder(name)?)?;
+        self.remote(&service.group, &service.version)
+    }
+
     /// The extension server of a group version.
     pub(crate) fn remote(&self, group: &str, version: &str) -> Option<&Arc<Remote>> {
         self.remote.get(group)?.iter().find(|r| r.service.version == version)
@@ -151,14 +168,14 @@ impl Aggregation {
             services.remote(&info.api_group, &info.api_version)?
         } else {
             let path = info.path.trim_end_matches('/');
-            // An OpenAPI document is where the index says it is.
-            let path = match path.strip_prefix("/openapi/v3/") {
-                Some(name) if matches!(self.openapi.load().v3(name), Some(V3::There { .. })) => name,
-                Some(_) => return None,
-                None => path.strip_prefix('/')?,
-            };
-            let (group, version) = path.strip_prefix("apis/")?.split_once('/')?;
-            services.remote(group, version)?
+            match path.strip_prefix("/openapi/v3/") {
+                // An OpenAPI document is where the index says it is.
+                Some(name) => services.describing(registry, &self.openapi.load(), name)?,
+                None => {
+                    let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
+                    services.remote(group, version)?
+                }
+            }
         };
         let cache = cache(registry)?;
         let object = cache.get(&key(&cache, &known.service.name))?;
@@ -248,7 +265,8 @@ fn adjust(server: &Arc<Inner>, kept: &mut HashMap<String, Kept>) {
     for (name, remote) in now {
         if let Some(kept) = kept.get(name) {
             kept.told.send_if_modified(|known| {
-                let changed = !known.is_like(remote);
+                // Whatever was written of it is a reason to look again.
+                let changed = known.revision != remote.revision;
                 *known = remote.clone();
                 changed
             });

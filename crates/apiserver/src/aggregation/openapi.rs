@@ -61,6 +61,8 @@ impl V3 {
 struct Documents {
     /// Of group and version; the higher comes first.
     priority: (i64, i64),
+    /// The group version's name in the index of v3 documents.
+    own: String,
     v2: Option<Arc<Part>>,
     v3: BTreeMap<String, V3>,
 }
@@ -82,14 +84,27 @@ impl Remotes {
         all.into_iter().filter_map(|(_, documents)| documents.v2.as_deref())
     }
 
-    /// All v3 documents by their names in the index.
-    pub(crate) fn all_v3(&self) -> impl Iterator<Item = (&str, &V3)> {
-        self.0.values().flat_map(|documents| documents.v3.iter()).map(|(name, v3)| (name.as_str(), v3))
+    /// All v3 documents by their names in the index, and whether each is of the group version of its API service.
+    pub(crate) fn all_v3(&self) -> impl Iterator<Item = (&str, &V3, bool)> {
+        self.0.values().flat_map(|documents| {
+            documents.v3.iter().map(move |(name, v3)| (name.as_str(), v3, *name == documents.own))
+        })
     }
 
     /// The v3 document of that name.
     pub(crate) fn v3(&self, name: &str) -> Option<&V3> {
         self.0.values().find_map(|documents| documents.v3.get(name))
+    }
+
+    /// Whether the server of an API service has the v3 document of that name.
+    pub(super) fn is_there(&self, service: &str, name: &str) -> bool {
+        let v3 = self.0.get(service).and_then(|documents| documents.v3.get(name));
+        matches!(v3, Some(V3::There { .. }))
+    }
+
+    /// The first API service whose server has the v3 document of that name.
+    pub(super) fn holder(&self, name: &str) -> Option<&String> {
+        self.0.keys().find(|service| self.is_there(service, name))
     }
 }
 
@@ -98,10 +113,13 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
     let mut last = Last::default();
     loop {
         let remote = told.borrow_and_update().clone();
-        match read(&server, &remote, &mut last).await {
-            Ok(documents) => publish(&server.aggregation, &remote.service.name, documents),
-            Err(error) => {
-                tracing::debug!(error, name = remote.service.name, "an extension server does not describe itself");
+        // What becomes of it is written down, which is a reason to look again.
+        if remote.service.available {
+            match read(&server, &remote, &mut last).await {
+                Ok(documents) => publish(&server.aggregation, &remote.service.name, documents),
+                Err(error) => {
+                    tracing::debug!(error, name = remote.service.name, "an extension server does not describe itself");
+                }
             }
         }
         tokio::select! {
@@ -151,20 +169,21 @@ async fn read(server: &Inner, remote: &Remote, last: &mut Last) -> Result<Docume
     match index.status.as_u16() {
         200 => {
             let index: Value = serde_json::from_slice(&index.bytes).map_err(|e| e.to_string())?;
-            // What it has beside its group version is its own affair.
-            if let Some(url) = index["paths"][&own]["serverRelativeURL"].as_str() {
-                v3.insert(own, V3::There { url: url.to_owned() });
+            for (name, place) in index["paths"].as_object().into_iter().flatten() {
+                if let Some(url) = place["serverRelativeURL"].as_str() {
+                    v3.insert(name.clone(), V3::There { url: url.to_owned() });
+                }
             }
         }
         404 => {
             if let Some(part) = &v2 {
                 let made = Made(Document::new(&part.to_v3(&service.version)));
-                v3.insert(own, V3::Here(made));
+                v3.insert(own.clone(), V3::Here(made));
             }
         }
         code => return Err(format!("/openapi/v3 is answered {code}")),
     }
-    Ok(Documents { priority: (service.group_priority, service.version_priority), v2, v3 })
+    Ok(Documents { priority: (service.group_priority, service.version_priority), own, v2, v3 })
 }
 
 async fn read_v2(server: &Inner, remote: &Remote, last: &mut Last) -> Result<Option<Arc<Part>>, String> {

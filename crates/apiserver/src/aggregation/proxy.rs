@@ -3,6 +3,7 @@
 
 use super::Remote;
 use super::remote::{at, authority};
+use super::target;
 use crate::authn::{UserInfo, request_header};
 use crate::body::{self, Body};
 use crate::proxy::pass::{answer, is_upgrade, prepare};
@@ -14,6 +15,8 @@ use futures::StreamExt;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +57,9 @@ pub(crate) async fn serve(
         }
         None => passed.await,
     };
-    let response = passed?;
+    let mut response = passed?;
+    let doubled = Doubled::take(response.headers_mut());
+    response.extensions_mut().insert(doubled);
     if !long || response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response);
     }
@@ -81,17 +86,25 @@ async fn pass(
     authority: &str,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let seen = request.uri().path().to_owned();
-    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    let uri = at(authority, path).map_err(ApiError::internal)?;
+    let path = target::path(request.uri().path());
+    let query = request.uri().query().map(target::query).filter(|query| !query.is_empty());
+    let asked = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    let asked: PathAndQuery = asked.parse().map_err(ApiError::internal)?;
+    let uri = at(authority, asked).map_err(ApiError::internal)?;
     let upgrading = is_upgrade(request.headers());
     let client = upgrading.then(|| hyper::upgrade::on(&mut request));
-    prepare(&mut request, uri, authority, Some(&seen), upgrading).map_err(ApiError::internal)?;
+    prepare(&mut request, uri, authority, Some(&target::seen(&path)), upgrading).map_err(ApiError::internal)?;
+    let host = HeaderValue::from_str(authority).map_err(ApiError::internal)?;
+    request.headers_mut().insert("x-forwarded-host", host);
     request_header::write(request.headers_mut(), user).map_err(ApiError::internal)?;
     let response = match server.aggregation.send(&remote.trust, request).await {
         Ok(response) => response,
+        Err(why) if upgrading => return Ok(refusal(StatusCode::SERVICE_UNAVAILABLE, &why)),
         Err(why) => return Ok(unreachable(&why)),
     };
+    if upgrading {
+        return Ok(upgraded(server, response, client));
+    }
     if response.status().is_redirection() && response.headers().contains_key(header::LOCATION) {
         let words = "the backend attempted to redirect this request, which is not permitted";
         return Ok(body::text(StatusCode::BAD_GATEWAY, words));
@@ -99,6 +112,50 @@ async fn pass(
     let mut response = answer(server, response, client);
     drop_cors(response.headers_mut());
     Ok(response)
+}
+
+/// The answer to a request for another protocol: that it is spoken from here on, or why not.
+fn upgraded(server: &Inner, response: Response<Incoming>, client: Option<OnUpgrade>) -> Response<Body> {
+    let code = response.status();
+    if code == StatusCode::SWITCHING_PROTOCOLS {
+        return answer(server, response, client);
+    }
+    if code.as_u16() < 400 {
+        let words = format!("invalid upgrade response: status code {}", code.as_u16());
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, &words);
+    }
+    let mut response = answer(server, response, client);
+    // The client may have gone on in the other protocol.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Headers of an extension server's answer that this server has of its own: both are told, this server's first.
+#[derive(Debug, Clone)]
+pub(crate) struct Doubled(HeaderMap);
+
+impl Doubled {
+    const NAMES: [&str; 4] =
+        ["audit-id", "cache-control", "x-kubernetes-pf-flowschema-uid", "x-kubernetes-pf-prioritylevel-uid"];
+
+    /// Takes them out, until this server's own are there.
+    fn take(headers: &mut HeaderMap) -> Self {
+        let mut taken = HeaderMap::new();
+        for name in Self::NAMES {
+            let values = headers.get_all(name).iter().map(|value| (HeaderName::from_static(name), value.clone()));
+            taken.extend(values.collect::<Vec<_>>());
+            headers.remove(name);
+        }
+        Self(taken)
+    }
+
+    /// Puts them behind this server's own.
+    pub(crate) fn put_back(response: &mut Response<Body>) {
+        let Some(Self(taken)) = response.extensions_mut().remove() else { return };
+        for (name, value) in &taken {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
 }
 
 /// Which pages of other sites may call is this server's own affair.

@@ -68,11 +68,6 @@ impl Remote {
         Some(Self { service: service.clone(), revision, backend, trust })
     }
 
-    /// Whether both say the same.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.service == other.service
-    }
-
     /// Path of its group version.
     pub(super) fn path(&self) -> String {
         format!("/apis/{}/{}", self.service.group, self.service.version)
@@ -112,6 +107,7 @@ pub(super) struct Question<'a> {
     pub(super) accept: &'a str,
     /// Tag of the answer that is known already; empty for none.
     pub(super) known: &'a str,
+    /// A longer answer is none; 0 if only its status counts.
     pub(super) answer_bytes_max: usize,
     pub(super) timeout: Duration,
 }
@@ -138,8 +134,13 @@ impl Aggregation {
         let mut request = request.body(body::empty()).map_err(|e| e.to_string())?;
         request_header::write(request.headers_mut(), question.user).map_err(|e| e.to_string())?;
         let (parts, body) = self.send(question.trust, request).await?.into_parts();
-        let body = BodyExt::map_err(body, BoxError::from).boxed_unsync();
-        let bytes = read_body(body, question.answer_bytes_max).await.map_err(|e| e.message)?;
+        let bytes = match question.answer_bytes_max {
+            0 => Bytes::new(),
+            max => {
+                let body = BodyExt::map_err(body, BoxError::from).boxed_unsync();
+                read_body(body, max).await.map_err(|e| e.message)?
+            }
+        };
         Ok(Answer { status: parts.status, headers: parts.headers, bytes })
     }
 }

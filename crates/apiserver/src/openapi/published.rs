@@ -258,12 +258,15 @@ impl Documents {
         let mut all: BTreeMap<String, String> = builtin.collect();
         let own = self.table.custom().map(|v| (format!("apis/{}/{}", v.group, v.version), v3_hash(v)));
         all.extend(own);
-        let here = self.remote.all_v3().filter_map(|(name, v3)| Some((name.to_owned(), v3.document()?.hash)));
+        let here = self.remote.all_v3().filter_map(|(name, v3, _)| Some((name.to_owned(), v3.document()?.hash)));
         all.extend(here);
         let all = all.iter().map(|(name, hash)| (name.as_str(), hash.as_str()));
         let mut index = api_schema::openapi::index(all);
-        for (name, v3) in self.remote.all_v3() {
-            if let V3::There { url } = v3 {
+        for (name, v3, is_own) in self.remote.all_v3() {
+            // What it has beside its group version counts where nobody else has it.
+            if let V3::There { url } = v3
+                && (is_own || index["paths"].get(name).is_none())
+            {
                 index["paths"][name] = json!({"serverRelativeURL": url});
             }
         }

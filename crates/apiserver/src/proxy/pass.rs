@@ -3,7 +3,9 @@
 
 use crate::server::Inner;
 use crate::{Body, BoxError, RemoteAddr};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -16,11 +18,15 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
         && tokens.flat_map(|v| v.split(',')).any(|t| t.trim().eq_ignore_ascii_case("upgrade"))
 }
 
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
 /// Headers that are between us and one side only, or that carry the client's credentials.
-const NOT_FORWARDED: [&str; 9] = [
+const NOT_FORWARDED: [&str; 11] = [
     "authorization",
     "connection",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -43,7 +49,11 @@ pub(crate) fn prepare(
     let remote = request.extensions().get::<RemoteAddr>().map(|r| r.0.ip().to_string());
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_11;
+    // Some servers insist on it where there may be a body.
+    let is_empty =
+        matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) && request.body().is_end_stream();
     let headers = request.headers_mut();
+    let takes_trailers = named(headers, header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
     drop_named_by_connection(headers);
     for name in NOT_FORWARDED {
         headers.remove(name);
@@ -58,6 +68,12 @@ pub(crate) fn prepare(
     }
     hide_token(headers);
     headers.insert(header::HOST, HeaderValue::from_str(authority)?);
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if is_empty {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     if let (true, Some(upgrade)) = (upgrading, upgrade) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, upgrade);
@@ -69,7 +85,9 @@ pub(crate) fn prepare(
             headers.insert("x-forwarded-host", host);
         }
         if let Some(remote) = remote {
-            headers.append("x-forwarded-for", HeaderValue::from_str(&remote)?);
+            let way: Vec<&str> = named(headers, FORWARDED_FOR).chain([remote.as_str()]).collect();
+            let way = HeaderValue::from_str(&way.join(", "))?;
+            headers.insert(FORWARDED_FOR, way);
         }
     }
     // An identity of this process means nothing elsewhere.
@@ -77,10 +95,14 @@ pub(crate) fn prepare(
     Ok(())
 }
 
+/// What a header lists.
+fn named(headers: &HeaderMap, header: impl AsHeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(header).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim)
+}
+
 /// Takes out what the other side has said to be between it and us only.
 fn drop_named_by_connection(headers: &mut HeaderMap) {
-    let named = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-    let named: Vec<String> = named.map(|name| name.trim().to_ascii_lowercase()).collect();
+    let named: Vec<String> = named(headers, header::CONNECTION).map(str::to_ascii_lowercase).collect();
     for name in named {
         headers.remove(name);
     }
@@ -128,7 +150,7 @@ pub(crate) fn answer(server: &Inner, mut response: Response<Incoming>, client: O
     }
     let (mut parts, body) = response.into_parts();
     drop_named_by_connection(&mut parts.headers);
-    for name in ["connection", "keep-alive", "transfer-encoding", "trailer", "upgrade"] {
+    for name in ["connection", "keep-alive", "proxy-authenticate", "transfer-encoding", "upgrade"] {
         parts.headers.remove(name);
     }
     parts.version = http::Version::default();

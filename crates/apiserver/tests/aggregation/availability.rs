@@ -4,6 +4,7 @@ use crate::support::cluster::admin;
 use crate::world::{API_SERVICES, Lines, NAME, World, eventually, in_time};
 use apiserver::Config;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test]
 async fn each_obstacle_has_its_reason_and_goes_when_it_is_gone() {
@@ -44,6 +45,18 @@ async fn each_obstacle_has_its_reason_and_goes_when_it_is_gone() {
     let lost = format!("aggregator_unavailable_apiservice_total{{name=\"{NAME}\",reason=\"MissingEndpoints\"}} 1");
     // It is counted once the condition is written, so the condition may be seen first.
     eventually(async || world.metrics().await.contains(&lost).then_some(())).await;
+
+    // Any write is a reason to look again, long before it is time to.
+    cluster.endpoints("later", Some(world.extension.backend.port)).await;
+    world.becomes("Passed").await;
+    *world.extension.state.broken.lock() = 500;
+    let note = json!({"metadata": {"annotations": {"a": "b"}}});
+    cluster.send(&admin(), "PATCH", &format!("{API_SERVICES}/{NAME}"), Some(&note)).await;
+    let found = tokio::time::timeout(Duration::from_secs(15), world.becomes("FailedDiscoveryCheck")).await;
+    found.expect("it was not asked again");
+    let wrong = json!({"status": {"conditions": [{"type": "Available", "status": "Maybe"}]}});
+    let refused = cluster.send(&admin(), "PATCH", &format!("{API_SERVICES}/{NAME}/status"), Some(&wrong)).await;
+    assert!(refused.message().ends_with("supported values: \"True\", \"False\", \"Unknown\""), "{}", refused.value);
 
     // What is served here is available.
     let local = json!({"spec": {"service": null, "caBundle": null}});

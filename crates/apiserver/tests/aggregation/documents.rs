@@ -187,8 +187,37 @@ async fn openapi_has_what_the_server_describes() {
     })
     .await;
     assert_eq!(cluster.get(&there).await["its"], "own");
-    assert_eq!(world.extension.last("/openapi/v3/").expect("seen").headers["x-remote-user"], "admin");
+    // So does what it has beside, unless this server has it.
+    let index = cluster.get("/openapi/v3").await;
+    let group = "/openapi/v3/apis/wardle.example.com";
+    assert_eq!(index["paths"]["apis/wardle.example.com"]["serverRelativeURL"], format!("{group}?hash=G"));
+    assert_eq!(cluster.get(group).await["its"], "group");
+    assert_ne!(index["paths"]["version"]["serverRelativeURL"], "/x");
+    assert!(cluster.get("/openapi/v3/version").await["openapi"].is_string());
+    let last = world.extension.last("/openapi/v3/").expect("seen").line;
+    assert!(last.ends_with("/apis/wardle.example.com"), "{last}");
+    assert_eq!(world.extension.last("/openapi/v3/apis").expect("seen").headers["x-remote-user"], "admin");
     assert_eq!(cluster.get("/openapi/v2").await, before);
+    what_it_said_holds_while_it_is_not_available(&world, name, &there).await;
     assert_eq!(cluster.send(&admin(), "DELETE", &format!("{API_SERVICES}/{NAME}"), None).await.code, 200);
     eventually(async || cluster.get("/openapi/v3").await["paths"].get(name).is_none().then_some(())).await;
+}
+
+async fn what_it_said_holds_while_it_is_not_available(world: &World, name: &str, there: &str) {
+    for code in [500, 404] {
+        *world.extension.state.broken.lock() = code;
+        let label = json!({"metadata": {"labels": {"a": format!("b{code}")}}});
+        world.must("PATCH", &format!("{API_SERVICES}/{NAME}"), Some(label)).await;
+        let said = format!(": {code}");
+        eventually(async || {
+            let condition = world.becomes("FailedDiscoveryCheck").await;
+            condition["message"].as_str().is_some_and(|message| message.ends_with(&said)).then_some(())
+        })
+        .await;
+    }
+    *world.extension.state.v3.lock() = json!({"openapi": "3.0.0", "its": "newer"});
+    assert_eq!(world.cluster.get("/openapi/v3").await["paths"][name]["serverRelativeURL"], there);
+    *world.extension.state.broken.lock() = 0;
+    world.becomes("Passed").await;
+    eventually(async || (world.cluster.get(there).await["its"] == "newer").then_some(())).await;
 }

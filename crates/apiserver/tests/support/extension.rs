@@ -42,6 +42,8 @@ pub struct State {
     pub aggregated: bool,
     /// Answers everything with this, if it is not 0.
     pub broken: Mutex<u16>,
+    /// What the group version's path answers; `null` for a list of its resources.
+    pub listed: Mutex<Value>,
     /// OpenAPI v2 document; `null` for none.
     pub v2: Mutex<Value>,
     /// OpenAPI v3 document of the group version; `null` for none.
@@ -66,6 +68,7 @@ impl Extension {
             seen: Mutex::default(),
             aggregated,
             broken: Mutex::new(0),
+            listed: Mutex::new(Value::Null),
             v2: Mutex::new(Value::Null),
             v3: Mutex::new(Value::Null),
         });
@@ -127,7 +130,8 @@ impl State {
             "/openapi/v2" => return document(&self.v2.lock()),
             "/openapi/v3" if !self.v3.lock().is_null() => {
                 let url = format!("/openapi/v3{ROOT}?hash=ABC");
-                let paths = json!({&ROOT[1..]: {"serverRelativeURL": url}, "version": {"serverRelativeURL": "/x"}});
+                let paths = json!({&ROOT[1..]: {"serverRelativeURL": url}, "version": {"serverRelativeURL": "/x"},
+                    "apis/wardle.example.com": {"serverRelativeURL": "/openapi/v3/apis/wardle.example.com?hash=G"}});
                 return json_answer(200, &json!({"paths": paths}));
             }
             "/apis" if self.aggregated => {
@@ -136,6 +140,7 @@ impl State {
                 answer.headers_mut().insert(header::ETAG, "\"one\"".parse().expect("value"));
                 return answer;
             }
+            ROOT if !self.listed.lock().is_null() => return json_answer(200, &self.listed.lock()),
             ROOT => {
                 let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": API_VERSION, "resources": [
                     resource(), {"name": "flunders/status", "singularName": "", "namespaced": true, "kind": "Flunder",
@@ -143,6 +148,9 @@ impl State {
                 return json_answer(200, &list);
             }
             _ => {}
+        }
+        if path == "/openapi/v3/apis/wardle.example.com" {
+            return json_answer(200, &json!({"its": "group"}));
         }
         if path.strip_prefix("/openapi/v3") == Some(ROOT) {
             return document(&self.v3.lock());
@@ -207,6 +215,9 @@ impl State {
                 let warning = "299 - \"flunders are old\"".parse().expect("value");
                 answer.headers_mut().insert("warning", warning);
                 answer.headers_mut().insert("x-extension", "yes".parse().expect("value"));
+                answer.headers_mut().insert("audit-id", "its own".parse().expect("value"));
+                answer.headers_mut().insert("cache-control", "max-age=60".parse().expect("value"));
+                answer.headers_mut().insert("proxy-authenticate", "Basic".parse().expect("value"));
                 answer.headers_mut().insert("access-control-allow-origin", "*".parse().expect("value"));
                 answer
             }

@@ -1,7 +1,6 @@
 //! Kinds of the group apiregistration.k8s.io.
 
 use super::check::Node;
-use super::conditions;
 use super::fill::Fill;
 use super::meta;
 use api_core::field::Errors;
@@ -54,7 +53,7 @@ fn update(context: &WriteContext<'_>, new: &Value, old: &Value, e: &mut Errors) 
         let root = Node::root(new);
         let status = root.at("status");
         for condition in status.at("conditions").items() {
-            condition.at("status").one_of(conditions::STATUSES, e);
+            condition.at("status").one_of(&["True", "False", "Unknown"], e);
         }
     }
 }
