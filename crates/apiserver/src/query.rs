@@ -51,13 +51,17 @@ pub fn decode_segment(text: &str) -> Cow<'_, str> {
 }
 
 /// The bytes that a text with `%XX` stands for; what is malformed stays as it is.
-pub(crate) fn unescaped(text: &str) -> Vec<u8> {
+pub(crate) fn unescaped(text: &str, plus_is_space: bool) -> Vec<u8> {
     let mut rest = text.as_bytes();
     let mut out = Vec::with_capacity(rest.len());
     while let [first, after @ ..] = rest {
         let byte = escaped(rest);
-        out.push(byte.unwrap_or(*first));
         rest = if byte.is_some() { &rest[3..] } else { after };
+        out.push(match byte {
+            Some(byte) => byte,
+            None if plus_is_space && *first == b'+' => b' ',
+            None => *first,
+        });
     }
     out
 }
@@ -68,22 +72,7 @@ pub(crate) fn is_well_escaped(text: &str) -> bool {
 }
 
 fn decode_bytes(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        match escaped(&bytes[i..]) {
-            Some(byte) => {
-                out.push(byte);
-                i += 3;
-                continue;
-            }
-            None if bytes[i] == b'+' && plus_is_space => out.push(b' '),
-            None => out.push(bytes[i]),
-        }
-        i += 1;
-    }
-    match String::from_utf8(out) {
+    match String::from_utf8(unescaped(text, plus_is_space)) {
         Ok(text) => Cow::Owned(text),
         Err(e) => Cow::Owned(String::from_utf8_lossy(e.as_bytes()).into_owned()),
     }

@@ -48,13 +48,13 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
         if let Err(error) = &written {
             tracing::warn!(%error, name = remote.service.name, "the status of an API service could not be written");
         }
-        let known = *written.as_ref().unwrap_or(&0);
+        let known = written.as_ref().ok().copied().flatten();
         failures = if written.is_err() || (asked && !condition.is_true()) { failures + 1 } else { 0 };
         let due = tokio::time::Instant::now() + pause(failures);
         let news = async {
             while told.changed().await.is_ok() {
                 // What was written just now is no news.
-                if told.borrow_and_update().revision > known {
+                if Some(told.borrow_and_update().revision) > known {
                     return true;
                 }
             }
@@ -176,14 +176,14 @@ async fn answer(server: &Inner, remote: &Remote, place: &(String, u16)) -> Resul
 }
 
 /// Writes the condition, unless it is there. Gives the revision of what was written, if anything was.
-async fn record(server: &Arc<Inner>, remote: &Remote, condition: &Condition) -> Result<i64, ApiError> {
+async fn record(server: &Arc<Inner>, remote: &Remote, condition: &Condition) -> Result<Option<i64>, ApiError> {
     let name = &remote.service.name;
     server.aggregation.metrics.is(name, condition.is_true());
     let gvr = api_services();
-    let Some(known) = server.registry.get(&gvr.group, &gvr.resource, "", name) else { return Ok(0) };
+    let Some(known) = server.registry.get(&gvr.group, &gvr.resource, "", name) else { return Ok(None) };
     let same = |object: &Value| ApiService::read(object).backend.as_ref() == Some(&remote.backend);
     if !same(&known) || availability::with(&known, condition, &now()).is_none() {
-        return Ok(0);
+        return Ok(None);
     }
     write(server, name, condition, same).await
 }
@@ -192,31 +192,31 @@ fn now() -> String {
     api_core::time::format_unix_s(crate::authn::now())
 }
 
-/// Writes the condition of an object that is still `meant`. Gives the revision of what was written, or 0.
+/// Writes the condition of an object that is still `meant`. Gives the revision of what was written, if anything was.
 async fn write(
     server: &Arc<Inner>,
     name: &str,
     condition: &Condition,
     meant: impl Fn(&Value) -> bool,
-) -> Result<i64, ApiError> {
+) -> Result<Option<i64>, ApiError> {
     let (me, gvr) = (UserInfo::apiserver(), api_services());
     let path = format!("/apis/{}/{}/{name}", gvr.api_version(), gvr.resource);
     let work = async {
         let live = server.call(&me, Method::GET, &path, None).await?;
         if !meant(&live) {
-            return Ok::<i64, ApiError>(0);
+            return Ok(None);
         }
-        let Some(changed) = availability::with(&live, condition, &now()) else { return Ok(0) };
+        let Some(changed) = availability::with(&live, condition, &now()) else { return Ok(None) };
         let written = server.call(&me, Method::PUT, &format!("{path}/status"), Some(&changed)).await?;
         tracing::info!(name, reason = condition.reason, "the availability of an API service has changed");
         if availability::is_available(&live) && !condition.is_true() {
             server.aggregation.metrics.lost(name, condition.reason);
         }
-        Ok(written.resource_version().parse().unwrap_or(0))
+        written.resource_version().parse().map(Some).map_err(ApiError::internal)
     };
     match work.await {
         // Somebody else wrote it, or it is gone; its event is on its way.
-        Err(e) if e.code == 409 || e.code == 404 => Ok(0),
+        Err(e) if e.code == 409 || e.code == 404 => Ok(None),
         other => other,
     }
 }

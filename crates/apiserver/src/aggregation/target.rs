@@ -11,7 +11,7 @@ const IN_QUERIES: &[u8] = b"-_.~";
 /// A path: what is escaped without need is not, and what needs it is.
 pub(super) fn path(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
-    escape(&query::unescaped(path), IN_PATHS, &mut out);
+    escape(&query::unescaped(path, false), IN_PATHS, &mut out);
     out
 }
 
@@ -19,7 +19,7 @@ pub(super) fn path(path: &str) -> String {
 pub(super) fn query(query: &str) -> String {
     let read = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let well = |text: &str| query::is_well_escaped(text).then(|| query::unescaped(&text.replace('+', " ")));
+        let well = |text: &str| query::is_well_escaped(text).then(|| query::unescaped(text, true));
         Some((well(name)?, well(value)?))
     };
     let pairs = query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';'));
