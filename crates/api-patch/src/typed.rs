@@ -8,13 +8,15 @@ mod field_set;
 mod merge;
 mod reconcile;
 mod remove;
+mod written;
 
 pub(crate) use check::check;
-pub(crate) use compare::{Comparison, compare, written};
+pub(crate) use compare::{Comparison, compare};
 pub(crate) use field_set::field_set;
 pub(crate) use merge::merge;
 pub(crate) use reconcile::reconcile;
 pub(crate) use remove::{remove_items, with_named_fields};
+pub(crate) use written::written;
 
 use crate::fields::Element;
 use api_schema::schema::{Field, ListKind, MapShape, Schema, Shape, StructId, StructType};

@@ -92,21 +92,48 @@ pub(crate) fn print(element: &Element) -> String {
     match element {
         Element::Field(name) => print_field(name),
         Element::Index(i) => format!("i:{i}"),
-        Element::Value(value) => format!("v:{}", escaped(value)),
+        Element::Value(value) => {
+            let mut key = String::from("v:");
+            push_value(&mut key, value);
+            key
+        }
         Element::Key(fields) => {
-            let mut text = String::from("k:{");
+            let mut key = String::with_capacity(KEY_BYTES);
+            key.push_str("k:{");
             for (i, (name, value)) in fields.iter().enumerate() {
                 if i > 0 {
-                    text.push(',');
+                    key.push(',');
                 }
-                text.push_str(&Value::from(name.as_str()).to_string());
-                text.push(':');
-                text.push_str(&escaped(value));
+                if !push_plain(&mut key, name) {
+                    key.push_str(&Value::from(name.as_str()).to_string());
+                }
+                key.push(':');
+                push_value(&mut key, value);
             }
-            text.push('}');
-            text
+            key.push('}');
+            key
         }
     }
+}
+
+/// What most keys of list items have room in.
+const KEY_BYTES: usize = 48;
+
+fn push_value(key: &mut String, value: &Value) {
+    if !value.as_str().is_some_and(|text| push_plain(key, text)) {
+        key.push_str(&escaped(value));
+    }
+}
+
+/// Writes a text in which nothing is to be escaped; `false` if there is.
+fn push_plain(key: &mut String, text: &str) -> bool {
+    let is_plain = text.bytes().all(|b| b >= b' ' && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&'));
+    if is_plain {
+        key.push('"');
+        key.push_str(text);
+        key.push('"');
+    }
+    is_plain
 }
 
 /// The key of a field.

@@ -1,7 +1,7 @@
 //! What changed between two objects, as sets of fields.
 
 use super::{Atom, MapType, Type, always_present, atom, item_element};
-use crate::fields::{Element, MEMBER, Set, print, print_field};
+use crate::fields::{Element, Set};
 use api_schema::schema::{ListKind, Schema, Shape};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -26,15 +26,18 @@ impl Comparison {
     pub(crate) fn is_same(&self) -> bool {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
-}
-
-/// What a walk makes of the changes that it finds.
-trait Found: Default {
-    /// Whether nothing was found.
-    fn is_nothing(&self) -> bool;
 
     /// Adds what was found below a step, and what happened to that step itself.
-    fn attach(&mut self, step: Step<'_>, change: Change, below: Self);
+    fn attach(&mut self, step: Step<'_>, change: Change, below: Comparison) {
+        let all = [
+            (&mut self.added, change == Change::Added, below.added),
+            (&mut self.modified, change == Change::Modified, below.modified),
+            (&mut self.removed, change == Change::Removed, below.removed),
+        ];
+        for (set, member, children) in all.into_iter().filter(|(_, member, children)| *member || !children.is_empty()) {
+            set.add(step.element(), member, children);
+        }
+    }
 }
 
 /// The step on which a walk goes down.
@@ -51,52 +54,6 @@ impl Step<'_> {
             Self::Item(element) => element.clone(),
         }
     }
-
-    /// Its key in `fieldsV1`.
-    fn key(self) -> String {
-        match self {
-            Self::Field(name) => print_field(name),
-            Self::Item(element) => print(element),
-        }
-    }
-}
-
-impl Found for Comparison {
-    fn is_nothing(&self) -> bool {
-        self.is_same()
-    }
-
-    fn attach(&mut self, step: Step<'_>, change: Change, below: Comparison) {
-        let all = [
-            (&mut self.added, change == Change::Added, below.added),
-            (&mut self.modified, change == Change::Modified, below.modified),
-            (&mut self.removed, change == Change::Removed, below.removed),
-        ];
-        for (set, member, children) in all.into_iter().filter(|(_, member, children)| *member || !children.is_empty()) {
-            set.add(step.element(), member, children);
-        }
-    }
-}
-
-/// What a new object has, as `fieldsV1` right away.
-#[derive(Default)]
-struct Written(Map<String, Value>);
-
-impl Found for Written {
-    fn is_nothing(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn attach(&mut self, step: Step<'_>, change: Change, below: Self) {
-        let (member, mut fields) = (change != Change::None, below.0);
-        if !member && fields.is_empty() {
-            return;
-        }
-        if member && !fields.is_empty() {
-            fields.insert(MEMBER.to_owned(), Value::Object(Map::new()));
-        }
-        self.0.insert(step.key(), Value::Object(fields));
-    }
 }
 
 /// What happened to a path itself.
@@ -106,13 +63,6 @@ enum Change {
     Added,
     Modified,
     Removed,
-}
-
-/// All that `new` has, as `fieldsV1`: [`compare`] with an empty object, and what that finds added, at less expense.
-pub(crate) fn written(schema: &Schema, ty: Type<'_>, new: &Value) -> Result<Map<String, Value>, String> {
-    let (mut out, nothing) = (Written::default(), Value::Object(Map::new()));
-    Walk { schema }.value(ty, Some(&nothing), Some(new), &mut out)?;
-    Ok(out.0)
 }
 
 /// What changed from `old` to `new`. An object that was not there is compared with an empty one of its type.
@@ -158,12 +108,12 @@ fn whole(old: Option<&Value>, new: Option<&Value>) -> Change {
 }
 
 impl<'a> Walk<'a> {
-    fn value<F: Found>(
+    fn value(
         &self,
         ty: Type<'a>,
         old: Option<&Value>,
         new: Option<&Value>,
-        out: &mut F,
+        out: &mut Comparison,
     ) -> Result<Change, String> {
         let (old_there, new_there) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
         if let (true, Some(a), Some(b)) = (ty.is_deduced(), old_there, new_there)
@@ -177,12 +127,12 @@ impl<'a> Walk<'a> {
         self.by_atom(atom(self.schema, ty, new_there.or(old)), old, new, out)
     }
 
-    fn by_atom<F: Found>(
+    fn by_atom(
         &self,
         atom: Atom<'a>,
         old: Option<&Value>,
         new: Option<&Value>,
-        out: &mut F,
+        out: &mut Comparison,
     ) -> Result<Change, String> {
         match atom {
             Atom::Scalar(_) | Atom::AtomicList(_) => Ok(leaf(old, new)),
@@ -206,12 +156,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn map<F: Found>(
+    fn map(
         &self,
         map: MapType<'a>,
         old: Option<&Map<String, Value>>,
         new: Option<&Map<String, Value>>,
-        out: &mut F,
+        out: &mut Comparison,
     ) -> Result<(), String> {
         // Only an object that is there holds the fields that always are.
         let (old_there, new_there) = (old.is_some(), new.is_some());
@@ -231,30 +181,30 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn entry<F: Found>(
+    fn entry(
         &self,
         ty: Option<Type<'a>>,
         name: &str,
         old: Option<&Value>,
         new: Option<&Value>,
-        out: &mut F,
+        out: &mut Comparison,
     ) -> Result<(), String> {
         let Some(ty) = ty.filter(|_| old != new) else { return Ok(()) };
-        let mut below = F::default();
+        let mut below = Comparison::default();
         let change = self.value(ty, old, new, &mut below).map_err(|e| format!(".{name}{e}"))?;
-        if change != Change::None || !below.is_nothing() {
+        if change != Change::None || !below.is_same() {
             out.attach(Step::Field(name), change, below);
         }
         Ok(())
     }
 
-    fn list<F: Found>(
+    fn list(
         &self,
         item: &'a Shape,
         kind: &ListKind,
         old: &[Value],
         new: &[Value],
-        out: &mut F,
+        out: &mut Comparison,
     ) -> Result<(), String> {
         let mut items: BTreeMap<Element, [Vec<&Value>; 2]> = BTreeMap::new();
         for (side, list) in [old, new].into_iter().enumerate() {
@@ -269,32 +219,32 @@ impl<'a> Walk<'a> {
             match (a.as_slice(), b.as_slice()) {
                 ([] | [_], [] | [_]) => self.item(item, &element, a.first().copied(), b.first().copied(), out)?,
                 ([_, _, ..], [_, _, ..]) if a == b => {}
-                ([_, _, ..], [_, _, ..]) => out.attach(Step::Item(&element), Change::Modified, F::default()),
+                ([_, _, ..], [_, _, ..]) => out.attach(Step::Item(&element), Change::Modified, Comparison::default()),
                 ([_, _, ..], rest) => {
                     self.item(item, &element, None, rest.first().copied(), out)?;
-                    out.attach(Step::Item(&element), Change::Removed, F::default());
+                    out.attach(Step::Item(&element), Change::Removed, Comparison::default());
                 }
                 (rest, [_, _, ..]) => {
                     self.item(item, &element, rest.first().copied(), None, out)?;
-                    out.attach(Step::Item(&element), Change::Added, F::default());
+                    out.attach(Step::Item(&element), Change::Added, Comparison::default());
                 }
             }
         }
         Ok(())
     }
 
-    fn item<F: Found>(
+    fn item(
         &self,
         item: &'a Shape,
         element: &Element,
         old: Option<&Value>,
         new: Option<&Value>,
-        out: &mut F,
+        out: &mut Comparison,
     ) -> Result<(), String> {
         if old == new {
             return Ok(());
         }
-        let mut below = F::default();
+        let mut below = Comparison::default();
         let change = self.value(Type::Shape(item), old, new, &mut below);
         let change = change.map_err(|e| format!("{element}{e}"))?;
         out.attach(Step::Item(element), change, below);

@@ -50,8 +50,9 @@ pub(crate) struct Put<'a> {
     pub(crate) expected: i64,
     /// What is stored.
     pub(crate) stored: Bytes,
-    pub(crate) new: &'a Value,
-    pub(crate) old: Option<&'a Value>,
+    /// The object, and what it takes the place of; neither outlives the decision of what is written.
+    pub(crate) new: Value,
+    pub(crate) old: Option<Value>,
     /// Of ranges that servers share.
     pub(crate) claims: Claims,
 }
@@ -67,12 +68,16 @@ impl Registry {
     /// Writes an object as [`Registry::put`] does, and charges the quotas of its namespace.
     pub(crate) async fn put_charged(&self, call: &Call, put: Put<'_>) -> Result<Attempt, ApiError> {
         let Some(quotas) = self.quotas_for(call, put.old.is_none()) else {
-            return self.put(&call.served, put.key, put.expected, put.stored, &put.claims).await;
+            let Put { key, expected, stored, new, old, claims } = put;
+            // What is no longer needed is freed by the thread that made it, while its memory is still at hand: another one may
+            // go on after the commit.
+            drop((new, old));
+            return self.put(&call.served, key, expected, stored, &claims).await;
         };
         let _turn = self.turns.of(&call.info.namespace).await;
         let mut found = self.cached_quotas(&quotas, &call.info.namespace)?;
         for _ in 0..ATTEMPTS_MAX {
-            let charged = self.decide(call, &quotas, &mut found, put.new, put.old).await?;
+            let charged = self.decide(call, &quotas, &mut found, &put.new, put.old.as_ref()).await?;
             if charged.is_empty() {
                 return self.put(&call.served, put.key, put.expected, put.stored, &put.claims).await;
             }

@@ -73,13 +73,12 @@ pub(crate) async fn insert(call: &Call, value: Value, options: &WriteOptions) ->
     }
     prepare(call, &mut value);
     let chooses = call.row().hooks.allocate.is_some().then(|| value.clone());
-    for attempts in 1.. {
-        match attempt(call, &mut value, options).await {
-            Ok(Some(made)) => return Ok(made),
-            Ok(None) if attempts < OVERTAKEN_MAX => value = chooses.clone().unwrap_or(value),
-            Ok(None) => break,
-            Err(error) => return Err(error),
+    for _ in 0..OVERTAKEN_MAX {
+        if let Some(made) = attempt(call, value, options).await? {
+            return Ok(made);
         }
+        let Some(again) = &chooses else { break };
+        value = again.clone();
     }
     Err(ApiError::internal("what this object was to get was given to others, again and again"))
 }
@@ -114,30 +113,30 @@ fn prepare(call: &Call, value: &mut Value) {
 }
 
 /// `None` if another server has taken what this object was to get.
-async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<Option<Bytes>, ApiError> {
+async fn attempt(call: &Call, mut value: Value, options: &WriteOptions) -> Result<Option<Bytes>, ApiError> {
     let (row, registry) = (call.row(), &call.server.registry);
     let mut errors = Errors::new();
     let recorded = registry.recorded(row).await?;
-    let held = registry.pools.allocate(row, value, None, &mut errors, recorded, options.dry_run);
+    let held = registry.pools.allocate(row, &mut value, None, &mut errors, recorded, options.dry_run);
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.storage_version.group_kind(), value.name(), &errors));
     }
-    meta::validate_create(row, value, &mut errors);
+    meta::validate_create(row, &value, &mut errors);
     if let Some(validate) = row.hooks.validate {
-        validate(value, &mut errors);
+        validate(&value, &mut errors);
     }
-    meta::validate_create_last(row, value, &mut errors);
-    call.warn(api_kinds::custom::validate(row, &call.info.subresource, value, None, &mut errors));
+    meta::validate_create_last(row, &value, &mut errors);
+    call.warn(api_kinds::custom::validate(row, &call.info.subresource, &value, None, &mut errors));
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.storage_version.group_kind(), value.name(), &errors));
     }
     if let Some(warnings) = row.hooks.warnings {
-        call.warn(warnings(value, None));
+        call.warn(warnings(&value, None));
     }
     let name = value.name().to_owned();
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
-    let admitted = call.server.admission.validate(&attributes, Some(value), &mut warnings).await;
+    let admitted = call.server.admission.validate(&attributes, Some(&value), &mut warnings).await;
     call.warn(warnings);
     admitted?;
     if !value.resource_version().is_empty() && !options.dry_run {
@@ -147,14 +146,14 @@ async fn attempt(call: &Call, value: &mut Value, options: &WriteOptions) -> Resu
     if !options.dry_run {
         value.set_meta("resourceVersion", "");
     }
-    let stored = custom::convert::outgoing(call, value).await?;
-    let read = custom::convert::as_read(call, value, &stored)?;
+    let stored = custom::convert::outgoing(call, &value).await?;
+    let read = custom::convert::as_read(call, &value, &stored)?;
     let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
     if options.dry_run {
-        registry.check_quotas(call, value, None).await?;
+        registry.check_quotas(call, &value, None).await?;
         return if registry.read_live(&key).await?.is_some() { Err(exists()) } else { Ok(Some(read)) };
     }
-    let claims = registry.pools.claims(row, Some(&held), Some(value), None);
+    let claims = registry.pools.claims(row, Some(&held), Some(&value), None);
     let put = Put { key: &key, expected: 0, stored: stored.clone(), new: value, old: None, claims };
     match registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {

@@ -234,8 +234,8 @@ async fn carry_out(
     let (marked, removes) = match plan {
         Plan::Nothing if !current.is_live => return Ok(None),
         Plan::Nothing => {
-            let bytes = serve(&current.value, current.revision)?;
-            return Ok(Some(Deleted { gone: false, answer: answer(row, &current.value, bytes) }));
+            let answer = Prepared::new(row, &current.value).at(current.revision)?;
+            return Ok(Some(Deleted { gone: false, answer }));
         }
         Plan::Remove => (None, true),
         Plan::MarkAndRemove(value) => (Some(value), true),
@@ -252,28 +252,48 @@ async fn carry_out(
         current.value = *value;
     }
     if !removes {
-        let bytes = serve(&current.value, current.revision)?;
-        return Ok(Some(Deleted { gone: false, answer: Answer::Object(bytes) }));
+        let answer = Prepared::Object(object::encode(&current.value)).at(current.revision)?;
+        return Ok(Some(Deleted { gone: false, answer }));
     }
-    let mut revision = current.revision;
+    let Current { value, mut revision, .. } = current;
+    let claims = registry.pools.claims(row, None, None, Some(&value));
+    let dropped = registry.pools.dropped(row, &value, None);
+    let answer = Prepared::new(row, &value);
+    drop(value);
     if !options.dry_run {
-        let claims = registry.pools.claims(row, None, None, Some(&current.value));
-        match registry.remove(&call.served, key, current.revision, &claims).await? {
+        match registry.remove(&call.served, key, revision, &claims).await? {
             Attempt::Done(at) => revision = at,
             Attempt::Lost(_) => return Ok(None),
         }
-        registry.pools.release(row, &current.value);
+        registry.pools.release(&dropped);
     }
-    let bytes = serve(&current.value, revision)?;
-    Ok(Some(Deleted { gone: true, answer: answer(row, &current.value, bytes) }))
+    Ok(Some(Deleted { gone: true, answer: answer.at(revision)? }))
 }
 
-fn serve(value: &Value, revision: i64) -> Result<Bytes, ApiError> {
-    object::with_revision(&object::encode(value), revision).map_err(ApiError::internal)
+/// What will be answered, when the revision is known.
+enum Prepared {
+    /// With the object, as it is stored.
+    Object(Bytes),
+    Status(String),
 }
 
-fn answer(row: &Row, value: &Value, bytes: Bytes) -> Answer {
-    if row.hooks.returns_deleted { Answer::Object(bytes) } else { Answer::Status(value.uid().to_owned()) }
+impl Prepared {
+    fn new(row: &Row, value: &Value) -> Self {
+        if row.hooks.returns_deleted {
+            Self::Object(object::encode(value))
+        } else {
+            Self::Status(value.uid().to_owned())
+        }
+    }
+
+    fn at(self, revision: i64) -> Result<Answer, ApiError> {
+        match self {
+            Self::Object(stored) => {
+                object::with_revision(&stored, revision).map(Answer::Object).map_err(ApiError::internal)
+            }
+            Self::Status(uid) => Ok(Answer::Status(uid)),
+        }
+    }
 }
 
 fn success(call: &Call, name: &str, uid: &str) -> Value {

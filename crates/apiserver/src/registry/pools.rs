@@ -122,16 +122,6 @@ impl Pools {
         Claims { take: held.map(|held| held.taken.clone()).unwrap_or_default(), give }
     }
 
-    /// Gives back what a deleted object held.
-    pub(crate) fn release(&self, row: &Row, value: &Value) {
-        if let Some(allocated) = self.kept_here(row) {
-            let mut taken = self.taken.lock();
-            for a in allocated(value) {
-                taken.remove(&a);
-            }
-        }
-    }
-
     /// How many addresses of the services' range, and then node ports, are taken and are free. `None` if others take some too.
     pub(crate) fn usage(&self) -> Option<[(i64, i64); 2]> {
         if self.ranges.is_some() {
@@ -151,13 +141,22 @@ impl Pools {
         self.range
     }
 
-    /// Gives back what an update has dropped.
-    pub(crate) fn release_dropped(&self, row: &Row, new: &Value, old: &Value) {
-        let Some(allocated) = self.kept_here(row) else { return };
-        let kept = allocated(new);
-        let mut taken = self.taken.lock();
-        for a in allocated(old).into_iter().filter(|a| !kept.contains(a)) {
-            taken.remove(&a);
+    /// What an object holds and `new`, which takes its place, does not.
+    pub(crate) fn dropped(&self, row: &Row, old: &Value, new: Option<&Value>) -> Vec<Allocation> {
+        let Some(allocated) = self.kept_here(row) else { return Vec::new() };
+        let kept = new.map(allocated).unwrap_or_default();
+        let mut dropped = allocated(old);
+        dropped.retain(|a| !kept.contains(a));
+        dropped
+    }
+
+    /// Gives back what was [`dropped`](Self::dropped).
+    pub(crate) fn release(&self, dropped: &[Allocation]) {
+        if !dropped.is_empty() {
+            let mut taken = self.taken.lock();
+            for a in dropped {
+                taken.remove(a);
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use api_kinds::hooks::meta;
 use api_schema::row::{Generation, KeptMetadata};
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 /// Attempts of one update against others that write the same object. Past it the client gets the conflict.
@@ -43,16 +44,26 @@ pub(crate) struct Updated {
 pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
     let options = WriteOptions::read(&call.query, "UpdateOptions", false)?;
     let bytes = call.read_body(body).await?;
-    let mut value = call.decode(&bytes, options.validation)?;
-    check_namespace(&call, &mut value)?;
-    check_name(&call, &value)?;
-    call.complete(&mut value);
-    create::dedup_owners(&call, &mut value, "");
+    let first = Mutex::new(Some(asked(&call, &bytes, &options)?));
     let create = may_create(&call, false);
-    let edit = move |_: &Call, _: Option<&Current>, _: Known<'_>| Ok(value.clone());
+    // It is seldom asked for twice: only if someone else writes the object, or its fields have owners in other versions.
+    let edit = |call: &Call, _: Option<&Current>, _: Known<'_>| {
+        let again = || asked(call, &bytes, &options);
+        first.lock().take().map_or_else(again, Ok)
+    };
     let updated = update(&call, &options, &edit, create).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
     call.answer(status, &updated.bytes).await
+}
+
+/// What a PUT asks for, complete and in its stored version.
+fn asked(call: &Call, bytes: &[u8], options: &WriteOptions) -> Result<Value, ApiError> {
+    let mut value = call.decode(bytes, options.validation)?;
+    check_namespace(call, &mut value)?;
+    check_name(call, &value)?;
+    call.complete(&mut value);
+    create::dedup_owners(call, &mut value, "");
+    Ok(value)
 }
 
 /// Whether a write makes the object that it is for, if there is none. What is `applied` may be made of any kind; through its
@@ -102,16 +113,13 @@ pub(crate) async fn update(
     }
     let mut lost = 0;
     loop {
-        if let Some(stored) = current.take() {
-            current = Some(custom::convert::incoming(call, stored).await?);
-        }
-        let is_live = current.as_ref().is_none_or(|c| c.is_live);
-        let outcome = match &current {
-            Some(current) => attempt(call, options, edit, &key, current).await,
+        let seen = match current.take() {
+            Some(stored) => custom::convert::incoming(call, stored).await?,
             None if create => return make(call, options, edit).await,
             None => return Err(call.not_found()),
         };
-        match outcome {
+        let (is_live, revision) = (seen.is_live, seen.revision);
+        match attempt(call, options, edit, &key, seen).await {
             Ok(Outcome::Done(updated)) => return Ok(updated),
             Ok(Outcome::Lost(now)) if lost < ATTEMPTS_MAX => {
                 lost += 1;
@@ -121,7 +129,7 @@ pub(crate) async fn update(
             // What was decided by the cache may be decided by what is no longer so.
             Err(e) if !is_live => {
                 let now = registry.read_live(&key).await?;
-                if now.as_ref().map(|c| c.revision) == current.as_ref().map(|c| c.revision) {
+                if now.as_ref().is_some_and(|now| now.revision == revision) {
                     return Err(e);
                 }
                 current = now;
@@ -152,11 +160,11 @@ async fn attempt(
     options: &WriteOptions,
     edit: &Edit<'_>,
     key: &str,
-    current: &Current,
+    current: Current,
 ) -> Result<Outcome, ApiError> {
     let old = &current.value;
-    let mut new = versions::in_all(call, |known| edit(call, Some(current), known)).await?;
-    check_version(call, &new, current, options.dry_run)?;
+    let mut new = versions::in_all(call, |known| edit(call, Some(&current), known)).await?;
+    check_version(call, &new, &current, options.dry_run)?;
     new.set_meta("resourceVersion", "");
     if call.row().hooks.owns_what_is_asked && !is_posted(call) {
         note_owners(call, options, &mut new, old).await;
@@ -166,7 +174,7 @@ async fn attempt(
     if call.info.verb != "update" || is_posted(call) {
         keep_metadata(&mut new, old);
     }
-    let held = if is_posted(call) { None } else { Some(admit(call, options, current, &mut new).await?) };
+    let held = if is_posted(call) { None } else { Some(admit(call, options, &current, &mut new).await?) };
     let stored = custom::convert::outgoing(call, &new).await?;
     let read = custom::convert::as_read(call, &new, &stored)?;
     if options.dry_run {
@@ -174,13 +182,7 @@ async fn attempt(
         return done(&read, current.revision);
     }
     if delete::is_due(call.row(), &new, old) {
-        return Ok(match remove(call, key, current).await? {
-            Attempt::Done(revision) => {
-                call.server.registry.pools.release(call.row(), old);
-                return done(&read, revision);
-            }
-            Attempt::Lost(now) => Outcome::Lost(now),
-        });
+        return remove(call, key, current, &read).await;
     }
     if current.stored.as_ref() == Some(&stored) || (current.stored.is_none() && &new == old) {
         if current.is_live {
@@ -193,22 +195,34 @@ async fn attempt(
         }
         return Ok(Outcome::Lost(now));
     }
-    let claims = call.server.registry.pools.claims(call.row(), held.as_ref(), Some(&new), Some(old));
-    let put = Put { key, expected: current.revision, stored: stored.clone(), new: &new, old: Some(old), claims };
+    let pools = &call.server.registry.pools;
+    let claims = pools.claims(call.row(), held.as_ref(), Some(&new), Some(old));
+    let dropped = pools.dropped(call.row(), old, Some(&new));
+    let put = Put { key, expected: current.revision, stored, new, old: Some(current.value), claims };
     match call.server.registry.put_charged(call, put).await? {
         Attempt::Done(revision) => {
             held.into_iter().for_each(Held::keep);
-            call.server.registry.pools.release_dropped(call.row(), &new, old);
+            pools.release(&dropped);
             done(&read, revision)
         }
         Attempt::Lost(now) => Ok(Outcome::Lost(now)),
     }
 }
 
-async fn remove(call: &Call, key: &str, current: &Current) -> Result<Attempt, ApiError> {
-    let registry = &call.server.registry;
-    let claims = registry.pools.claims(call.row(), None, None, Some(&current.value));
-    registry.remove(&call.served, key, current.revision, &claims).await
+/// Deletes an object that an update leaves without what held it back; the answer is what the update made of it.
+async fn remove(call: &Call, key: &str, current: Current, read: &Bytes) -> Result<Outcome, ApiError> {
+    let (registry, row) = (&call.server.registry, call.row());
+    let Current { value: old, revision, .. } = current;
+    let claims = registry.pools.claims(row, None, None, Some(&old));
+    let dropped = registry.pools.dropped(row, &old, None);
+    drop(old);
+    match registry.remove(&call.served, key, revision, &claims).await? {
+        Attempt::Done(revision) => {
+            registry.pools.release(&dropped);
+            done(read, revision)
+        }
+        Attempt::Lost(now) => Ok(Outcome::Lost(now)),
+    }
 }
 
 /// Whether what is written is not the client's: it posted an object of another kind, which has been admitted for itself.
