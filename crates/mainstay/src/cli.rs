@@ -4,8 +4,11 @@ use crate::config::ServerConfig;
 use crate::{bench, local, serve};
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use store::embedded::Activity;
 use telemetry::logs::Format;
 
 /// Kubernetes in one binary.
@@ -225,19 +228,30 @@ fn server(flags: &Server) -> Result<()> {
     let config = ServerConfig::from_flags(flags)?;
     let format = if config.log_json { Format::Json } else { Format::Text };
     telemetry::logs::init(&config.log, format)?;
-    // One thread more than there are processors, so that one is there for what has just arrived while long answers are made
-    // and written on as many as there are.
+    let activity = Arc::new(Activity::default());
+    let (parked, unparked) = (activity.clone(), activity.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("mainstay")
-        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from) + 1)
         .event_interval(POLLS_PER_LOOK)
+        .on_thread_park(move || at_work(false, &parked))
+        .on_thread_unpark(move || at_work(true, &unparked))
         .build()
         .context("cannot start the async runtime")?;
-    let result = runtime.block_on(serve::run(config));
+    let result = runtime.block_on(serve::run(config, activity));
     // All is drained. What a thread still waits for outlives us: the end of a containerd that we have found running.
     runtime.shutdown_background();
     result
+}
+
+/// Tells that the calling thread of the runtime goes to work, or has nothing more to do.
+fn at_work(now: bool, activity: &Activity) {
+    thread_local!(static AT_WORK: Cell<bool> = const { Cell::new(false) });
+    match (AT_WORK.replace(now), now) {
+        (false, true) => activity.begin(),
+        (true, false) => activity.end(),
+        _ => {}
+    }
 }
 
 fn small_runtime() -> Result<tokio::runtime::Runtime> {

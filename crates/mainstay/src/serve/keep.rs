@@ -6,14 +6,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use store::Store;
-use store::embedded::{Embedded, Limits};
+use store::embedded::{Activity, Embedded, Limits};
 use store::etcd::{Etcd, EtcdConfig};
 
 /// Opens the store that the configuration names.
 ///
 /// # Errors
 /// If the file is in use, damaged or newer than this version, or etcd cannot be reached.
-pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>> {
+pub async fn open(config: &ServerConfig, activity: Arc<Activity>) -> Result<Arc<dyn Store>> {
     match &config.store {
         StoreConfig::Embedded => {
             let path = config.at("var/lib/mainstay/store.redb");
@@ -24,8 +24,8 @@ pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>> {
             if let Some(dir) = path.parent().filter(|_| !path.exists()) {
                 room_for_new(dir, limits.free_bytes_min)?;
             }
-            let embedded =
-                Embedded::open(&path, limits).with_context(|| format!("cannot open the store {}", path.display()))?;
+            let embedded = Embedded::open_beside(&path, limits, activity)
+                .with_context(|| format!("cannot open the store {}", path.display()))?;
             Ok(Arc::new(embedded))
         }
         StoreConfig::Etcd { endpoints, ca, client } => {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use telemetry::metrics::{self, IntCounter, Registry};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -94,18 +95,27 @@ pub fn handshake_errors(registry: &Registry) -> Result<IntCounter> {
     Ok(metrics::counter(registry, name, "TLS handshakes that failed.", &[])?.with_label_values::<&str>(&[]))
 }
 
+/// The threads that write long answers: one processor is left for what is short.
+///
+/// # Errors
+/// If the system starts no thread.
+pub fn turns() -> Result<Turns> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Turns::new(processors - 1, &Handle::current()).context("cannot start a thread")
+}
+
 /// Serves until `stop` is cancelled, then lets open requests finish, for [`DRAIN_TIMEOUT`] at most.
 pub async fn serve(
     listener: TcpListener,
     tls: TlsAcceptor,
+    turns: Turns,
     service: Service,
     failed: IntCounter,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // One processor is left for what is short.
-    let turns = Turns::new(std::thread::available_parallelism().map_or(1, usize::from) - 1);
+    let turns = Arc::new(turns);
     loop {
         let slot = tokio::select! {
             () = stop.cancelled() => break,
@@ -154,7 +164,7 @@ async fn handshake(stream: TcpStream, peer: SocketAddr, tls: TlsAcceptor) -> io:
 async fn connection(
     stream: TlsStream<TcpStream>,
     peer: SocketAddr,
-    turns: &Arc<Turns>,
+    turns: &Turns,
     service: Service,
     stop: CancellationToken,
 ) {
@@ -178,6 +188,7 @@ async fn connection(
             Ok::<_, std::convert::Infallible>(response)
         }
     });
+    let (stream, place) = turns.join(stream);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).max_buf_size(HEADER_BYTES_MAX as usize).max_headers(HEADERS_MAX);
     builder
@@ -186,9 +197,8 @@ async fn connection(
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(HTTP2_KEEP_ALIVE);
-    let (stream, place) = turns.join(stream);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
-    let until_end = async {
+    let until_end = async move {
+        let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler);
         tokio::pin!(serving);
         tokio::select! {
             ended = serving.as_mut() => ended,

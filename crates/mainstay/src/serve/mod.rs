@@ -17,23 +17,25 @@ mod requests;
 use crate::config::{KubeletCa, Role, ServerConfig};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use store::embedded::Activity;
 use telemetry::metrics::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Runs the configured roles until SIGTERM or SIGINT, or until one of them fails.
+/// Runs the configured roles until SIGTERM or SIGINT, or until one of them fails. `activity` is that of the runtime.
 ///
 /// # Errors
 /// What kept a component from starting, or what ended one.
-pub async fn run(config: ServerConfig) -> Result<()> {
+pub async fn run(config: ServerConfig, activity: Arc<Activity>) -> Result<()> {
     install_crypto()?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let stop = CancellationToken::new();
     let mut running = tokio::select! {
-        started = start(&config, &stop) => started?,
+        started = start(&config, activity, &stop) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -109,7 +111,7 @@ fn unexpected_end(ended: Option<Ended>) -> Result<()> {
     }
 }
 
-async fn start(config: &ServerConfig, stop: &CancellationToken) -> Result<Running> {
+async fn start(config: &ServerConfig, activity: Arc<Activity>, stop: &CancellationToken) -> Result<Running> {
     let advertise = match config.advertise_address {
         Some(address) => address,
         None if config.roles.iter().eq([&Role::Api]) => {
@@ -123,7 +125,7 @@ async fn start(config: &ServerConfig, stop: &CancellationToken) -> Result<Runnin
     let metrics = Registry::new();
     let mut running = Running { components: JoinSet::new(), api: None };
     let clients = if config.roles.contains(&Role::Api) {
-        let (api, clients) = start_api(config, advertise, &metrics).await?;
+        let (api, clients) = start_api(config, activity, advertise, &metrics).await?;
         running.api = Some(api);
         clients
     } else {
@@ -133,7 +135,12 @@ async fn start(config: &ServerConfig, stop: &CancellationToken) -> Result<Runnin
     Ok(running)
 }
 
-async fn start_api(config: &ServerConfig, advertise: IpAddr, metrics: &Registry) -> Result<(Api, components::Clients)> {
+async fn start_api(
+    config: &ServerConfig,
+    activity: Arc<Activity>,
+    advertise: IpAddr,
+    metrics: &Registry,
+) -> Result<(Api, components::Clients)> {
     let socket = listener::bind(config.bind.0, config.bind.1).await?;
     let local = socket.local_addr().context("the socket has no address")?;
     let server_url = format!("https://{}", SocketAddr::new(reachable(local.ip(), advertise), local.port()));
@@ -146,13 +153,14 @@ async fn start_api(config: &ServerConfig, advertise: IpAddr, metrics: &Registry)
         now_unix_s: now_unix_s(),
     })?;
     let tls = listener::tls(&pki.apiserver, &[&pki.ca.cert_pem, &pki.front_proxy_ca.cert_pem])?;
-    let store = keep::open(config).await?;
+    let store = keep::open(config, activity).await?;
     let api_config = api_config(config, advertise, local.port(), &pki, metrics.clone());
     let in_process = api_config.components.clone();
     let server = apiserver::Server::build(api_config, store).await.context("cannot start the API server")?;
     let stop_listening = CancellationToken::new();
     let failed = listener::handshake_errors(metrics)?;
-    let listening = tokio::spawn(listener::serve(socket, tls, server.service(), failed, stop_listening.clone()));
+    let (turns, service) = (listener::turns()?, server.service());
+    let listening = tokio::spawn(listener::serve(socket, tls, turns, service, failed, stop_listening.clone()));
     server.ready().await;
     tracing::info!(address = %local, "the API is ready");
     let service = requests::Requests::new(metrics)?.of(server.service());

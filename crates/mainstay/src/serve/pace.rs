@@ -1,18 +1,23 @@
 //! How connections share the processors while they write: a long answer is encrypted and handed to the kernel a portion at a
-//! time, by one connection fewer at once than there are processors, in turn. A short answer waits for none of that.
+//! time, in turn, by threads apart, of which there is one fewer than there are processors. A short answer waits for none of
+//! that.
 //!
 //! Without this, a connection goes on writing for as long as its socket takes bytes, and an answer of a few hundred bytes
 //! waits behind every long one that could be written at the moment. Must never know what is written.
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 
 /// Bytes that a connection writes at its turn.
 const PORTION_BYTES: usize = 128 << 10;
@@ -21,38 +26,101 @@ const FREE_BYTES: usize = 64 << 10;
 /// Time in which a connection earns [`FREE_BYTES`] again.
 const FREE_EVERY: Duration = Duration::from_millis(16);
 
-/// The turns that all connections share.
+/// The threads that write long answers, and who waits for them. Dropped, it ends the threads.
 #[derive(Debug)]
 pub struct Turns {
-    state: Mutex<State>,
+    queue: Arc<Queue>,
+    writers: Vec<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
-struct State {
-    free: usize,
-    /// Numbers connections.
-    next: u64,
-    /// Who waits, in order; at most one entry for each connection.
-    waiting: VecDeque<(u64, Waker)>,
-    /// Who was given a turn and has not been polled since.
-    granted: Vec<u64>,
+/// Connections that have more to write than what is free, in order; each is in it once at most.
+#[derive(Debug, Default)]
+struct Queue {
+    due: Mutex<Due>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Due {
+    connections: VecDeque<Arc<dyn Drive>>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Due {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Due").field("connections", &self.connections.len()).field("closed", &self.closed).finish()
+    }
+}
+
+/// A connection that can be driven by whoever has it.
+trait Drive: Send + Sync {
+    /// Drives it once, with leave to write a portion, as a task of `runtime`.
+    fn turn(self: Arc<Self>, runtime: &Handle);
 }
 
 impl Turns {
-    /// So many connections write long answers at once.
-    pub fn new(turns: usize) -> Arc<Self> {
-        let state = State { free: turns.max(1), next: 0, waiting: VecDeque::new(), granted: Vec::new() };
-        Arc::new(Self { state: Mutex::new(state) })
+    /// So many connections write long answers at once, each on a thread of its own beside those of `runtime`.
+    ///
+    /// # Errors
+    /// If the system starts no thread.
+    pub fn new(turns: usize, runtime: &Handle) -> io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let mut this = Self { queue: queue.clone(), writers: Vec::new() };
+        for _ in 0..turns.max(1) {
+            let (queue, runtime) = (queue.clone(), runtime.clone());
+            let writer = std::thread::Builder::new().name("writer".to_owned());
+            this.writers.push(writer.spawn(move || queue.serve(&runtime))?);
+        }
+        Ok(this)
     }
 
-    /// A stream that writes in turn, and what ends its turn.
-    pub fn join<S>(self: &Arc<Self>, stream: S) -> (Paced<S>, Arc<Place>) {
-        let mut state = self.state.lock();
-        state.next += 1;
-        let place = Place { turns: self.clone(), id: state.next, turn: Mutex::new(Turn::None) };
-        drop(state);
+    /// A stream that writes in turn, and its place, by which the connection is to be driven ([`Place::drive`]).
+    pub fn join<S>(&self, stream: S) -> (Paced<S>, Arc<Place>) {
+        let place =
+            Place { queue: self.queue.clone(), standing: Mutex::new(Standing { turn: Turn::None, refused: None }) };
         let place = Arc::new(place);
         (Paced { stream, place: place.clone(), budget: FREE_BYTES, earned: Instant::now() }, place)
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        let mut due = self.queue.due.lock();
+        due.closed = true;
+        let waiting = std::mem::take(&mut due.connections);
+        drop(due);
+        drop(waiting);
+        self.queue.arrived.notify_all();
+        for writer in self.writers.drain(..) {
+            if writer.join().is_err() {
+                tracing::error!("a thread of long answers panicked");
+            }
+        }
+    }
+}
+
+impl Queue {
+    /// Gives a turn to one after the other, until the queue is closed.
+    fn serve(&self, runtime: &Handle) {
+        let mut due = self.due.lock();
+        while !due.closed {
+            match due.connections.pop_front() {
+                Some(connection) => {
+                    drop(due);
+                    connection.turn(runtime);
+                    due = self.due.lock();
+                }
+                None => self.arrived.wait(&mut due),
+            }
+        }
+    }
+
+    fn push(&self, connection: Arc<dyn Drive>) {
+        let mut due = self.due.lock();
+        if !due.closed {
+            due.connections.push_back(connection);
+            self.arrived.notify_one();
+        }
     }
 }
 
@@ -60,7 +128,9 @@ impl Turns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     None,
-    /// It stands in the queue, or was given a turn that it has not noticed.
+    /// It has more to write than it may.
+    Wanted,
+    /// It stands in the queue.
     Waits,
     /// It may write so many bytes.
     Has(usize),
@@ -71,125 +141,206 @@ enum Turn {
 /// A connection's place among the others.
 #[derive(Debug)]
 pub struct Place {
-    turns: Arc<Turns>,
-    id: u64,
-    turn: Mutex<Turn>,
+    queue: Arc<Queue>,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    turn: Turn,
+    /// Who could not write: it may be somebody else by the time the stream has left.
+    refused: Option<Waker>,
 }
 
 impl Place {
-    /// Drives the connection; a turn lasts for one poll of it.
-    pub async fn drive<F: Future>(&self, connection: F) -> F::Output {
-        let mut connection = pin!(connection);
-        let output = poll_fn(|context| {
-            let granted = self.is_granted();
-            let polled = connection.as_mut().poll(context);
-            self.end_turn(granted);
-            polled
-        })
-        .await;
-        self.leave(Turn::Left);
-        output
+    /// Drives the connection, on the task of the caller or, when it is its turn to write, on a thread of the turns.
+    pub fn drive<F>(self: Arc<Self>, connection: F) -> Driven<F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        let held = Held::Here(Box::pin(connection));
+        Driven(Arc::new(Connection { place: self, state: Mutex::new(State { held, task: None, woken: false }) }))
     }
 
-    fn is_granted(&self) -> bool {
-        *self.turn.lock() == Turn::Waits && self.turns.state.lock().granted.contains(&self.id)
-    }
-
-    /// Bytes that may be written now; without any the connection is woken at its turn.
+    /// Bytes that may be written now; none makes the connection want a turn.
     fn portion(&self, context: &Context<'_>) -> Option<usize> {
-        let mut turn = self.turn.lock();
-        match *turn {
-            Turn::Has(0) => {
-                // Whoever waits comes first.
-                let mut state = self.turns.state.lock();
-                state.free += 1;
-                state.waiting.push_back((self.id, context.waker().clone()));
-                let woken = state.serve();
-                *turn = Turn::Waits;
-                drop((state, turn));
-                wake(woken);
-                return None;
-            }
-            Turn::Has(left) => return Some(left),
+        let mut standing = self.standing.lock();
+        match standing.turn {
+            Turn::Has(left) if left > 0 => return Some(left),
             Turn::Left => return Some(PORTION_BYTES),
-            Turn::None | Turn::Waits => {}
+            Turn::Waits => {}
+            Turn::None | Turn::Wanted | Turn::Has(_) => standing.turn = Turn::Wanted,
         }
-        let mut state = self.turns.state.lock();
-        if let Some(at) = state.granted.iter().position(|id| *id == self.id) {
-            state.granted.swap_remove(at);
-        } else if *turn == Turn::None && state.free > 0 {
-            state.free -= 1;
-        } else if let Some((_, waker)) = state.waiting.iter_mut().find(|(id, _)| *id == self.id) {
-            waker.clone_from(context.waker());
-            return None;
-        } else {
-            state.waiting.push_back((self.id, context.waker().clone()));
-            *turn = Turn::Waits;
-            return None;
+        match &mut standing.refused {
+            Some(waker) => waker.clone_from(context.waker()),
+            refused => *refused = Some(context.waker().clone()),
         }
-        *turn = Turn::Has(PORTION_BYTES);
-        Some(PORTION_BYTES)
+        None
     }
 
     fn spend(&self, bytes: usize) {
-        let mut turn = self.turn.lock();
-        if let Turn::Has(left) = *turn {
-            *turn = Turn::Has(left.saturating_sub(bytes));
+        if let Turn::Has(left) = &mut self.standing.lock().turn {
+            *left = left.saturating_sub(bytes);
         }
     }
 
-    /// Gives back the turn, if there is one; also one that was `granted` before the poll and that the poll had no use for.
-    fn end_turn(&self, granted: bool) {
-        let has = matches!(*self.turn.lock(), Turn::Has(_));
-        if has || (granted && self.is_granted()) {
-            self.leave(Turn::None);
-        }
+    fn begin_turn(&self) {
+        self.standing.lock().turn = Turn::Has(PORTION_BYTES);
     }
 
-    /// Gives back what there is, and takes up `turn`.
-    fn leave(&self, turn: Turn) {
-        let was = std::mem::replace(&mut *self.turn.lock(), turn);
-        let mut state = self.turns.state.lock();
-        let mut woken = Vec::new();
-        match was {
-            Turn::Has(_) => state.free += 1,
-            Turn::Waits => {
-                if let Some(at) = state.waiting.iter().position(|(id, _)| *id == self.id) {
-                    // Whoever has the stream by now need not wait any more.
-                    woken.extend(state.waiting.remove(at).map(|(_, waker)| waker));
-                }
-                if let Some(at) = state.granted.iter().position(|id| *id == self.id) {
-                    state.granted.swap_remove(at);
-                    state.free += 1;
+    /// After the connection was driven: whether it is to stand in the queue now.
+    fn queues(&self) -> bool {
+        let mut standing = self.standing.lock();
+        let (turn, queues) = match standing.turn {
+            Turn::Wanted => (Turn::Waits, true),
+            Turn::Has(_) => (Turn::None, false),
+            turn => (turn, false),
+        };
+        standing.turn = turn;
+        queues
+    }
+
+    fn leave(&self) {
+        let mut standing = self.standing.lock();
+        standing.turn = Turn::Left;
+        let refused = standing.refused.take();
+        drop(standing);
+        if let Some(waker) = refused {
+            waker.wake();
+        }
+    }
+}
+
+/// A connection as a future; see [`Place::drive`].
+pub struct Driven<F: Future>(Arc<Connection<F>>);
+
+struct Connection<F: Future> {
+    place: Arc<Place>,
+    state: Mutex<State<F>>,
+}
+
+struct State<F: Future> {
+    held: Held<F>,
+    /// Whom the connection wakes.
+    task: Option<Waker>,
+    /// The task was woken while the connection was away.
+    woken: bool,
+}
+
+enum Held<F: Future> {
+    Here(Pin<Box<F>>),
+    /// A thread of the turns drives it.
+    Away,
+    /// What it ended with there: its output, or the panic.
+    Ended(Result<F::Output, Box<dyn Any + Send>>),
+    /// Nobody waits for it any more.
+    Gone,
+}
+
+impl<F> Future for Driven<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let mut state = self.0.state.lock();
+        match &mut state.held {
+            Held::Here(connection) => {
+                let polled = connection.as_mut().poll(context);
+                if polled.is_ready() {
+                    state.held = Held::Gone;
+                    self.0.place.leave();
+                    return polled;
                 }
             }
-            Turn::None | Turn::Left => return,
+            Held::Away => state.woken = true,
+            Held::Ended(_) | Held::Gone => {
+                return match std::mem::replace(&mut state.held, Held::Gone) {
+                    Held::Ended(Ok(output)) => Poll::Ready(output),
+                    Held::Ended(Err(panic)) => resume_unwind(panic),
+                    _ => Poll::Pending,
+                };
+            }
         }
-        woken.extend(state.serve());
+        if state.task.as_ref().is_none_or(|task| !task.will_wake(context.waker())) {
+            state.task = Some(context.waker().clone());
+        }
+        let queues = matches!(state.held, Held::Here(_)) && self.0.place.queues();
         drop(state);
-        wake(woken);
+        if queues {
+            self.0.place.queue.push(self.0.clone());
+        }
+        Poll::Pending
     }
 }
 
-impl Drop for Place {
+impl<F: Future> Drop for Driven<F> {
     fn drop(&mut self) {
-        self.leave(Turn::Left);
+        let held = std::mem::replace(&mut self.0.state.lock().held, Held::Gone);
+        // In its turn it ends with that.
+        if !matches!(held, Held::Away) {
+            self.0.place.leave();
+        }
+        drop(held);
     }
 }
 
-impl State {
-    /// Gives free turns to those who wait; who got one is to be woken once nothing is locked.
-    fn serve(&mut self) -> Vec<Waker> {
-        let served = self.free.min(self.waiting.len());
-        self.free -= served;
-        let (ids, wakers): (Vec<_>, Vec<_>) = self.waiting.drain(..served).unzip();
-        self.granted.extend(ids);
-        wakers
+impl<F> Drive for Connection<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn turn(self: Arc<Self>, runtime: &Handle) {
+        let Some((mut connection, task)) = self.take() else { return };
+        self.place.begin_turn();
+        let mut context = Context::from_waker(&task);
+        // Through the runtime, so that a poll yields as often as that of a task does.
+        let poll = poll_fn(|_| Poll::Ready(connection.as_mut().poll(&mut context)));
+        // The task panics with what panics here.
+        let polled = catch_unwind(AssertUnwindSafe(|| runtime.block_on(poll)));
+        let ended = !matches!(polled, Ok(Poll::Pending));
+        let mut state = self.state.lock();
+        if matches!(state.held, Held::Gone) {
+            drop(state);
+            self.place.leave();
+            return;
+        }
+        state.held = match polled {
+            Ok(Poll::Pending) => Held::Here(connection),
+            Ok(Poll::Ready(output)) => Held::Ended(Ok(output)),
+            Err(panic) => Held::Ended(Err(panic)),
+        };
+        let wakes = (std::mem::take(&mut state.woken) || ended).then(|| state.task.clone()).flatten();
+        let queues = !ended && self.place.queues();
+        drop(state);
+        if ended {
+            self.place.leave();
+        }
+        if let Some(task) = wakes {
+            task.wake();
+        }
+        if queues {
+            self.place.queue.push(self.clone());
+        }
     }
 }
 
-fn wake(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
+impl<F: Future> Connection<F> {
+    /// The connection, and whom it wakes; `None` if it has ended.
+    fn take(&self) -> Option<(Pin<Box<F>>, Waker)> {
+        let mut state = self.state.lock();
+        let task = state.task.clone()?;
+        match std::mem::replace(&mut state.held, Held::Away) {
+            Held::Here(connection) => Some((connection, task)),
+            other => {
+                state.held = other;
+                None
+            }
+        }
+    }
 }
 
 /// A stream that writes long answers in turn with others. It is to be driven by [`Place::drive`].
@@ -290,18 +441,37 @@ fn whole_parts(parts: &[IoSlice<'_>], bytes_max: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
     use tokio::io::AsyncWriteExt as _;
 
-    /// Takes everything, and counts in which order portions come.
+    type Log = Arc<Mutex<Vec<(usize, usize)>>>;
+
+    /// Takes everything, and notes in which order portions come. The first bytes tell that they came, and wait for leave.
     struct Sink {
         name: usize,
-        log: Arc<Mutex<Vec<(usize, usize)>>>,
+        log: Log,
+        gate: Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>,
+    }
+
+    impl Sink {
+        fn new(name: usize, log: &Log) -> Self {
+            Self { name, log: log.clone(), gate: None }
+        }
+
+        /// The sink, what tells of its first bytes, and what gives them leave.
+        fn gated(name: usize, log: &Log) -> (Self, mpsc::Receiver<()>, mpsc::Sender<()>) {
+            let ((came, comes), (leave, leaves)) = (mpsc::channel(), mpsc::channel());
+            (Self { gate: Some((came, leaves)), ..Self::new(name, log) }, comes, leave)
+        }
     }
 
     impl AsyncWrite for Sink {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             self.log.lock().push((self.name, bytes.len()));
+            if let Some((came, leaves)) = self.gate.take() {
+                came.send(()).expect("the test waits for the first bytes");
+                leaves.recv().expect("the test gives leave");
+            }
             Poll::Ready(Ok(bytes.len()))
         }
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -310,6 +480,10 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    fn turns() -> Turns {
+        Turns::new(1, &Handle::current()).expect("threads")
     }
 
     #[test]
@@ -328,55 +502,94 @@ mod tests {
         }
     }
 
-    fn free(turns: &Turns) -> (usize, usize, usize) {
-        let state = turns.state.lock();
-        (state.free, state.waiting.len(), state.granted.len())
-    }
-
     #[tokio::test]
     async fn long_answers_are_written_by_portions_in_turn_and_short_ones_between_them() {
-        let (turns, log) = (Turns::new(1), Arc::new(Mutex::new(Vec::new())));
+        let (turns, log) = (turns(), Log::default());
         let mut tasks = tokio::task::JoinSet::new();
+        let (first, first_came, leave) = Sink::gated(0, &log);
+        let mut first = Some(first);
         for name in 0..3 {
-            let (mut stream, place) = turns.join(Sink { name, log: log.clone() });
+            let (mut stream, place) = turns.join(first.take().unwrap_or_else(|| Sink::new(name, &log)));
             let long = vec![0; if name == 2 { 1000 } else { 1 << 20 }];
-            tasks.spawn(async move { place.drive(async move { stream.write_all(&long).await }).await });
+            tasks.spawn(place.drive(async move { stream.write_all(&long).await.map(|()| name) }));
         }
+        // The short one ends although the first is not done with its first portion.
+        let ended = tasks.join_next().await.expect("a task").expect("task").expect("write");
+        assert_eq!(ended, 2);
+        first_came.recv().expect("the first is at its turn");
+        leave.send(()).expect("the first waits");
         while let Some(ended) = tasks.join_next().await {
             ended.expect("task").expect("write");
         }
         let log = std::mem::take(&mut *log.lock());
-        for (name, bytes) in [(0, 1 << 20), (1, 1 << 20), (2, 1000)] {
-            assert_eq!(log.iter().filter(|(n, _)| *n == name).map(|(_, b)| b).sum::<usize>(), bytes);
-        }
-        assert!(log.iter().all(|(_, bytes)| *bytes <= PORTION_BYTES), "{log:?}");
-        let short = log.iter().position(|(name, _)| *name == 2).expect("short");
-        assert!(short <= 3, "the short answer waited: {log:?}");
-        let both = log.iter().rposition(|(name, _)| *name == 0).min(log.iter().rposition(|(name, _)| *name == 1));
-        assert!(both > Some(log.len() / 2), "one was written before the other: {log:?}");
-        assert_eq!(free(&turns), (1, 0, 0));
+        let long: Vec<_> = log.iter().filter(|(name, _)| *name != 2).copied().collect();
+        let wanted: Vec<_> = (0..16).map(|portion| (portion % 2, PORTION_BYTES)).collect();
+        assert_eq!(long, wanted);
+        assert_eq!(log.iter().filter(|(name, _)| *name == 2).collect::<Vec<_>>(), [&(2, 1000)]);
     }
 
     #[tokio::test]
-    async fn a_connection_that_ends_in_the_queue_or_in_its_turn_leaves_nothing_behind() {
-        let (turns, log) = (Turns::new(1), Arc::new(Mutex::new(Vec::new())));
-        let polls = AtomicUsize::new(0);
-        let (mut first, first_place) = turns.join(Sink { name: 0, log: log.clone() });
-        let (mut second, second_place) = turns.join(Sink { name: 1, log: log.clone() });
-        let long = vec![0; 1 << 20];
-        // One poll each by hand: the first has the turn in its poll only; the second then waits in the queue.
-        let mut waker = Context::from_waker(Waker::noop());
-        let held = first_place.portion(&waker);
-        assert_eq!(held, Some(PORTION_BYTES));
-        assert!(Pin::new(&mut second).poll_write(&mut waker, &long).is_pending());
-        assert_eq!(free(&turns), (0, 1, 0));
-        first_place.end_turn(false);
-        assert_eq!(free(&turns), (0, 0, 1), "the one that waited was given the turn");
-        drop((second, second_place));
-        assert_eq!(free(&turns), (1, 0, 0));
-        // What is upgraded goes on without turns.
-        first_place.drive(async { polls.fetch_add(1, Ordering::Relaxed) }).await;
-        first.write_all(&long).await.expect("write");
-        assert_eq!(free(&turns), (1, 0, 0));
+    async fn what_ends_in_the_queue_or_in_its_turn_is_dropped_and_others_go_on() {
+        let (turns, log) = (turns(), Log::default());
+        let (first, first_came, leave) = Sink::gated(0, &log);
+        let alive = Arc::new(());
+        let long = |sink: Sink| {
+            let (mut stream, place) = turns.join(sink);
+            let alive = alive.clone();
+            let writes = async move {
+                stream.write_all(&vec![0; 1 << 20]).await.expect("write");
+                drop(alive);
+            };
+            tokio::spawn(place.drive(writes))
+        };
+        let (in_turn, in_queue, last) = (long(first), long(Sink::new(1, &log)), long(Sink::new(2, &log)));
+        tokio::task::spawn_blocking(move || first_came.recv())
+            .await
+            .expect("thread")
+            .expect("the first is at its turn");
+        for aborted in [in_turn, in_queue] {
+            aborted.abort();
+            assert!(aborted.await.expect_err("aborted").is_cancelled());
+        }
+        leave.send(()).expect("the first waits");
+        last.await.expect("the last is written");
+        drop(turns);
+        assert_eq!(Arc::strong_count(&alive), 1);
+        assert_eq!(log.lock().iter().filter(|(name, _)| *name == 0).count(), 1, "no second portion");
+        assert_eq!(log.lock().iter().filter(|(name, _)| *name == 1).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_turn_is_the_tasks_and_the_thread_goes_on() {
+        let (turns, log) = (turns(), Log::default());
+        for panics in [true, false] {
+            let (mut stream, place) = turns.join(Sink::new(0, &log));
+            let writes = async move {
+                stream.write_all(&vec![0; FREE_BYTES + 1]).await.expect("write");
+                assert!(!panics, "as it was told");
+            };
+            let ended = tokio::spawn(place.drive(writes)).await;
+            assert_eq!(ended.is_err_and(|e| e.is_panic()), panics);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_has_left_its_connection_is_written_without_turns() {
+        let (turns, log) = (turns(), Log::default());
+        let (mut stream, place) = turns.join(Sink::new(0, &log));
+        let (gives, takes) = tokio::sync::oneshot::channel();
+        let (ends, end) = tokio::sync::oneshot::channel::<()>();
+        let connection = tokio::spawn(place.drive(async move {
+            assert!(gives.send(stream.write_all(&[0; 10]).await.map(|()| stream).expect("write")).is_ok());
+            end.await.expect("told to end");
+        }));
+        let mut stream = takes.await.expect("the stream");
+        // Refused while the connection is there, for which a turn is wanted that comes to nothing.
+        let mut upgraded = std::pin::pin!(async { stream.write_all(&vec![0; 1 << 20]).await.expect("write") });
+        assert!(futures::poll!(upgraded.as_mut()).is_pending());
+        ends.send(()).expect("the connection is there");
+        connection.await.expect("connection");
+        upgraded.await;
+        assert_eq!(log.lock().iter().map(|(_, bytes)| bytes).sum::<usize>(), (1 << 20) + 10);
     }
 }

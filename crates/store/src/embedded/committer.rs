@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::activity::Activity;
 use super::batch::Batch;
 use super::disk::Disk;
 use super::engine::{Engine, Records};
@@ -21,6 +22,8 @@ use crate::contract::{Revision, StoreError, Txn, TxnResult};
 const BATCH_REQUESTS_MAX: usize = 1024;
 /// Most bytes of requests in a batch; one request may exceed it.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Longest that a batch waits for requests that are about to come, if the last one took as long to write.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// How long work that nobody waits for rests after a failed write.
 const RESUME_AFTER: Duration = Duration::from_secs(5);
 /// Most records erased in one commit, so that compaction never holds up a write for long.
@@ -81,6 +84,10 @@ pub(super) struct Committer {
     /// Bytes of all records.
     pub(super) bytes: u64,
     pub(super) requests: Receiver<Queued>,
+    /// Those who make them.
+    pub(super) activity: Arc<Activity>,
+    /// Time for which the last batch was written.
+    pub(super) last_took: Duration,
     /// After a failed write: when to try again without being asked.
     pub(super) resume_at: Option<Instant>,
 }
@@ -115,8 +122,11 @@ impl Committer {
         due.map(|due| self.resume_at.map_or(due, |resume_at| due.max(resume_at)))
     }
 
-    /// All that has come in while the last batch was written.
+    /// All that has come in while the last batch was written; of what is about to come, as much as costs little time.
     fn gather(&self, first: Option<Queued>) -> Vec<Queued> {
+        if first.is_some() {
+            self.activity.wait_until_done(Instant::now() + self.last_took.min(GATHER_MAX));
+        }
         let mut bytes = 0;
         let mut queued: Vec<Queued> = Vec::new();
         let mut next = first;
@@ -199,10 +209,12 @@ impl Committer {
             self.leases = batch.leases;
             return Ok(());
         }
+        let started = Instant::now();
         let written = match &self.engine {
             Some(engine) => engine.write(&batch.writes),
             None => return Err(Failed::Unknown("store is not open".to_owned())),
         };
+        self.last_took = started.elapsed();
         match written {
             Ok(records) => {
                 self.bytes += batch.writes.records.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();

@@ -4,6 +4,7 @@
 //! file is opened. A reader takes the published state (an index and the records it points to), which never changes.
 //! Requests that write go to the committer, which makes all that have gathered durable with one commit.
 
+mod activity;
 mod batch;
 mod committer;
 mod disk;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -24,6 +26,7 @@ use futures::stream::BoxStream;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot};
 
+pub use self::activity::Activity;
 use self::committer::{Committer, Queued, Reply, Request};
 use self::disk::Disk;
 use self::engine::Engine;
@@ -94,7 +97,16 @@ impl Embedded {
     /// # Errors
     /// `InUse`, `NewerFormat`, `Corrupt`, `NoSpace` and `Io`.
     pub fn open(path: impl AsRef<Path>, limits: Limits) -> Result<Self, StoreError> {
-        Self::start(Disk::open(path.as_ref())?, limits)
+        Self::open_beside(path, limits, Arc::default())
+    }
+
+    /// The same; `activity` tells whether those who make requests are at work. As long as they are, what has come waits for
+    /// more to come, though never longer than the last commit took: one for several costs hardly more than one for one.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_beside(path: impl AsRef<Path>, limits: Limits, activity: Arc<Activity>) -> Result<Self, StoreError> {
+        Self::start(Disk::open(path.as_ref())?, limits, activity)
     }
 
     /// Opens a store on a backend of the engine; for tests that damage it. `name` stands for the file in errors.
@@ -102,10 +114,10 @@ impl Embedded {
     /// # Errors
     /// As [`Embedded::open`].
     pub fn open_with(name: &str, backend: impl redb::StorageBackend, limits: Limits) -> Result<Self, StoreError> {
-        Self::start(Disk::new(name.to_owned(), Box::new(backend)), limits)
+        Self::start(Disk::new(name.to_owned(), Box::new(backend)), limits, Arc::default())
     }
 
-    fn start(disk: Disk, limits: Limits) -> Result<Self, StoreError> {
+    fn start(disk: Disk, limits: Limits, activity: Arc<Activity>) -> Result<Self, StoreError> {
         let opened = Engine::open(disk.clone(), limits.cache_bytes)
             .and_then(|engine| Ok((open::load(&engine, engine.records()?)?, engine)))
             .and_then(|opened| disk.settle().map(|()| opened));
@@ -135,6 +147,8 @@ impl Embedded {
             garbage: loaded.garbage,
             bytes: loaded.bytes,
             requests,
+            activity,
+            last_took: Duration::ZERO,
             resume_at: None,
         };
         let committer =
