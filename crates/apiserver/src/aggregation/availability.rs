@@ -165,7 +165,7 @@ async fn answer(server: &Inner, remote: &Remote, place: &(String, u16)) -> Resul
         accept: "application/json, */*",
         known: "",
         // What it says is not looked at.
-        answer_bytes_max: 0,
+        answer_bytes_max: None,
         timeout: TIMEOUT,
     };
     let answer = server.aggregation.ask(question).await.map_err(|e| failed(format!("Get {url:?}: {e}")))?;

@@ -133,7 +133,7 @@ async fn get(
     user: &UserInfo,
 ) -> Result<Answer, String> {
     let uri = remote.uri(server, path)?;
-    let (trust, answer_bytes_max, timeout) = (&remote.trust, ANSWER_BYTES_MAX, TIMEOUT);
+    let (trust, answer_bytes_max, timeout) = (&remote.trust, Some(ANSWER_BYTES_MAX), TIMEOUT);
     server.aggregation.ask(Question { trust, uri, user, accept, known, answer_bytes_max, timeout }).await
 }
 

@@ -212,7 +212,7 @@ async fn get(server: &Inner, remote: &Remote, path: &str, known: &str) -> Result
         user: &UserInfo::new(ME, &[]),
         accept: "application/json",
         known,
-        answer_bytes_max: ANSWER_BYTES_MAX,
+        answer_bytes_max: Some(ANSWER_BYTES_MAX),
         timeout: TIMEOUT,
     };
     server.aggregation.ask(question).await

@@ -107,8 +107,8 @@ pub(super) struct Question<'a> {
     pub(super) accept: &'a str,
     /// Tag of the answer that is known already; empty for none.
     pub(super) known: &'a str,
-    /// A longer answer is none; 0 if only its status counts.
-    pub(super) answer_bytes_max: usize,
+    /// A longer answer is none; without a limit it is not read, for only its status counts.
+    pub(super) answer_bytes_max: Option<usize>,
     pub(super) timeout: Duration,
 }
 
@@ -135,8 +135,8 @@ impl Aggregation {
         request_header::write(request.headers_mut(), question.user).map_err(|e| e.to_string())?;
         let (parts, body) = self.send(question.trust, request).await?.into_parts();
         let bytes = match question.answer_bytes_max {
-            0 => Bytes::new(),
-            max => {
+            None => Bytes::new(),
+            Some(max) => {
                 let body = BodyExt::map_err(body, BoxError::from).boxed_unsync();
                 read_body(body, max).await.map_err(|e| e.message)?
             }

@@ -2,7 +2,7 @@
 //! checks its format, and writes batches. Knows nothing of conditions and watches.
 
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,10 +60,6 @@ impl<T> Held<T> {
     fn new(value: T, disk: &Disk) -> Self {
         Self { value: Some(value), disk: disk.clone() }
     }
-
-    fn held(&mut self) -> &mut T {
-        self.value.as_mut().expect("it is there until it is dropped")
-    }
 }
 
 impl<T> Deref for Held<T> {
@@ -71,6 +67,12 @@ impl<T> Deref for Held<T> {
 
     fn deref(&self) -> &T {
         self.value.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("it is there until it is dropped")
     }
 }
 
@@ -111,7 +113,7 @@ impl Engine {
     /// Compares all pages with their checksums. The engine takes no older state in place of a damaged one that was closed in order.
     fn verify(&mut self) -> Result<(), StoreError> {
         let Self { database, disk } = self;
-        match guard(disk, || database.held().check_integrity().map_err(|error| failure(disk, error))) {
+        match guard(disk, || database.check_integrity().map_err(|error| failure(disk, error))) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 tracing::warn!(file = disk.name(), "what the store's file says of its free pages was made anew");
