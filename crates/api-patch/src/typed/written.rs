@@ -6,6 +6,7 @@ use super::{Atom, MapType, Type, always_present, atom, item_element};
 use crate::fields::{Element, MEMBER, print, print_field};
 use api_schema::schema::{ListKind, Schema, Shape};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// The fields of `new`, which was not there before.
 ///
@@ -65,20 +66,18 @@ impl<'a> Walk<'a> {
     }
 
     fn list(&self, item: &'a Shape, kind: &ListKind, new: &[Value]) -> Result<Map<String, Value>, String> {
-        let element = |(i, value)| match item_element(self.schema, item, kind, value) {
-            Ok(element) => Ok((element, value)),
-            Err(e) => Err(format!(": element {i}: {e}")),
+        // Items of the same key are one leaf. The order of numbers is no total one, which a map does not mind.
+        let mut items: BTreeMap<Element, Option<&Value>> = BTreeMap::new();
+        for (i, value) in new.iter().enumerate() {
+            let element = item_element(self.schema, item, kind, value).map_err(|e| format!(": element {i}: {e}"))?;
+            items.entry(element).and_modify(|only| *only = None).or_insert(Some(value));
+        }
+        let entry = |(element, only): (Element, Option<&Value>)| {
+            let below = only.map_or(Ok(None), |value| self.value(Type::Shape(item), None, value));
+            let below = below.map_err(|e| format!("{element}{e}"))?;
+            Ok((print(&element), below.unwrap_or_else(|| Value::Object(Map::new()))))
         };
-        let mut items: Vec<(Element, &Value)> = new.iter().enumerate().map(element).collect::<Result<_, _>>()?;
-        items.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let entry = |same: &[(Element, &Value)]| {
-            let (element, value) = &same[0];
-            // Items of the same key are one leaf.
-            let below = if same.len() > 1 { None } else { self.value(Type::Shape(item), None, value)? };
-            Ok((print(element), below.unwrap_or_else(|| Value::Object(Map::new()))))
-        };
-        let located = |same: &[(Element, &Value)]| entry(same).map_err(|e: String| format!("{}{e}", same[0].0));
-        items.chunk_by(|(a, _), (b, _)| a == b).map(located).collect()
+        items.into_iter().map(entry).collect()
     }
 }
 
@@ -87,9 +86,20 @@ mod tests {
     use super::super::compare;
     use super::*;
     use api_core::Gvr;
+    use api_schema::schema::{ListPatch, ListShape, MapShape};
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
     use serde_json::json;
+
+    /// Numbers of which some are the same as another and others, as whole ones, are not.
+    const NEAR: [&str; 6] = [
+        "9007199254740992",
+        "9007199254740993",
+        "9007199254740992.0",
+        "9223372036854775807",
+        "9223372036854775808",
+        "9223372036854775808.0",
+    ];
 
     fn whatever() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -152,6 +162,16 @@ mod tests {
             let row = api_kinds::resource(&Gvr::new("", "v1", "pods")).expect("a built-in resource");
             check(row.schema(), Type::Struct(row.root()), &pod)?;
             check(row.schema(), Type::Deduced, &other)?;
+        }
+
+        #[test]
+        fn numbers_that_have_no_order_are_fields_all_the_same(
+            numbers in vec(prop::sample::select(&NEAR[..]).prop_map(|text| text.parse::<Value>().expect("a number")), 0..40),
+        ) {
+            let row = api_kinds::resource(&Gvr::new("", "v1", "pods")).expect("a built-in resource");
+            let set = Shape::List(Box::new(ListShape { item: Shape::Number, kind: ListKind::Set, patch: ListPatch::default() }));
+            let parent = Shape::Map(Box::new(MapShape { value: set, atomic: false }));
+            check(row.schema(), Type::Shape(&parent), &json!({"numbers": numbers}))?;
         }
     }
 }

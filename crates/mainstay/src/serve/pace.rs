@@ -102,6 +102,8 @@ impl Drop for Turns {
 impl Queue {
     /// Gives a turn to one after the other, until the queue is closed.
     fn serve(&self, runtime: &Handle) {
+        // What a connection leaves behind may be dropped here, and look for its runtime.
+        let _entered = runtime.enter();
         let mut due = self.due.lock();
         while !due.closed {
             match due.connections.pop_front() {
@@ -300,19 +302,25 @@ where
         // Through the runtime, so that a poll yields as often as that of a task does.
         let poll = poll_fn(|_| Poll::Ready(connection.as_mut().poll(&mut context)));
         // The task panics with what panics here.
-        let polled = catch_unwind(AssertUnwindSafe(|| runtime.block_on(poll)));
-        let ended = !matches!(polled, Ok(Poll::Pending));
+        let held = match catch_unwind(AssertUnwindSafe(|| runtime.block_on(poll))) {
+            Ok(Poll::Pending) => Held::Here(connection),
+            Ok(Poll::Ready(output)) => {
+                end(connection);
+                Held::Ended(Ok(output))
+            }
+            Err(panic) => {
+                end(connection);
+                Held::Ended(Err(panic))
+            }
+        };
+        let ended = matches!(held, Held::Ended(_));
         let mut state = self.state.lock();
         if matches!(state.held, Held::Gone) {
             drop(state);
             self.place.leave();
-            return;
+            return end(held);
         }
-        state.held = match polled {
-            Ok(Poll::Pending) => Held::Here(connection),
-            Ok(Poll::Ready(output)) => Held::Ended(Ok(output)),
-            Err(panic) => Held::Ended(Err(panic)),
-        };
+        state.held = held;
         let wakes = (std::mem::take(&mut state.woken) || ended).then(|| state.task.clone()).flatten();
         let queues = !ended && self.place.queues();
         drop(state);
@@ -325,6 +333,13 @@ where
         if queues {
             self.place.queue.push(self.clone());
         }
+    }
+}
+
+/// Drops what has ended; should that panic, nobody else ends with it.
+fn end<T>(ended: T) {
+    if catch_unwind(AssertUnwindSafe(|| drop(ended))).is_err() {
+        tracing::error!("what a connection left behind panicked");
     }
 }
 
