@@ -101,7 +101,7 @@ impl Embedded {
     }
 
     /// The same; `activity` tells whether those who make requests are at work. As long as they are, what has come waits for
-    /// more to come, though never longer than the last commit took: one for several costs hardly more than one for one.
+    /// more to come, though never longer than the last commit took, nor than a millisecond: one for several costs hardly more than one for one.
     ///
     /// # Errors
     /// As [`Embedded::open`].
