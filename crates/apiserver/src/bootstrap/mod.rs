@@ -11,6 +11,7 @@ pub(crate) use wanted::SLICE;
 pub use wanted::{Wanted, controller_accounts, node_rules};
 
 use crate::authn::UserInfo;
+use crate::fairness;
 use crate::server::Inner;
 use crate::view::View;
 use api_core::ApiError;
@@ -35,6 +36,7 @@ pub(crate) async fn run(server: Arc<Inner>) {
             tokio::time::sleep(RETRY).await;
         }
         tracing::debug!(elapsed_ms = started.elapsed().as_millis(), "the cluster's default objects are there");
+        fairness::load(&server);
         server.bootstrapped.send_replace(true);
     };
     tokio::select! {

@@ -60,12 +60,7 @@ struct Feed {
 
 /// Configures the gate, and starts to follow. When it returns, requests are classified by what is stored.
 pub(crate) fn start(server: &Arc<Inner>) -> Result<(), BuildError> {
-    if !server.fairness.enabled {
-        return Ok(());
-    }
-    let cache = |resource: &str| server.registry.cache_of(GROUP, resource);
-    let (Some(schemas), Some(levels)) = (cache(SCHEMAS), cache(LEVELS)) else { return Ok(()) };
-    let feed = Feed { server: server.clone(), schemas, levels };
+    let Some(feed) = Feed::of(server) else { return Ok(()) };
     let watches = feed.watch().map_err(|e| BuildError::Registry(e.to_string()))?;
     feed.load();
     let drain = server.drain.clone();
@@ -83,6 +78,13 @@ pub(crate) fn start(server: &Arc<Inner>) -> Result<(), BuildError> {
         }
     });
     Ok(())
+}
+
+/// Classifies requests from now on by what is stored now, whether it has been heard of or not.
+pub(crate) fn load(server: &Arc<Inner>) {
+    if let Some(feed) = Feed::of(server) {
+        feed.load();
+    }
 }
 
 /// Divides the seats anew every ten seconds while there is demand; sleeps while there is none.
@@ -104,6 +106,13 @@ async fn adjust(fairness: &Fairness) {
 }
 
 impl Feed {
+    /// `None` where nothing is to be followed.
+    fn of(server: &Arc<Inner>) -> Option<Self> {
+        let cache = |resource: &str| server.registry.cache_of(GROUP, resource);
+        let (schemas, levels) = (cache(SCHEMAS)?, cache(LEVELS)?);
+        server.fairness.enabled.then(|| Self { server: server.clone(), schemas, levels })
+    }
+
     fn watch(&self) -> Result<(Watch, Watch), CacheError> {
         let start = |cache: &Arc<Cache>| Ok(cache.snapshot_and_watch(Interest::prefix(cache.prefix().clone()))?.1);
         Ok((start(&self.schemas)?, start(&self.levels)?))
@@ -155,6 +164,8 @@ impl Feed {
     /// Puts in force what is stored.
     fn load(&self) {
         let fairness = &self.server.fairness;
+        // What was read later is not to be overtaken by what was read before.
+        let _turn = fairness.loading.lock();
         let levels = self.stored_levels();
         let configs: Vec<flow::LevelConfig> = levels.iter().map(|l| l.config.clone()).collect();
         let stored = Self::values(&self.schemas).iter().filter_map(Stored::read).collect();

@@ -11,7 +11,7 @@ mod metrics;
 mod passage;
 
 pub(crate) use dump::serve as dump;
-pub(crate) use feed::start;
+pub(crate) use feed::{load, start};
 pub(crate) use passage::{Passage, Within};
 
 use crate::authn::UserInfo;
@@ -58,6 +58,8 @@ pub(crate) struct Fairness {
     /// Whether somebody adjusts what levels borrow; if not, the next request wakes them.
     adjusting: AtomicBool,
     wake_adjuster: Notify,
+    /// Held while what is stored is read and put in force.
+    loading: Mutex<()>,
     metrics: Metrics,
     /// In place of all that, when the feature is off: requests that read, requests that write.
     plain: [Arc<Semaphore>; 2],
@@ -180,6 +182,7 @@ impl Fairness {
             default_wait: (limits.request_timeout / WAIT_PART).min(WAIT_MAX),
             adjusting: AtomicBool::new(false),
             wake_adjuster: Notify::new(),
+            loading: Mutex::new(()),
             metrics: Metrics::new(registry)?,
             plain: plain.map(|most| {
                 let most = if most == 0 { Semaphore::MAX_PERMITS } else { most.min(Semaphore::MAX_PERMITS) };
