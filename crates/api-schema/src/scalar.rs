@@ -79,6 +79,16 @@ pub fn any_number(n: Number) -> Value {
     Value::Number(if is_negative_zero { 0.into() } else { n })
 }
 
+/// All numbers of a value, so that it is read back as it is.
+pub fn any_numbers(value: &mut Value) {
+    match value {
+        Value::Number(n) => *value = any_number(n.clone()),
+        Value::Array(items) => items.iter_mut().for_each(any_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(any_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 /// A number as Go converts it to an integer that is no wider than 64 bits: a double without a fraction counts as an integer,
 /// and what does not fit loses its high bits.
 pub fn converted(shape: &Shape, n: Number) -> Number {

@@ -181,6 +181,16 @@ mod tests {
     }
 
     #[test]
+    fn a_default_is_as_it_is_read_back() {
+        let schema = json!({"type": "object", "properties": {"n": {"type": "number", "default": -0.0},
+            "l": {"type": "array", "items": {"type": "number"}, "default": [-0.0, 0.5]}}});
+        let tree = Structural::read(&schema).expect("schema");
+        let mut object = json!({});
+        fill(&tree, &mut object);
+        assert_eq!(object.to_string(), r#"{"l":[0,0.5],"n":0}"#);
+    }
+
+    #[test]
     fn nulls_go_unless_they_may_stay() {
         let schema = json!({"type": "object", "properties": {
             "a": {"type": "string"}, "b": {"type": "string", "nullable": true}, "c": {"type": "string", "default": "d"},

@@ -1,6 +1,7 @@
 //! The tree of a structural schema, read from `openAPIV3Schema`.
 
 use super::pattern;
+use crate::scalar;
 use regex::Regex;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -145,9 +146,10 @@ fn read(schema: &Value, at: &str, depth: usize) -> Result<Structural, Unusable> 
         one_of: many("oneOf")?,
         not: boxed("not")?,
     };
-    // A default has no fields that the schema does not have.
+    // A default has no fields that the schema does not have, and is read back from where it is stored as it is.
     if let Some(mut default) = tree.default.take() {
         super::prune::prune(&tree, &mut default, tree.embedded);
+        scalar::any_numbers(&mut default);
         tree.default = Some(default);
     }
     Ok(tree)
