@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod local;
 mod serve;
+mod tls;
 
 use clap::Parser as _;
 use std::process::ExitCode;

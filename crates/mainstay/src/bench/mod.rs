@@ -79,9 +79,7 @@ pub struct Api {
 /// # Errors
 /// If the server cannot be reached or refuses a request.
 pub fn run(args: Bench) -> Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("the TLS library is set up already"))?;
+    crate::tls::install()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     let What::Api(api) = args.what;

@@ -50,9 +50,7 @@ pub struct Adaptation {
 /// # Errors
 /// If no cluster was started, if it does not run, or if it does not answer.
 pub async fn status(args: &Status) -> Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("the TLS library is set up already"))?;
+    crate::tls::install()?;
     let paths = Paths::new(&args.place.root)?;
     let Some(state) = State::load(&paths)? else {
         bail!("no cluster was started at {}; start one with: mainstay up", paths.root.display())

@@ -34,9 +34,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// What the machine lacks, or what the server said when it failed; then nothing is left running.
 pub async fn up(args: &Up) -> Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("the TLS library is set up already"))?;
+    crate::tls::install()?;
     let paths = Paths::new(&args.place.root)?;
     preflight::check()?;
     let known = State::load(&paths)?;

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// What kept a component from starting, or what ended one.
 pub async fn run(config: ServerConfig, activity: Arc<Activity>) -> Result<()> {
-    install_crypto()?;
+    crate::tls::install()?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let stop = CancellationToken::new();
@@ -222,10 +222,4 @@ fn api_config(
 pub(crate) fn now_unix_s() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn install_crypto() -> Result<()> {
-    rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .map_err(|_| anyhow!("the TLS library is set up already"))
 }
