@@ -128,6 +128,24 @@ def compare(ours, theirs):
     return objects, different
 
 
+def etcd_command(etcd, directory, client, peer):
+    """The command of an etcd that listens on these ports."""
+    store, itself = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+    return [etcd, "--data-dir", directory, "--listen-client-urls", store, "--advertise-client-urls", store,
+            "--listen-peer-urls", itself, "--initial-advertise-peer-urls", itself, "--initial-cluster", f"default={itself}"]
+
+
+def upstream_command(kube_apiserver, port, pki, store):
+    """The command of a kube-apiserver on an etcd, with the keys and certificates of a Mainstay."""
+    return [kube_apiserver, "--etcd-servers", store, "--secure-port", port, "--bind-address", "127.0.0.1",
+            "--advertise-address", "192.0.2.2", "--service-cluster-ip-range", "10.96.0.0/16",
+            "--client-ca-file", f"{pki}/ca.crt", "--tls-cert-file", f"{pki}/apiserver.crt",
+            "--tls-private-key-file", f"{pki}/apiserver.key", "--authorization-mode", "Node,RBAC",
+            "--service-account-issuer", "https://kubernetes.default.svc.cluster.local",
+            "--service-account-key-file", f"{pki}/sa.pub", "--service-account-signing-key-file", f"{pki}/sa.key",
+            "--requestheader-client-ca-file", f"{pki}/front-proxy-ca.crt", "--allow-privileged=true"]
+
+
 def main(kube_apiserver, mainstay=REPOSITORY / "target/release/mainstay", etcd="etcd"):
     with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as running:
         client, peer, our_port, their_port = free_ports(4)
@@ -139,9 +157,8 @@ def main(kube_apiserver, mainstay=REPOSITORY / "target/release/mainstay", etcd="
             running.callback(process.send_signal, signal.SIGTERM)
             return process
 
-        store, itself = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
-        start(etcd, "--data-dir", f"{root}/etcd", "--listen-client-urls", store, "--advertise-client-urls", store,
-              "--listen-peer-urls", itself, "--initial-advertise-peer-urls", itself, "--initial-cluster", f"default={itself}")
+        store = f"http://127.0.0.1:{client}"
+        start(*etcd_command(etcd, f"{root}/etcd", client, peer))
         process = start(mainstay, "server", "--roles", "api", "--root", f"{root}/ours", "--bind-address", "127.0.0.1",
                         "--secure-port", our_port, "--store", "etcd", "--etcd-servers", store)
         kubeconfig, pki = pathlib.Path(f"{root}/ours/etc/kubernetes/admin.conf"), f"{root}/ours/etc/kubernetes/pki"
@@ -152,14 +169,7 @@ def main(kube_apiserver, mainstay=REPOSITORY / "target/release/mainstay", etcd="
         ours, theirs = Api(kubeconfig, our_port), Api(kubeconfig, their_port)
         ours.ready(process)
         made = create_all(ours, "ours")
-        process = start(
-            kube_apiserver, "--etcd-servers", store, "--secure-port", their_port, "--bind-address", "127.0.0.1",
-            "--advertise-address", "192.0.2.2", "--service-cluster-ip-range", "10.96.0.0/16",
-            "--client-ca-file", f"{pki}/ca.crt", "--tls-cert-file", f"{pki}/apiserver.crt",
-            "--tls-private-key-file", f"{pki}/apiserver.key", "--authorization-mode", "Node,RBAC",
-            "--service-account-issuer", "https://kubernetes.default.svc.cluster.local",
-            "--service-account-key-file", f"{pki}/sa.pub", "--service-account-signing-key-file", f"{pki}/sa.key",
-            "--requestheader-client-ca-file", f"{pki}/front-proxy-ca.crt", "--allow-privileged=true")
+        process = start(*upstream_command(kube_apiserver, their_port, pki, store))
         theirs.ready(process)
         objects, different = compare(ours, theirs)
         print(f"{made} objects created by ours: {objects} served by both, {different} lists differ")
