@@ -30,55 +30,86 @@ impl<'a> Walk<'a> {
     /// has nothing in it.
     fn value(&self, ty: Type<'a>, old: Option<&Value>, new: &Value) -> Result<Option<Value>, String> {
         let there = Some(new).filter(|new| !new.is_null());
-        let mut fields = match (atom(self.schema, ty, there.or(old)), new) {
+        match (atom(self.schema, ty, there.or(old)), new) {
             (Atom::Map(map), Value::Object(new)) if !map.atomic() && !new.is_empty() => {
-                self.map(map, old.is_some_and(Value::is_object), new)?
+                container(old.is_none(), |fields| self.map(map, old.is_some_and(Value::is_object), new, fields))
             }
-            (Atom::List(item, kind), Value::Array(new)) if !new.is_empty() => self.list(item, kind, new)?,
+            (Atom::List(item, kind), Value::Array(new)) if !new.is_empty() => {
+                container(old.is_none(), |fields| self.list(item, kind, new, fields))
+            }
             _ => {
                 let changed = old.is_none_or(|old| !is_same(old, new));
-                return Ok(changed.then(|| Value::Object(Map::new())));
+                Ok(changed.then(|| Value::Object(Map::new())))
             }
-        };
-        // A container that came is in the set itself.
-        let member = old.is_none();
-        if member && !fields.is_empty() {
-            fields.insert(MEMBER.to_owned(), Value::Object(Map::new()));
         }
-        Ok((member || !fields.is_empty()).then_some(Value::Object(fields)))
     }
 
-    /// The fields of an object; only one that was there holds those that always are.
-    fn map(&self, map: MapType<'a>, old_there: bool, new: &Map<String, Value>) -> Result<Map<String, Value>, String> {
-        let entry = |(name, new): (&String, &Value)| {
+    /// Adds the fields of an object; only one that was there holds those that always are. Fails as [`written`] does.
+    fn map(
+        &self,
+        map: MapType<'a>,
+        old_there: bool,
+        new: &Map<String, Value>,
+        fields: &mut Map<String, Value>,
+    ) -> Result<(), String> {
+        for (name, new) in new {
             let field = map.named(name);
-            let ty = map.of(field)?;
+            let Some(ty) = map.of(field) else { continue };
             let old = field.filter(|_| old_there).and_then(always_present);
             if old == Some(new) {
-                return None;
+                continue;
             }
-            match self.value(ty, old, new) {
-                Ok(below) => below.map(|below| Ok((print_field(name), below))),
-                Err(e) => Some(Err(format!(".{name}{e}"))),
+            if let Some(below) = self.value(ty, old, new).map_err(|e| format!(".{name}{e}"))? {
+                fields.insert(print_field(name), below);
             }
-        };
-        new.iter().filter_map(entry).collect()
+        }
+        Ok(())
     }
 
-    fn list(&self, item: &'a Shape, kind: &ListKind, new: &[Value]) -> Result<Map<String, Value>, String> {
+    /// Adds the items of a list; fails as [`written`] does.
+    fn list(
+        &self,
+        item: &'a Shape,
+        kind: &ListKind,
+        new: &[Value],
+        fields: &mut Map<String, Value>,
+    ) -> Result<(), String> {
+        let mut add = |element: &Element, only: Option<&Value>| {
+            let below = only.map_or(Ok(None), |value| self.value(Type::Shape(item), None, value));
+            let below = below.map_err(|e| format!("{element}{e}"))?;
+            fields.insert(print(element), below.unwrap_or_else(|| Value::Object(Map::new())));
+            Ok(())
+        };
+        let element = |(i, value): (usize, &Value)| {
+            item_element(self.schema, item, kind, value).map_err(|e| format!(": element {i}: {e}"))
+        };
+        if let [only] = new {
+            return add(&element((0, only))?, Some(only));
+        }
         // Items of the same key are one leaf. The order of numbers is no total one, which a map does not mind.
         let mut items: BTreeMap<Element, Option<&Value>> = BTreeMap::new();
         for (i, value) in new.iter().enumerate() {
-            let element = item_element(self.schema, item, kind, value).map_err(|e| format!(": element {i}: {e}"))?;
-            items.entry(element).and_modify(|only| *only = None).or_insert(Some(value));
+            items.entry(element((i, value))?).and_modify(|only| *only = None).or_insert(Some(value));
         }
-        let entry = |(element, only): (Element, Option<&Value>)| {
-            let below = only.map_or(Ok(None), |value| self.value(Type::Shape(item), None, value));
-            let below = below.map_err(|e| format!("{element}{e}"))?;
-            Ok((print(&element), below.unwrap_or_else(|| Value::Object(Map::new()))))
-        };
-        items.into_iter().map(entry).collect()
+        items.iter().try_for_each(|(element, only)| add(element, *only))
     }
+}
+
+/// What is new at and below a container, of which `add` adds the fields, or the error of that. One that came is in the set
+/// itself.
+fn container(
+    is_new: bool,
+    add: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
+) -> Result<Option<Value>, String> {
+    let mut fields = Map::new();
+    if is_new {
+        fields.insert(MEMBER.to_owned(), Value::Object(Map::new()));
+    }
+    add(&mut fields)?;
+    if is_new && fields.len() == 1 {
+        fields.clear();
+    }
+    Ok((is_new || !fields.is_empty()).then_some(Value::Object(fields)))
 }
 
 #[cfg(test)]

@@ -76,6 +76,10 @@ impl Policy {
     pub fn of_namespace(namespace: &Value) -> (Self, Errors) {
         let labels = &namespace["metadata"]["labels"];
         let mut errors = Errors::new();
+        if !labels.as_object().is_some_and(|labels| labels.keys().any(|name| name.starts_with(PREFIX))) {
+            let privileged = LevelVersion { level: Level::Privileged, version: Version::Latest };
+            return (Self { enforce: privileged, audit: privileged, warn: privileged }, errors);
+        }
         let enforce = read(labels, "enforce", &mut errors);
         let audit = read(labels, "audit", &mut errors);
         let mut warn = read(labels, "warn", &mut errors);
@@ -96,8 +100,11 @@ impl Policy {
     }
 }
 
+/// What the labels' names begin with.
+const PREFIX: &str = "pod-security.kubernetes.io/";
+
 fn key(mode: &str) -> String {
-    format!("pod-security.kubernetes.io/{mode}")
+    format!("{PREFIX}{mode}")
 }
 
 fn read(labels: &Value, mode: &str, errors: &mut Errors) -> LevelVersion {

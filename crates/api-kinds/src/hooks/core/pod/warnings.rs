@@ -88,8 +88,11 @@ fn spec_and_metadata(spec: &Node<'_, '_>, metadata: &Node<'_, '_>, is_template: 
         for container in spec.at(list).items() {
             let own = container.at("securityContext");
             let mut old = |prefix: &str, has_field: bool, why: &str| {
+                if has_field || !noted.present() {
+                    return;
+                }
                 let key = format!("{prefix}{}", container.text("name"));
-                if !has_field && noted.has(&key) {
+                if noted.has(&key) {
                     found.push(format!("{}: {why}", noted.key(&key).path));
                 }
             };
@@ -246,10 +249,13 @@ fn variables(container: &Node<'_, '_>, found: &mut Vec<String>) {
     let mut seen: HashSet<&str> = HashSet::new();
     for variable in env.items() {
         let (name, value) = (variable.text("name"), variable.text("value"));
+        if seen.insert(name) {
+            continue;
+        }
         // A value that builds on the one before is what the repetition is for.
         let before = format!("$({name})");
         let builds_on = !variable.has("valueFrom") && value != before && value.contains(&before);
-        if !seen.insert(name) && !builds_on {
+        if !builds_on {
             let path = variable.path;
             found.push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
         }
