@@ -3,14 +3,15 @@
 
 KUBE_APISERVER is a kube-apiserver v1.30. Each round starts ours on an empty store and upstream's on an empty etcd, and runs
 `mainstay bench api` against each. The figures printed are medians of the rounds; ratios above 1 are in our favour. Processor
-time and memory are those of the servers; how much processor time etcd took beside them is told at the end.
+time and memory are told of the server alone, and of the server with what keeps its objects: its etcd, or nothing more if it
+keeps them itself. What the client takes leaves the less to the servers, on the same processors.
 """
 import argparse, collections, contextlib, json, pathlib, signal, statistics, subprocess, sys, tempfile, time
 from beside import Api, REPOSITORY, etcd_command, free_ports, upstream_command
 
 # So much of the servers' log is shown when something fails.
 LOG_CHARACTERS = 4_000
-FIGURES = ["per_second", "p50_ms", "server_cpu_ms_per_op", "server_rss_mb"]
+FIGURES = ["per_second", "p50_ms", "cpu_ms", "cpu_ms_with_store", "rss_mb", "rss_mb_with_store", "client_cpu_ms_per_op"]
 
 
 @contextlib.contextmanager
@@ -39,33 +40,26 @@ def ready(process, kubeconfig, port):
     Api(kubeconfig, port).ready(process)
 
 
-def bench(mainstay, kubeconfig, ops, process):
-    """The lines of the bench by what they measure. A figure of requests that failed is none."""
-    command = [mainstay, "bench", "api", "--kubeconfig", kubeconfig, "--pids", str(process.pid), "--ops", ops]
+def bench(args, kubeconfig, *processes):
+    """The lines of the bench by what they measure, of a server and its store. A figure of requests that failed is none."""
+    pids = ",".join(str(process.pid) for process in processes if process)
+    command = [args.mainstay, "bench", "api", "--kubeconfig", kubeconfig, "--pids", pids, "--ops", args.ops]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = {line["op"]: line for line in map(json.loads, output.splitlines())}
     failed = {op: line["errors"] for op, line in lines.items() if line.get("errors")}
     if failed:
         sys.exit(f"requests failed: {failed}")
+    if not all("server_cpu_ms_per_op" in line for line in lines.values()):
+        sys.exit("a server or its store ended while it was measured")
+    for line in lines.values():
+        for figure, whole in (("cpu_ms", "server_cpu_ms_per_op"), ("rss_mb", "server_rss_mb")):
+            line[f"{figure}_with_store"] = line[whole]
+            line[figure] = line.get(whole.replace("server_", "each_"), [line[whole]])[0]
     return lines
 
 
-def cpu_s(process):
-    """Seconds of processor time so far."""
-    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
-def measured(args, kubeconfig, process, store):
-    """The figures of a server, and how much processor time its etcd took for each second of its own."""
-    before = [cpu_s(p) for p in (process, store) if p]
-    lines = bench(args.mainstay, kubeconfig, args.ops, process)
-    spent = [cpu_s(p) - b for p, b in zip((process, store), before)]
-    return lines, spent[1] / spent[0] if store else 0
-
-
 def round_of_ours(args, root, log):
-    """What `measured` gives of ours."""
+    """What `bench` gives of ours."""
     port, client, peer = free_ports(3)
     kubeconfig, store, more = pathlib.Path(root, "etc/kubernetes/admin.conf"), None, []
     with contextlib.ExitStack() as stack:
@@ -74,7 +68,7 @@ def round_of_ours(args, root, log):
             more = ["--store", "etcd", "--etcd-servers", f"http://127.0.0.1:{client}"]
         process = stack.enter_context(ours(args.mainstay, root, port, log, *more))
         ready(process, kubeconfig, port)
-        return measured(args, kubeconfig, process, store)
+        return bench(args, kubeconfig, process, store)
 
 
 def round_of_theirs(args, root, log):
@@ -87,7 +81,7 @@ def round_of_theirs(args, root, log):
         command = upstream_command(args.kube_apiserver, port, pki, f"http://127.0.0.1:{client}")
         with running(log, *command) as process:
             Api(kubeconfig, port).ready(process)
-            return measured(args, kubeconfig, process, store)
+            return bench(args, kubeconfig, process, store)
 
 
 def main():
@@ -101,16 +95,15 @@ def main():
     args = parser.parse_args()
     # What was started is ended, whatever ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
-    figures, of_store = collections.defaultdict(list), collections.defaultdict(list)
+    figures = collections.defaultdict(list)
     for _ in range(args.rounds):
         with tempfile.TemporaryDirectory() as root, open(f"{root}/log", "w") as log:
             for side, measure in (("ours", round_of_ours), ("theirs", round_of_theirs)):
                 try:
-                    lines, share = measure(args, f"{root}/{side}", log)
+                    lines = measure(args, f"{root}/{side}", log)
                 except BaseException:
                     print(pathlib.Path(log.name).read_text()[-LOG_CHARACTERS:], file=sys.stderr)
                     raise
-                of_store[side].append(share)
                 for op, line in lines.items():
                     for figure in FIGURES:
                         if figure in line:
@@ -121,9 +114,6 @@ def main():
         better = (one, other) if figure == "per_second" else (other, one)
         ratio = f"{better[0] / better[1]:.1f}" if all(better) else "-"
         print(f"{op:14} {figure:22} {one:12.3f} {other:12.3f} {ratio:>8}")
-    sides = ["theirs"] if args.store == "embedded" else ["ours", "theirs"]
-    shares = ", ".join(f"{statistics.median(of_store[side]):.2f} s beside {side}" for side in sides)
-    print(f"For each second of the server's processor time etcd took {shares}.")
 
 
 if __name__ == "__main__":

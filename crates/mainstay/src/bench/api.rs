@@ -107,7 +107,7 @@ impl Run<'_> {
     async fn each(&self, op: &str, make: impl Fn(usize) -> Result<Request<Vec<u8>>>) -> Result<()> {
         let next = AtomicUsize::new(0);
         let errors = AtomicUsize::new(0);
-        let meter = Meter::start(&self.args.pids);
+        let meter = Meter::start(&self.args.pids).with_client();
         let workers = self.clients.iter().map(|client| {
             let (next, errors, make) = (&next, &errors, &make);
             async move {
@@ -131,7 +131,7 @@ impl Run<'_> {
     }
 
     async fn lists(&self, op: &str, accept: &str, query: &str) -> Result<()> {
-        let meter = Meter::start(&self.args.pids);
+        let meter = Meter::start(&self.args.pids).with_client();
         let (mut latencies, mut errors, mut bytes) = (Vec::new(), 0, 0);
         for _ in 0..self.args.lists {
             let mut list = request("GET", &format!("{}{query}", self.pods()), None, &Value::Null)?;
@@ -164,7 +164,7 @@ impl Run<'_> {
             watchers.push(tokio::spawn(async move { count_events(client, &path, changes, &ready).await }));
         }
         ready.wait().await;
-        let meter = Meter::start(&self.args.pids);
+        let meter = Meter::start(&self.args.pids).with_client();
         let made = futures::stream::iter(0..changes)
             .map(|i| async move {
                 let client = &self.clients[i % self.clients.len()];
