@@ -222,7 +222,7 @@ impl LockedFile {
     }
 }
 
-/// Chunks of a file that something was written to; a bit more than one for each megabyte of it.
+/// The chunks of a file that were written to since it was opened: a flag for each megabyte.
 #[derive(Debug, Default)]
 struct SeenChunks(Vec<bool>);
 
