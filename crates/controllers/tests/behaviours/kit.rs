@@ -3,7 +3,7 @@
 //!
 //! Knows the server only as any client does.
 
-use crate::world::World;
+use crate::world::{World, late};
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
@@ -218,7 +218,8 @@ impl Api {
         match tokio::time::timeout(PATIENCE, follow).await {
             Ok(items) => items,
             Err(_) => {
-                panic!("{collection} {selector} does not get there: {:#?}", self.items(collection, selector).await)
+                let items = self.items(collection, selector).await;
+                late(&format!("{collection} {selector} does not get there: {items:#?}"))
             }
         }
     }
@@ -240,7 +241,10 @@ impl Api {
         };
         match tokio::time::timeout(PATIENCE, follow).await {
             Ok(now) => now,
-            Err(_) => panic!("{path} does not get there: {:#}", self.send(Method::GET, path, None).await.value),
+            Err(_) => {
+                let now = self.send(Method::GET, path, None).await.value;
+                late(&format!("{path} does not get there: {now:#}"))
+            }
         }
     }
 

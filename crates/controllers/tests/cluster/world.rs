@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use apiserver::authn::UserInfo;
@@ -152,7 +152,8 @@ impl World {
             Err(_) => {
                 let last = api.get_opt(name).await.unwrap();
                 self.show().await;
-                panic!("{} {name} does not get there: {}", K::kind(&()), serde_json::to_string_pretty(&last).unwrap())
+                let last = serde_json::to_string_pretty(&last).unwrap();
+                late(&format!("{} {name} does not get there: {last}", K::kind(&())))
             }
         }
     }
@@ -271,7 +272,21 @@ fn ends(spec: &PodSpec) -> Option<i32> {
 
 fn ignore_gone(result: Result<(), kube::Error>) {
     match result {
+        Ok(()) => {}
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-        other => other.unwrap(),
+        Err(error) => {
+            FAULTS.lock().unwrap().push(error.to_string());
+            panic!("{error}");
+        }
     }
+}
+
+/// What those ended with who play nodes: nobody waits for them, and what they print belongs to another test.
+static FAULTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Says that something does not happen, and why that may be.
+#[track_caller]
+pub fn late(what: &str) -> ! {
+    let faults = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    panic!("{what}\nfaults of the nodes: {faults:?}")
 }
