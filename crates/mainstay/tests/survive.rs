@@ -53,6 +53,9 @@ fn pods_go_on_when_the_server_and_containerd_are_killed() -> Result<()> {
     let kubectl = cluster.kubectl()?;
     kubectl.ok_with("create -f -", TALKER);
     kubectl.ok("wait --for=condition=Ready pod/talker --timeout=60s");
+    // What its user made of the demo stays.
+    kubectl.ok("scale deployment hello --replicas 3");
+    kubectl.ok("rollout status deployment hello --timeout=60s");
     let ip = kubectl.ok_args(&["get", "pods", "-l", "app=hello", "-o", "jsonpath={.items[0].status.podIP}"]);
     let (tasks, before) = (cluster.tasks()?, pods(&kubectl));
 

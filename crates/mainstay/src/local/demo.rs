@@ -5,11 +5,12 @@ use super::state::Paths;
 use anyhow::{Context as _, Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Service};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Node, Service, ServiceSpec};
+use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
@@ -31,22 +32,36 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before a connection that was refused is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// Deploys the demo and waits until its page is served through the Service.
+/// Deploys the demo and waits until its page is served through the Service. A demo that is there stays as it is; one that
+/// its user has changed is not waited for, for it may show anything.
 ///
 /// # Errors
 /// If it does not become available or does not answer in time, with the reason that the cluster gives.
 pub async fn deploy(_paths: &Paths, client: &Client, progress: &Progress) -> Result<()> {
     progress.step("deploying the demo");
-    let apply = PatchParams { field_manager: Some("mainstay-up".into()), ..PatchParams::default() };
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let services: Api<Service> = Api::namespaced(client.clone(), NAMESPACE);
-    create_or_merge(&deployments, &deployment(), &apply).await.context("cannot deploy the demo")?;
-    create_or_merge(&services, &service(), &apply).await.context("cannot create the demo's Service")?;
+    let made = create(&deployments, deployment()).await.context("cannot deploy the demo")?;
+    let shown = create(&services, service()).await.context("cannot create the demo's Service")?;
+    if !is_as_made(&made, &shown) {
+        return Ok(());
+    }
     progress.step("waiting for the demo's pods");
     wait_until_available(&deployments).await?;
     progress.step("asking the demo for its page");
     let address = address(client).await?.context("the demo's Service has no address")?;
     wait_for_answer(address).await
+}
+
+/// Whether nobody has changed what the demo runs and where it is served.
+fn is_as_made(deployment: &Deployment, service: &Service) -> bool {
+    let labels = BTreeMap::from([("app".to_owned(), NAME.to_owned())]);
+    let is_shown =
+        |spec: &ServiceSpec| spec.type_.as_deref() == Some("NodePort") && spec.selector.as_ref() == Some(&labels);
+    // Every change of what it runs is another generation.
+    deployment.metadata.generation == Some(1)
+        && deployment.metadata.labels.as_ref() == Some(&labels)
+        && service.spec.as_ref().is_some_and(is_shown)
 }
 
 /// Where the demo is served: a node's address and the Service's node port. `None` if there is no demo.
@@ -64,19 +79,15 @@ pub async fn address(client: &Client) -> Result<Option<SocketAddr>> {
     Ok(ip.zip(port).map(SocketAddr::from))
 }
 
-async fn create_or_merge<K>(api: &Api<K>, object: &serde_json::Value, params: &PatchParams) -> Result<()>
+/// Makes an object if there is none of its name; gives the one that is there then.
+async fn create<K>(api: &Api<K>, object: serde_json::Value) -> Result<K>
 where
     K: Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
 {
-    let typed: K = serde_json::from_value(object.clone())?;
-    let post = kube::api::PostParams { field_manager: params.field_manager.clone(), ..Default::default() };
-    match api.create(&post, &typed).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(e)) if e.code == 409 => {
-            api.patch(NAME, params, &Patch::Merge(object)).await?;
-            Ok(())
-        }
-        Err(e) => Err(e.into()),
+    let params = PostParams { field_manager: Some("mainstay-up".into()), ..PostParams::default() };
+    match api.create(&params, &serde_json::from_value(object)?).await {
+        Err(kube::Error::Api(e)) if e.reason == "AlreadyExists" => Ok(api.get(NAME).await?),
+        made => Ok(made?),
     }
 }
 
@@ -173,4 +184,33 @@ fn service() -> serde_json::Value {
         "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": {"app": NAME}},
         "spec": {"type": "NodePort", "selector": {"app": NAME}, "ports": [{"port": 80, "targetPort": "http"}]}
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_that_its_user_has_changed_is_told_from_ours() {
+        let demo = || {
+            let mut made = deployment();
+            made["metadata"]["generation"] = 1.into();
+            [made, service()]
+        };
+        let is_ours = |[deployment, service]: [serde_json::Value; 2]| {
+            let deployment = serde_json::from_value(deployment).expect("a Deployment");
+            is_as_made(&deployment, &serde_json::from_value(service).expect("a Service"))
+        };
+        assert!(is_ours(demo()));
+        for (object, pointer, value) in [
+            (0, "/metadata/generation", json!(2)),
+            (0, "/metadata/labels", json!({"app": "mine"})),
+            (1, "/spec/type", json!("ClusterIP")),
+            (1, "/spec/selector/app", json!("mine")),
+        ] {
+            let mut changed = demo();
+            *changed[object].pointer_mut(pointer).expect("a field") = value;
+            assert!(!is_ours(changed), "{pointer}");
+        }
+    }
 }
