@@ -100,6 +100,28 @@ pub struct Column {
     pub priority: i32,
 }
 
+/// A cell of a row in a Table. What it shows does not depend on when it is looked at, but for how long ago something was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell {
+    /// As it is.
+    Value(Value),
+    /// Text with how long ago a time was in it.
+    Since {
+        /// The text before it.
+        before: String,
+        /// Seconds since the epoch.
+        then_unix_s: i64,
+        /// The text after it.
+        after: &'static str,
+    },
+}
+
+impl<T: Into<Value>> From<T> for Cell {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
+}
+
 /// What a write is about, beside the object.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WriteContext<'a> {
@@ -155,8 +177,8 @@ pub struct Hooks {
     pub stored_field: Option<fn(&str) -> Option<&'static str>>,
     /// Paths of all that `selectable_fields` reads; without any, it is given the whole object.
     pub selectable_paths: &'static [&'static str],
-    /// Cells of its row in a Table, one for each column: `(object, now_unix_s)`.
-    pub table_cells: Option<fn(&Value, i64) -> Vec<Value>>,
+    /// Cells of its row in a Table, one for each column.
+    pub table_cells: Option<fn(&Value) -> Vec<Cell>>,
     /// Conditions of an object's row in a Table.
     pub table_conditions: Option<fn(&Value) -> Vec<Value>>,
     /// Paths of all that `table_cells` and `table_conditions` read; without any, it is given the whole object but for its managed fields.

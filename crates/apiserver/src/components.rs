@@ -8,13 +8,14 @@ use crate::registry::Served;
 use crate::registry::call::{add_warnings, with_warnings};
 use crate::registry::list::Selectors;
 use crate::registry::options::ListOptions;
-use crate::render::{self, Include};
+use crate::render::{self, AsRow, Include};
 use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use crate::{Body, body};
 use api_core::meta::Meta;
 use api_core::{ApiError, Reason};
 use api_schema::codec;
+use bytes::Bytes;
 use futures::future::join_all;
 use http::{Request, Response, StatusCode};
 use parking_lot::Mutex;
@@ -73,7 +74,8 @@ async fn answer(
     let now = crate::authn::now();
     let rows = |components: &[Value], version| {
         let include = Include::of(query)?;
-        let row = |c: &Value| render::row(served, &codec::encode(c), include, version, now);
+        let as_row = AsRow { include, version, now_unix_s: now, keeps: false };
+        let row = |c: &Value| render::row(served, &codec::encode(c), as_row);
         components.iter().map(row).collect::<Result<Vec<_>, ApiError>>()
     };
     if info.verb == "get" {
@@ -89,8 +91,8 @@ async fn answer(
         let options = ListOptions::read(query, false)?;
         Selectors::new(served, &options)?;
         components.retain(|c| is_chosen(c, &options));
-        let list = match form.view {
-            View::Table(version) => render::table(served, version, "{}", true, &rows(&components, version)?),
+        let list: Bytes = match form.view {
+            View::Table(version) => render::table(served, version, "{}", true, &rows(&components, version)?).into(),
             View::Metadata(_) if form.as_list == Some(false) => return Err(render::list_or_object(&served.row, false)),
             View::Metadata(version) => {
                 let api_version = format!("meta.k8s.io/{version}");
@@ -99,6 +101,7 @@ async fn answer(
                 let items = if items.is_empty() { Value::Null } else { items.into() };
                 json!({"kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": {}, "items": items})
                     .to_string()
+                    .into()
             }
             View::Object => {
                 for component in components.iter_mut().filter_map(Value::as_object_mut) {
@@ -107,9 +110,10 @@ async fn answer(
                 }
                 json!({"kind": served.row.list_kind, "apiVersion": "v1", "metadata": {}, "items": components})
                     .to_string()
+                    .into()
             }
         };
-        render::bytes(form.media, StatusCode::OK, list.into())
+        render::bytes(form.media, StatusCode::OK, list)
     }
 }
 

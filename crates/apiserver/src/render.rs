@@ -9,6 +9,7 @@ use crate::registry::object;
 use crate::yaml;
 use api_core::meta::Meta;
 use api_core::{ApiError, Reason};
+use api_kinds::columns::outline;
 use api_schema::row::Row;
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -31,7 +32,8 @@ pub(crate) fn object(
         View::Metadata(version) => object::metadata_only(&served.row, bytes, version)?.into(),
         View::Table(version) => {
             let revision = object::decode(bytes)?.resource_version().to_owned();
-            let rows = [row(served, bytes, Include::of(query)?, version, now_unix_s)?];
+            let as_row = AsRow { include: Include::of(query)?, version, now_unix_s, keeps: false };
+            let rows = [row(served, bytes, as_row)?];
             let meta = if revision.is_empty() { json!({}) } else { json!({"resourceVersion": revision}) };
             table(served, version, &meta.to_string(), true, &rows).into()
         }
@@ -85,46 +87,83 @@ impl Include {
     }
 }
 
-/// A row of a Table as JSON.
-pub(crate) fn row(
-    served: &Served,
-    bytes: &Bytes,
-    include: Include,
-    version: &str,
-    now_unix_s: i64,
-) -> Result<String, ApiError> {
+/// How an object is shown in a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AsRow<'v> {
+    pub(crate) include: Include,
+    /// Of the API group `meta.k8s.io`.
+    pub(crate) version: &'v str,
+    pub(crate) now_unix_s: i64,
+    /// Whether others will want the same, as they do not of an object that has changed when they come.
+    pub(crate) keeps: bool,
+}
+
+/// A row of a Table as JSON, of an object with these bytes, which are of the row's version.
+pub(crate) fn row(served: &Served, bytes: &Bytes, as_row: AsRow<'_>) -> Result<Vec<u8>, ApiError> {
+    write_row(served, &outline(served, bytes)?, bytes, bytes, as_row)
+}
+
+/// About how many bytes an outline takes.
+const OUTLINE_BYTES: usize = 256;
+/// About how many bytes a row has beside what it shows and the metadata.
+const ROW_BYTES: usize = 128;
+/// Bytes at the start of an outline that say where the object's metadata stand in its bytes: from and to.
+const RANGE_BYTES: usize = 2 * size_of::<u64>();
+
+/// What a row shows of an object with these bytes, whenever it is sent: where its metadata stand, and then JSON up to the
+/// object, with gaps for ages ([`api_kinds::columns::outline`]).
+pub(crate) fn outline(served: &Served, bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     let (mut value, metadata) = match &served.table {
         Some(fields) => fields.pick_and_find(bytes, "metadata").map_err(ApiError::internal)?,
         None => (object::decode_brief(bytes)?, None),
     };
+    let metadata = metadata.map_or_else(|| object::metadata_range(bytes), Ok)?;
     object::convert(&served.row, &mut value, &served.row.storage_version);
     let cells = match (served.row.hooks.table_cells, &served.row.custom) {
-        (Some(cells), _) => Value::Array(cells(&value, now_unix_s)),
-        (None, Some(custom)) => api_kinds::custom::cells(custom, &value, now_unix_s).into(),
-        (None, None) => json!([value.name(), value.meta_str("creationTimestamp")]),
+        (Some(cells), _) => cells(&value),
+        (None, Some(custom)) => custom.cells(&value),
+        (None, None) => vec![value.name().into(), value.meta_str("creationTimestamp").into()],
     };
-    let cells = serde_json::to_string(&cells).map_err(ApiError::internal)?;
-    let mut out = format!("{{\"cells\":{cells},");
+    let mut out = Vec::with_capacity(OUTLINE_BYTES);
+    for at in [metadata.start, metadata.end] {
+        out.extend_from_slice(&(at as u64).to_le_bytes());
+    }
+    out.extend_from_slice(b"{\"cells\":");
+    outline::write(&cells, &mut out).map_err(ApiError::internal)?;
     if let Some(found) = served.row.hooks.table_conditions.map(|of| of(&value)).filter(|found| !found.is_empty()) {
-        out.push_str(&format!("\"conditions\":{},", Value::Array(found)));
+        out.extend_from_slice(format!(",\"conditions\":{}", Value::Array(found)).as_bytes());
     }
-    out.push_str("\"object\":");
-    match include {
-        Include::None => out.push_str("null"),
-        Include::Object => out.push_str(&String::from_utf8_lossy(bytes)),
-        Include::Metadata => match metadata.and_then(|at| std::str::from_utf8(&bytes[at]).ok()) {
-            Some(metadata) => object::write_metadata_only(&served.row, metadata, version, &mut out)?,
-            None => out.push_str(&object::metadata_only(&served.row, bytes, version)?),
-        },
+    out.extend_from_slice(b",\"object\":");
+    Ok(out)
+}
+
+/// A row by the outline of an object with these bytes; `whole` is the object in the row's version, if all of it is shown.
+pub(crate) fn write_row(
+    served: &Served,
+    outline: &[u8],
+    bytes: &Bytes,
+    whole: &Bytes,
+    as_row: AsRow<'_>,
+) -> Result<Vec<u8>, ApiError> {
+    let (range, json) = outline.split_at_checked(RANGE_BYTES).ok_or_else(|| ApiError::internal("no outline"))?;
+    let (words, _) = range.as_chunks();
+    let [start, end] = [words[0], words[1]].map(|word| u64::from_le_bytes(word) as usize);
+    let metadata = bytes.get(start..end).ok_or_else(|| ApiError::internal("an outline of another object"))?;
+    let mut out = Vec::with_capacity(json.len() + metadata.len() + ROW_BYTES);
+    outline::fill(json, as_row.now_unix_s, &mut out);
+    match as_row.include {
+        Include::None => out.extend_from_slice(b"null"),
+        Include::Object => out.extend_from_slice(whole),
+        Include::Metadata => object::write_metadata_only(&served.row, metadata, as_row.version, &mut out)?,
     }
-    out.push('}');
+    out.push(b'}');
     Ok(out)
 }
 
 /// A Table as JSON; `metadata` and `rows` are JSON already.
-pub(crate) fn table(served: &Served, version: &str, metadata: &str, headers: bool, rows: &[String]) -> String {
+pub(crate) fn table(served: &Served, version: &str, metadata: &str, headers: bool, rows: &[Vec<u8>]) -> Vec<u8> {
     let (head, tail) = table_frame(served, version, metadata, headers);
-    format!("{head}{}{tail}", rows.join(","))
+    [head.as_bytes(), &rows.join(&b','), tail.as_bytes()].concat()
 }
 
 /// What comes before and after the rows.

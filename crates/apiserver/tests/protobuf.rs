@@ -288,6 +288,72 @@ async fn an_object_and_an_event_are_encoded_once_for_all_who_ask() {
 }
 
 #[tokio::test]
+async fn what_a_table_shows_is_made_once_for_an_object_and_follows_its_changes() {
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let api = Api::over(&[]).await;
+    for i in 0..100 {
+        api.call("POST", PODS, Some(&pod(&format!("p{i}")))).await;
+    }
+    let table = async |path: &str| {
+        let (_, _, bytes) = api.send("GET", path, &[("accept", TABLE)], Bytes::new()).await;
+        serde_json::from_slice::<Value>(&bytes).expect("a Table")["rows"].take()
+    };
+    let before = api.made("outline").await;
+    let first = table(PODS).await;
+    assert_eq!(first.as_array().map(Vec::len), Some(100));
+    let whole = table(&format!("{PODS}?includeObject=Object")).await;
+    assert_eq!(api.made("outline").await - before, 100);
+    // A Table of one object is made of its bytes alone.
+    let mut one = table(&format!("{PODS}/p7")).await[0].take();
+    let at = first.as_array().and_then(|rows| rows.iter().position(|row| row["cells"][0] == "p7")).expect("p7");
+    let mut kept = first[at].clone();
+    assert!(kept["cells"][4].as_str().is_some_and(|age| age.ends_with('s')), "{kept}");
+    for row in [&mut one, &mut kept] {
+        row["cells"][4].take();
+    }
+    assert_eq!(one, kept);
+    assert_eq!(whole[at]["object"]["kind"], "Pod");
+    assert_eq!(whole[at]["object"]["metadata"], kept["object"]["metadata"]);
+    let longer = json!({"labels": {"a": "much-longer-than-before"}});
+    let status = json!({"status": {"phase": "Failed", "reason": "\u{0}\"]"}, "metadata": longer});
+    let merge = [("content-type", "application/merge-patch+json")];
+    let (code, _, bytes) = api.send("PATCH", &format!("{PODS}/p7/status"), &merge, status.to_string().into()).await;
+    assert_eq!(code, 200, "{}", String::from_utf8_lossy(&bytes));
+    let then = table(PODS).await;
+    assert_eq!(api.made("outline").await - before, 101);
+    assert_eq!((&then[at]["cells"][2], &then[at]["conditions"][0]["reason"]), (&json!("\u{0}\"]"), &json!("Failed")));
+    let (_, object) = api.call("GET", &format!("{PODS}/p7"), None).await;
+    assert_eq!(then[at]["object"]["metadata"], object["metadata"]);
+}
+
+#[tokio::test]
+async fn what_a_table_shows_is_the_same_in_every_version() {
+    const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let api = Api::over(&[]).await;
+    let path = |version: &str| format!("/apis/autoscaling/{version}/namespaces/a/horizontalpodautoscalers");
+    let scaler = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
+    assert_eq!(api.call("POST", &path("v2"), Some(&scaler)).await.0, 201);
+    let before = api.made("outline").await;
+    for version in ["v2", "v1", "v2"] {
+        for (include, kind) in
+            [("Metadata", json!("PartialObjectMetadata")), ("None", json!(null)), ("Object", scaler["kind"].clone())]
+        {
+            let path = format!("{}?includeObject={include}", path(version));
+            let (_, _, bytes) = api.send("GET", &path, &[("accept", TABLE)], Bytes::new()).await;
+            let table: Value = serde_json::from_slice(&bytes).expect("a Table");
+            let row = &table["rows"][0];
+            assert_eq!(row["cells"][1], "Deployment/d", "{path}: {table}");
+            assert_eq!((&row["object"]["kind"], row["cells"][4].as_i64()), (&kind, Some(3)), "{path}");
+            if include == "Object" {
+                assert_eq!(row["object"]["apiVersion"], format!("autoscaling/{version}"));
+            }
+        }
+    }
+    assert_eq!(api.made("outline").await - before, 1);
+}
+
+#[tokio::test]
 async fn a_thousand_watches_cost_one_encoding_of_an_event() {
     let api = Api::over(&[]).await;
     api.call("POST", PODS, Some(&pod("p0"))).await;

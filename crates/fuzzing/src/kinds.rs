@@ -4,7 +4,7 @@ use crate::objects::object;
 use crate::source::parts;
 use api_core::field::Errors;
 use api_kinds::quota::Facts;
-use api_kinds::rows;
+use api_kinds::{columns, rows};
 use api_schema::codec::{FieldValidation, decode_value};
 use api_schema::normalize::normalize;
 use api_schema::row::{Row, WriteContext};
@@ -80,8 +80,13 @@ pub fn built_in_kind(data: &[u8]) {
 fn show(row: &Row, value: &Value) {
     // What is only posted is in no table.
     if let Some(cells) = row.hooks.table_cells.filter(|_| !row.columns.is_empty()) {
-        let cells = cells(value, NOW_UNIX_S);
+        let cells = cells(value);
         assert_eq!(cells.len(), row.columns.len(), "a cell for each column of {:?}", row.gvr);
+        let (mut outline, mut filled) = (Vec::new(), Vec::new());
+        columns::outline::write(&cells, &mut outline).expect("cells are JSON");
+        columns::outline::fill(&outline, NOW_UNIX_S, &mut filled);
+        let shown: Vec<Value> = serde_json::from_slice(&filled).expect("a filled outline is JSON");
+        assert_eq!(shown.len(), cells.len());
     }
     if let Some(conditions) = row.hooks.table_conditions {
         drop(conditions(value));

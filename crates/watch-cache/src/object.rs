@@ -27,6 +27,8 @@ pub struct Object {
     pub fields: Pairs,
     /// Another encoding of it.
     pub other: Other,
+    /// What its owner makes of it in brief.
+    pub outline: Other,
 }
 
 impl Object {
@@ -45,7 +47,7 @@ impl Object {
     }
 }
 
-/// Memory that other encodings may take, those of all objects together.
+/// Memory that what is kept with objects may take, that of all objects together.
 #[derive(Debug)]
 pub struct Room {
     left_bytes: AtomicUsize,
@@ -63,7 +65,7 @@ impl Room {
     }
 }
 
-/// Another encoding of an object: made when somebody asks for it, and kept for as long as the object if there is room.
+/// What is made of an object, such as another encoding: made when somebody asks for it, and kept for as long as the object if there is room.
 /// A copy of the object begins without it, since it may be given other bytes.
 #[derive(Debug, Default)]
 pub struct Other(OnceLock<Box<Kept>>);
@@ -89,11 +91,16 @@ impl Other {
             return Ok(bytes.clone());
         }
         let bytes = make()?;
+        self.keep(room, bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Keeps an encoding that was made, if there is room.
+    pub fn keep(&self, room: &Arc<Room>, bytes: Bytes) {
         if room.take(bytes.len()) {
             // Whoever came first has made the same; what is not kept gives its room back.
-            drop(self.0.set(Box::new(Kept { bytes: bytes.clone(), room: room.clone() })));
+            drop(self.0.set(Box::new(Kept { bytes, room: room.clone() })));
         }
-        Ok(bytes)
     }
 }
 

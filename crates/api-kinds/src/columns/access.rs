@@ -1,7 +1,7 @@
 //! Reading an object's fields; what is absent reads as empty.
 
-use super::duration::human;
 use api_core::time::parse_unix_s;
+use api_schema::row::Cell;
 use serde_json::Value;
 
 static NULL: Value = Value::Null;
@@ -54,20 +54,25 @@ pub fn has(object: &Value, path: &str) -> bool {
 }
 
 /// The name's cell.
-pub fn name(object: &Value) -> Value {
+pub fn name(object: &Value) -> Cell {
     text(object, "metadata.name").into()
 }
 
 /// The age's cell.
-pub fn age(object: &Value, now_unix_s: i64) -> Value {
-    since(text(object, "metadata.creationTimestamp"), now_unix_s).into()
+pub fn age(object: &Value) -> Cell {
+    since(text(object, "metadata.creationTimestamp"))
 }
 
 /// How long ago a time is.
-pub fn since(time: &str, now_unix_s: i64) -> String {
+pub fn since(time: &str) -> Cell {
+    since_within(String::new(), time, "")
+}
+
+/// The same, with text before and after it.
+pub fn since_within(before: String, time: &str, after: &'static str) -> Cell {
     match parse_unix_s(time) {
-        Some(then) => human(now_unix_s - then),
-        None => "<unknown>".into(),
+        Some(then_unix_s) => Cell::Since { before, then_unix_s, after },
+        None => format!("{before}<unknown>{after}").into(),
     }
 }
 

@@ -5,6 +5,7 @@ use super::access::{age, at, condition, count, flag, has, int, list, name, text,
 use super::core::subjects;
 use super::duration::human;
 use super::text::selector;
+use api_schema::row::Cell;
 use serde_json::Value;
 
 /// How a kind's cells are made.
@@ -14,20 +15,20 @@ pub fn cells(kind: &str) -> Option<Cells> {
         "CertificateSigningRequest" => signing_request,
         "ClusterRoleBinding" | "RoleBinding" => binding,
         "FlowSchema" => flow_schema,
-        "Lease" => |o, now| vec![name(o), text(o, "spec.holderIdentity").into(), age(o, now)],
+        "Lease" => |o| vec![name(o), text(o, "spec.holderIdentity").into(), age(o)],
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => {
-            |o, now| vec![name(o), count(o, "webhooks").into(), age(o, now)]
+            |o| vec![name(o), count(o, "webhooks").into(), age(o)]
         }
-        "PriorityClass" => |o, now| vec![name(o), int(o, "value").into(), flag(o, "globalDefault").into(), age(o, now)],
+        "PriorityClass" => |o| vec![name(o), int(o, "value").into(), flag(o, "globalDefault").into(), age(o)],
         "PriorityLevelConfiguration" => priority_level,
-        "RuntimeClass" => |o, now| vec![name(o), text(o, "handler").into(), age(o, now)],
+        "RuntimeClass" => |o| vec![name(o), text(o, "handler").into(), age(o)],
         "ValidatingAdmissionPolicy" => policy,
         "ValidatingAdmissionPolicyBinding" => policy_binding,
         _ => return None,
     })
 }
 
-fn api_service(o: &Value, now: i64) -> Vec<Value> {
+fn api_service(o: &Value) -> Vec<Cell> {
     let service = match has(o, "spec.service") {
         true => format!("{}/{}", text(o, "spec.service.namespace"), text(o, "spec.service.name")),
         false => "Local".into(),
@@ -37,10 +38,10 @@ fn api_service(o: &Value, now: i64) -> Vec<Value> {
         Some(c) if text(c, "status") == "True" => "True".to_owned(),
         Some(c) => format!("{} ({})", text(c, "status"), text(c, "reason")),
     };
-    vec![name(o), service.into(), available.into(), age(o, now)]
+    vec![name(o), service.into(), available.into(), age(o)]
 }
 
-fn signing_request(o: &Value, now: i64) -> Vec<Value> {
+fn signing_request(o: &Value) -> Vec<Cell> {
     let has_condition = |kind: &str| condition(o, kind).is_some();
     let mut status = if has_condition("Denied") {
         "Denied"
@@ -59,7 +60,7 @@ fn signing_request(o: &Value, now: i64) -> Vec<Value> {
     let duration = at(o, "spec.expirationSeconds").as_i64().map_or_else(|| "<none>".into(), human);
     vec![
         name(o),
-        age(o, now),
+        age(o),
         text(o, "spec.signerName").into(),
         text(o, "spec.username").into(),
         duration.into(),
@@ -67,29 +68,29 @@ fn signing_request(o: &Value, now: i64) -> Vec<Value> {
     ]
 }
 
-fn binding(o: &Value, now: i64) -> Vec<Value> {
+fn binding(o: &Value) -> Vec<Cell> {
     let role = format!("{}/{}", text(o, "roleRef.kind"), text(o, "roleRef.name"));
-    let mut cells = vec![name(o), role.into(), age(o, now)];
+    let mut cells = vec![name(o), role.into(), age(o)];
     cells.extend(subjects(o));
     cells
 }
 
-fn flow_schema(o: &Value, now: i64) -> Vec<Value> {
+fn flow_schema(o: &Value) -> Vec<Cell> {
     let dangling = list(o, "status.conditions").iter().find(|c| text(c, "type") == "Dangling");
     vec![
         name(o),
         text_or(o, "spec.priorityLevelConfiguration.name", "<none>").into(),
         int(o, "spec.matchingPrecedence").into(),
         text_or(o, "spec.distinguisherMethod.type", "<none>").into(),
-        age(o, now),
+        age(o),
         dangling.map_or("?", |c| text(c, "status")).into(),
     ]
 }
 
-fn priority_level(o: &Value, now: i64) -> Vec<Value> {
+fn priority_level(o: &Value) -> Vec<Cell> {
     let number = |path: &str| match at(o, path) {
-        Value::Null => Value::from("<none>"),
-        found => found.clone(),
+        Value::Null => Cell::from("<none>"),
+        found => found.clone().into(),
     };
     vec![
         name(o),
@@ -98,19 +99,19 @@ fn priority_level(o: &Value, now: i64) -> Vec<Value> {
         number("spec.limited.limitResponse.queuing.queues"),
         number("spec.limited.limitResponse.queuing.handSize"),
         number("spec.limited.limitResponse.queuing.queueLengthLimit"),
-        age(o, now),
+        age(o),
     ]
 }
 
-fn policy(o: &Value, now: i64) -> Vec<Value> {
+fn policy(o: &Value) -> Vec<Cell> {
     let kind = match has(o, "spec.paramKind") {
         true => format!("{}/{}", text(o, "spec.paramKind.apiVersion"), text(o, "spec.paramKind.kind")),
         false => "<unset>".into(),
     };
-    vec![name(o), count(o, "spec.validations").into(), kind.into(), age(o, now)]
+    vec![name(o), count(o, "spec.validations").into(), kind.into(), age(o)]
 }
 
-fn policy_binding(o: &Value, now: i64) -> Vec<Value> {
+fn policy_binding(o: &Value) -> Vec<Cell> {
     let of = at(o, "spec.paramRef");
     let param = match (text(of, "namespace"), text(of, "name")) {
         ("", "") if has(of, "selector") => selector(at(of, "selector")),
@@ -118,5 +119,5 @@ fn policy_binding(o: &Value, now: i64) -> Vec<Value> {
         ("", name) => name.into(),
         (namespace, name) => format!("{namespace}/{name}"),
     };
-    vec![name(o), text(o, "spec.policyName").into(), param.into(), age(o, now)]
+    vec![name(o), text(o, "spec.policyName").into(), param.into(), age(o)]
 }

@@ -3,30 +3,31 @@
 use super::access::{age, at, condition, count, flag, has, holds, int, list, name, since, text, text_or};
 use super::text::{containers, joined, labels, or_none, selector_or_none, some_of};
 use super::{Cells, network, pod};
-use serde_json::{Value, json};
+use api_schema::row::Cell;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How a kind's cells are made.
 pub fn cells(kind: &str) -> Option<Cells> {
     Some(match kind {
         "ComponentStatus" => component_status,
-        "ConfigMap" => |o, now| vec![name(o), (count(o, "data") + count(o, "binaryData")).into(), age(o, now)],
-        "Endpoints" => |o, now| vec![name(o), endpoints(o).into(), age(o, now)],
+        "ConfigMap" => |o| vec![name(o), (count(o, "data") + count(o, "binaryData")).into(), age(o)],
+        "Endpoints" => |o| vec![name(o), endpoints(o).into(), age(o)],
         "Event" => event,
-        "Namespace" => |o, now| vec![name(o), text(o, "status.phase").into(), age(o, now)],
+        "Namespace" => |o| vec![name(o), text(o, "status.phase").into(), age(o)],
         "Node" => node,
         "Pod" => pod::cells,
         "PodTemplate" => pod_template,
         "ReplicationController" => replication_controller,
         "ResourceQuota" => resource_quota,
-        "Secret" => |o, now| vec![name(o), text(o, "type").into(), count(o, "data").into(), age(o, now)],
+        "Secret" => |o| vec![name(o), text(o, "type").into(), count(o, "data").into(), age(o)],
         "Service" => network::service,
-        "ServiceAccount" => |o, now| vec![name(o), count(o, "secrets").into(), age(o, now)],
+        "ServiceAccount" => |o| vec![name(o), count(o, "secrets").into(), age(o)],
         _ => return None,
     })
 }
 
-fn component_status(o: &Value, _now: i64) -> Vec<Value> {
+fn component_status(o: &Value) -> Vec<Cell> {
     let healthy = list(o, "conditions").iter().find(|c| text(c, "type") == "Healthy");
     let status = match healthy.map(|c| text(c, "status")) {
         Some("True") => "Healthy",
@@ -60,18 +61,18 @@ fn host_port(host: &str, port: i64) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-fn event(o: &Value, now: i64) -> Vec<Value> {
+fn event(o: &Value) -> Vec<Cell> {
     let first = match has(o, "firstTimestamp") {
-        true => since(text(o, "firstTimestamp"), now),
-        false => since(text(o, "eventTime"), now),
+        true => since(text(o, "firstTimestamp")),
+        false => since(text(o, "eventTime")),
     };
     let mut last = match has(o, "lastTimestamp") {
-        true => since(text(o, "lastTimestamp"), now),
+        true => since(text(o, "lastTimestamp")),
         false => first.clone(),
     };
     let mut times = int(o, "count");
     if has(o, "series") {
-        last = since(text(o, "series.lastObservedTime"), now);
+        last = since(text(o, "series.lastObservedTime"));
         times = int(o, "series.count");
     } else if times == 0 {
         times = 1;
@@ -87,20 +88,20 @@ fn event(o: &Value, now: i64) -> Vec<Value> {
         instance => format!("{component}, {instance}"),
     };
     vec![
-        last.into(),
+        last,
         text(o, "type").into(),
         text(o, "reason").into(),
         target.into(),
         text(o, "involvedObject.fieldPath").into(),
         source.into(),
         text(o, "message").trim().into(),
-        first.into(),
+        first,
         times.into(),
         name(o),
     ]
 }
 
-fn node(o: &Value, now: i64) -> Vec<Value> {
+fn node(o: &Value) -> Vec<Cell> {
     let mut status = match condition(o, "Ready") {
         Some(_) if holds(o, "Ready") => "Ready",
         Some(_) => "NotReady",
@@ -112,14 +113,14 @@ fn node(o: &Value, now: i64) -> Vec<Value> {
     }
     let address = |kind: &str| {
         let found = list(o, "status.addresses").iter().find(|a| text(a, "type") == kind);
-        Value::from(found.map_or("<none>", |a| text(a, "address")))
+        Cell::from(found.map_or("<none>", |a| text(a, "address")))
     };
     let info = |field: &str| text_or(at(o, "status.nodeInfo"), field, "<unknown>").into();
     vec![
         name(o),
         status.into(),
         or_none(roles(o)).into(),
-        age(o, now),
+        age(o),
         text(o, "status.nodeInfo.kubeletVersion").into(),
         address("InternalIP"),
         address("ExternalIP"),
@@ -144,44 +145,44 @@ fn roles(o: &Value) -> String {
     roles.into_iter().collect::<Vec<_>>().join(",")
 }
 
-fn pod_template(o: &Value, _now: i64) -> Vec<Value> {
+fn pod_template(o: &Value) -> Vec<Cell> {
     let [names, images] = containers(at(o, "template.spec"));
     vec![name(o), names, images, labels(at(o, "template.metadata.labels")).into()]
 }
 
 /// Desired, current and ready replicas.
-pub fn replicas(o: &Value) -> [Value; 3] {
+pub fn replicas(o: &Value) -> [Cell; 3] {
     ["spec.replicas", "status.replicas", "status.readyReplicas"].map(|path| int(o, path).into())
 }
 
-fn replication_controller(o: &Value, now: i64) -> Vec<Value> {
+fn replication_controller(o: &Value) -> Vec<Cell> {
     let mut cells = vec![name(o)];
     cells.extend(replicas(o));
-    cells.push(age(o, now));
+    cells.push(age(o));
     cells.extend(containers(at(o, "spec.template.spec")));
     cells.push(labels(at(o, "spec.selector")).into());
     cells
 }
 
-fn resource_quota(o: &Value, now: i64) -> Vec<Value> {
+fn resource_quota(o: &Value) -> Vec<Cell> {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     for (resource, hard) in at(o, "status.hard").as_object().into_iter().flatten() {
         let used = at(o, "status.used").get(resource).and_then(Value::as_str).unwrap_or("0");
         let part = format!("{resource}: {used}/{}", hard.as_str().unwrap_or("0"));
         if resource.starts_with("limits.") { limits.push(part) } else { requests.push(part) }
     }
-    vec![name(o), age(o, now), requests.join(", ").into(), limits.join(", ").into()]
+    vec![name(o), age(o), requests.join(", ").into(), limits.join(", ").into()]
 }
 
 /// Containers, images and selector: the wide columns of most workloads.
-pub fn wide(o: &Value, template: &str, selector: &str) -> Vec<Value> {
-    let mut cells = containers(at(at(o, template), "spec")).to_vec();
+pub fn wide(o: &Value, template: &str, selector: &str) -> Vec<Cell> {
+    let mut cells = Vec::from(containers(at(at(o, template), "spec")));
     cells.push(selector_or_none(at(o, selector)).into());
     cells
 }
 
 /// Users, groups and service accounts among subjects.
-pub fn subjects(o: &Value) -> Vec<Value> {
+pub fn subjects(o: &Value) -> Vec<Cell> {
     let of = |kind: &str| {
         let found: Vec<Value> = list(o, "subjects").iter().filter(|s| text(s, "kind") == kind).cloned().collect();
         found
@@ -190,8 +191,8 @@ pub fn subjects(o: &Value) -> Vec<Value> {
     let accounts: Vec<String> =
         accounts.iter().map(|s| format!("{}/{}", text(s, "namespace"), text(s, "name"))).collect();
     vec![
-        json!(joined(&of("User"), "name", ", ")),
-        json!(joined(&of("Group"), "name", ", ")),
-        json!(accounts.join(", ")),
+        joined(&of("User"), "name", ", ").into(),
+        joined(&of("Group"), "name", ", ").into(),
+        accounts.join(", ").into(),
     ]
 }

@@ -1,13 +1,14 @@
 //! Cells of a kind's row in a Table, as upstream prints them.
 //!
 //! Headings come from the generated table; here is only what stands below them. The wide columns are always filled:
-//! the client decides what it shows. Must never read a clock: the time is an argument.
+//! the client decides what it shows. Must never read a clock: how long ago something was is filled in when a row is sent.
 
 mod access;
 mod admin;
 mod core;
 mod duration;
 mod network;
+pub mod outline;
 mod pod;
 mod storage;
 mod text;
@@ -15,10 +16,11 @@ mod workload;
 
 pub use duration::human;
 
+use api_schema::row::Cell;
 use serde_json::Value;
 
-/// Makes the cells of an object: `(object, now in seconds since the epoch)`.
-pub type Cells = fn(&Value, i64) -> Vec<Value>;
+/// Makes the cells of an object.
+pub type Cells = fn(&Value) -> Vec<Cell>;
 
 /// How a kind's cells are made; `None` if it has no columns of its own beside its name and when it was created.
 pub fn for_kind(group: &str, kind: &str) -> Option<Cells> {
@@ -43,8 +45,8 @@ pub fn paths(group: &str, kind: &str) -> &'static [&'static str] {
 }
 
 /// Name and creation time: the columns of a kind that has none of its own.
-fn created_at(object: &Value, _now_unix_s: i64) -> Vec<Value> {
-    vec![access::name(object), access::at(object, "metadata.creationTimestamp").clone()]
+fn created_at(object: &Value) -> Vec<Cell> {
+    vec![access::name(object), access::at(object, "metadata.creationTimestamp").clone().into()]
 }
 
 #[cfg(test)]

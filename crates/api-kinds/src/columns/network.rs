@@ -3,6 +3,7 @@
 use super::Cells;
 use super::access::{age, at, has, int, list, name, text, text_or};
 use super::text::{labels, or_none, selector_or_none, some_of};
+use api_schema::row::Cell;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -12,13 +13,13 @@ pub fn cells(kind: &str) -> Option<Cells> {
         "EndpointSlice" => endpoint_slice,
         "Ingress" => ingress,
         "IngressClass" => ingress_class,
-        "NetworkPolicy" => |o, now| vec![name(o), selector_or_none(at(o, "spec.podSelector")).into(), age(o, now)],
+        "NetworkPolicy" => |o| vec![name(o), selector_or_none(at(o, "spec.podSelector")).into(), age(o)],
         _ => return None,
     })
 }
 
 /// Name, type, addresses, ports, age, selector.
-pub fn service(o: &Value, now: i64) -> Vec<Value> {
+pub fn service(o: &Value) -> Vec<Cell> {
     let internal = list(o, "spec.clusterIPs").first().and_then(Value::as_str).unwrap_or("<none>");
     vec![
         name(o),
@@ -26,7 +27,7 @@ pub fn service(o: &Value, now: i64) -> Vec<Value> {
         internal.into(),
         external(o).into(),
         or_none(list(o, "spec.ports").iter().map(port).collect::<Vec<_>>().join(",")).into(),
-        age(o, now),
+        age(o),
         labels(at(o, "spec.selector")).into(),
     ]
 }
@@ -64,7 +65,7 @@ fn balancer(o: &Value) -> String {
 /// Most hosts, ports or endpoints that are shown.
 const SHOWN_MAX: usize = 3;
 
-fn ingress(o: &Value, now: i64) -> Vec<Value> {
+fn ingress(o: &Value) -> Vec<Cell> {
     let rules = list(o, "spec.rules");
     let hosts = rules.iter().map(|r| text(r, "host")).filter(|h| !h.is_empty()).take(SHOWN_MAX);
     let shown = hosts.collect::<Vec<_>>().join(",");
@@ -79,21 +80,21 @@ fn ingress(o: &Value, now: i64) -> Vec<Value> {
         hosts.into(),
         balancer(o).into(),
         if list(o, "spec.tls").is_empty() { "80" } else { "80, 443" }.into(),
-        age(o, now),
+        age(o),
     ]
 }
 
-fn ingress_class(o: &Value, now: i64) -> Vec<Value> {
+fn ingress_class(o: &Value) -> Vec<Cell> {
     let of = at(o, "spec.parameters");
     let parameters = match (has(o, "spec.parameters"), text(of, "apiGroup")) {
         (false, _) => "<none>".into(),
         (true, "") => format!("{}/{}", text(of, "kind"), text(of, "name")),
         (true, group) => format!("{}.{group}/{}", text(of, "kind"), text(of, "name")),
     };
-    vec![name(o), text(o, "spec.controller").into(), parameters.into(), age(o, now)]
+    vec![name(o), text(o, "spec.controller").into(), parameters.into(), age(o)]
 }
 
-fn endpoint_slice(o: &Value, now: i64) -> Vec<Value> {
+fn endpoint_slice(o: &Value) -> Vec<Cell> {
     let ports = list(o, "ports").iter().map(|p| match at(p, "port").as_i64() {
         Some(number) => number.to_string(),
         None => text_or(p, "name", "*").to_owned(),
@@ -105,7 +106,7 @@ fn endpoint_slice(o: &Value, now: i64) -> Vec<Value> {
         text(o, "addressType").into(),
         limited(ports.collect()).into(),
         limited(endpoints.collect()).into(),
-        age(o, now),
+        age(o),
     ]
 }
 

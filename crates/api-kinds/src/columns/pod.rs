@@ -1,6 +1,7 @@
 //! A pod's cells: its status in one word takes most of the thinking.
 
-use super::access::{age, at, condition, flag, has, holds, int, list, name, since, text, text_or};
+use super::access::{age, at, condition, flag, has, holds, int, list, name, since_within, text, text_or};
+use api_schema::row::Cell;
 use serde_json::{Value, json};
 
 /// What is read of a pod.
@@ -17,19 +18,21 @@ pub const PATHS: &[&str] = &[
 ];
 
 /// Name, readiness, status, restarts, age, address, node, nominated node, readiness gates.
-pub fn cells(pod: &Value, now_unix_s: i64) -> Vec<Value> {
+pub fn cells(pod: &Value) -> Vec<Cell> {
     let summary = Summary::of(pod);
-    let mut restarts = summary.restarts.to_string();
-    if summary.restarts != 0 && !summary.last_restart.is_empty() {
-        restarts = format!("{restarts} ({} ago)", since(summary.last_restart, now_unix_s));
-    }
+    let restarts = match summary.last_restart {
+        last if summary.restarts != 0 && !last.is_empty() => {
+            since_within(format!("{} (", summary.restarts), last, " ago)")
+        }
+        _ => summary.restarts.to_string().into(),
+    };
     let address = list(pod, "status.podIPs").first().map_or("", |ip| text(ip, "ip"));
     vec![
         name(pod),
         format!("{}/{}", summary.ready, summary.total).into(),
         summary.reason.into(),
-        restarts.into(),
-        age(pod, now_unix_s),
+        restarts,
+        age(pod),
         if address.is_empty() { "<none>" } else { address }.into(),
         text_or(pod, "spec.nodeName", "<none>").into(),
         text_or(pod, "status.nominatedNodeName", "<none>").into(),

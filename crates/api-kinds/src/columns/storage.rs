@@ -3,13 +3,14 @@
 use super::Cells;
 use super::access::{age, at, count, flag, has, list, name, text, text_or};
 use super::text::{access_modes, or_none};
+use api_schema::row::Cell;
 use serde_json::Value;
 
 /// How a kind's cells are made.
 pub fn cells(kind: &str) -> Option<Cells> {
     Some(match kind {
         "CSIDriver" => driver,
-        "CSINode" => |o, now| vec![name(o), count(o, "spec.drivers").into(), age(o, now)],
+        "CSINode" => |o| vec![name(o), count(o, "spec.drivers").into(), age(o)],
         "PersistentVolume" => volume,
         "PersistentVolumeClaim" => claim,
         "StorageClass" => class,
@@ -28,7 +29,7 @@ fn class_of(o: &Value) -> &str {
     annotation.and_then(Value::as_str).unwrap_or_else(|| text(o, "spec.storageClassName"))
 }
 
-fn volume(o: &Value, now: i64) -> Vec<Value> {
+fn volume(o: &Value) -> Vec<Cell> {
     let claim = match has(o, "spec.claimRef") {
         true => format!("{}/{}", text(o, "spec.claimRef.namespace"), text(o, "spec.claimRef.name")),
         false => String::new(),
@@ -43,12 +44,12 @@ fn volume(o: &Value, now: i64) -> Vec<Value> {
         class_of(o).into(),
         text_or(o, "spec.volumeAttributesClassName", "<unset>").into(),
         text(o, "status.reason").into(),
-        age(o, now),
+        age(o),
         text_or(o, "spec.volumeMode", "<unset>").into(),
     ]
 }
 
-fn claim(o: &Value, now: i64) -> Vec<Value> {
+fn claim(o: &Value) -> Vec<Cell> {
     let bound = !text(o, "spec.volumeName").is_empty();
     let capacity = if bound { text_or(o, "status.capacity.storage", "0") } else { "" };
     let modes = if bound { access_modes(list(o, "status.accessModes")) } else { String::new() };
@@ -60,12 +61,12 @@ fn claim(o: &Value, now: i64) -> Vec<Value> {
         modes.into(),
         class_of(o).into(),
         text_or(o, "spec.volumeAttributesClassName", "<unset>").into(),
-        age(o, now),
+        age(o),
         text_or(o, "spec.volumeMode", "<unset>").into(),
     ]
 }
 
-fn class(o: &Value, now: i64) -> Vec<Value> {
+fn class(o: &Value) -> Vec<Cell> {
     const DEFAULT: [&str; 2] =
         ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
     let annotations = at(o, "metadata.annotations");
@@ -79,11 +80,11 @@ fn class(o: &Value, now: i64) -> Vec<Value> {
         text_or(o, "reclaimPolicy", "Delete").into(),
         text_or(o, "volumeBindingMode", "Immediate").into(),
         flag(o, "allowVolumeExpansion").into(),
-        age(o, now),
+        age(o),
     ]
 }
 
-fn driver(o: &Value, now: i64) -> Vec<Value> {
+fn driver(o: &Value) -> Vec<Cell> {
     let audiences = list(o, "spec.tokenRequests").iter().map(|r| text(r, "audience")).collect::<Vec<_>>().join(",");
     let tokens = if has(o, "spec.tokenRequests") { audiences } else { "<unset>".into() };
     let modes = list(o, "spec.volumeLifecycleModes").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
@@ -95,17 +96,17 @@ fn driver(o: &Value, now: i64) -> Vec<Value> {
         tokens.into(),
         flag(o, "spec.requiresRepublish").into(),
         or_none(modes).into(),
-        age(o, now),
+        age(o),
     ]
 }
 
-fn attachment(o: &Value, now: i64) -> Vec<Value> {
+fn attachment(o: &Value) -> Vec<Cell> {
     vec![
         name(o),
         text(o, "spec.attacher").into(),
         text(o, "spec.source.persistentVolumeName").into(),
         text(o, "spec.nodeName").into(),
         flag(o, "status.attached").into(),
-        age(o, now),
+        age(o),
     ]
 }

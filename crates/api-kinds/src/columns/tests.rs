@@ -1,8 +1,9 @@
 //! Cells of made-up objects, and a cell for each column of every kind.
 
-use super::{for_kind, human, paths};
+use super::{for_kind, human, outline, paths};
 use crate::rows;
 use api_core::project::Projection;
+use api_schema::row::{Cell, Row};
 use serde_json::{Value, json};
 
 /// 2026-01-01T01:00:00Z.
@@ -13,9 +14,38 @@ fn there_is_a_cell_for_each_column_whatever_the_object() {
     for row in rows().iter().filter(|r| !r.columns.is_empty()) {
         let cells = row.hooks.table_cells.unwrap();
         for object in [json!({}), Value::Null, json!({"metadata": {"name": "x"}})] {
-            assert_eq!(cells(&object, NOW).len(), row.columns.len(), "{:?}", row.gvr);
+            assert_eq!(cells(&object).len(), row.columns.len(), "{:?}", row.gvr);
         }
     }
+}
+
+/// What is made for one version is shown in all.
+#[test]
+fn the_versions_of_a_kind_have_the_same_cells() {
+    let object = json!({"metadata": {"name": "x", "creationTimestamp": "2026-01-01T00:00:00Z"}, "count": 3,
+        "spec": {"replicas": 3}, "status": {"phase": "p"}, "involvedObject": {"kind": "Pod", "name": "y"}});
+    let mut compared = Vec::new();
+    for row in rows().iter().filter(|r| !r.storage_prefix.is_empty()) {
+        let others = rows().iter().filter(|other| other.storage_prefix == row.storage_prefix && other.gvr != row.gvr);
+        for other in others {
+            let shown = |row: &Row| {
+                let hooks = row.hooks;
+                let conditions = hooks.table_conditions.map(|conditions| conditions(&object));
+                (
+                    row.storage_version.clone(),
+                    hooks.table_paths,
+                    hooks.table_cells.map(|cells| cells(&object)),
+                    conditions,
+                )
+            };
+            assert_eq!(shown(row), shown(other), "{:?} {:?}", row.gvr, other.gvr);
+            compared.push(row.gvr.resource.as_str());
+        }
+    }
+    assert!(
+        ["events", "horizontalpodautoscalers", "flowschemas"].iter().all(|kind| compared.contains(kind)),
+        "{compared:?}"
+    );
 }
 
 #[test]
@@ -44,15 +74,44 @@ fn durations_have_as_many_digits_as_matter() {
     }
 }
 
+/// The cells as they are sent.
+fn shown(cells: &[Cell], now_unix_s: i64) -> Vec<Value> {
+    let (mut made, mut filled) = (Vec::new(), Vec::new());
+    outline::write(cells, &mut made).expect("json");
+    outline::fill(&made, now_unix_s, &mut filled);
+    serde_json::from_slice(&filled).expect("a list")
+}
+
+#[test]
+fn an_age_is_that_of_the_moment_wherever_it_stands() {
+    let since = |before: &str, then_unix_s, after| Cell::Since { before: before.into(), then_unix_s, after };
+    // A time whose bytes are all those that begin a gap, and one that has a quote and a backslash among them.
+    let odd = i64::from_le_bytes(*b"\"\\\0\x01\0\0\0\0");
+    let cells = [
+        since("", NOW - 5, ""),
+        json!(["\0", {"a": "\"\\"}]).into(),
+        since("2 \"(\0", NOW - 300, " ago)\""),
+        since("", 0, ""),
+        since("", odd, ""),
+        Value::Null.into(),
+    ];
+    for (now, ages) in [(NOW, ["5s", "5m"]), (NOW + 60, ["65s", "6m"]), (NOW - 6, ["0s", "4m54s"])] {
+        let want = json!([ages[0], ["\0", {"a": "\"\\"}], format!("2 \"(\0{} ago)\"", ages[1]), human(now), human(now - odd), null]);
+        assert_eq!(Value::from(shown(&cells, now)), want);
+    }
+    assert_eq!(shown(&[], NOW), Vec::<Value>::new());
+    assert_eq!(shown(&[since("", i64::MAX, ""), since("", i64::MIN, "")], NOW)[0], "<invalid>");
+}
+
 /// The cells of an object, as text with ` | ` between them.
 fn check(group: &str, kind: &str, mut object: Value, want: &str) {
     object["metadata"]["name"] = "x".into();
     object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
-    let cells = for_kind(group, kind).unwrap()(&object, NOW);
+    let cells = for_kind(group, kind).unwrap()(&object);
     let brief = Projection::new(paths(group, kind).iter().copied()).of(&object);
-    assert_eq!(cells, for_kind(group, kind).unwrap()(&brief, NOW), "{kind}: a cell reads what its paths do not name");
+    assert_eq!(cells, for_kind(group, kind).unwrap()(&brief), "{kind}: a cell reads what its paths do not name");
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-    assert_eq!(cells.iter().map(text).collect::<Vec<_>>().join(" | "), want, "{kind}");
+    assert_eq!(shown(&cells, NOW).iter().map(text).collect::<Vec<_>>().join(" | "), want, "{kind}");
 }
 
 #[test]

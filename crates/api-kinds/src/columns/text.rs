@@ -1,6 +1,7 @@
 //! Lists, selectors and labels as text.
 
 use super::access::{at, list, text};
+use api_schema::row::Cell;
 use serde_json::Value;
 
 /// A list, cut after some entries: `a,b + 2 more...`.
@@ -54,7 +55,7 @@ pub fn or_none(text: String) -> String {
 }
 
 /// Names and images of the containers of a pod spec.
-pub fn containers(pod_spec: &Value) -> [Value; 2] {
+pub fn containers(pod_spec: &Value) -> [Cell; 2] {
     let containers = list(pod_spec, "containers");
     [joined(containers, "name", ",").into(), joined(containers, "image", ",").into()]
 }

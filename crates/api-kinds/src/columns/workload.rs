@@ -6,6 +6,7 @@ use super::core::{replicas, wide};
 use super::duration::human;
 use super::text::{containers, labels, selector};
 use api_core::time::parse_unix_s;
+use api_schema::row::Cell;
 use serde_json::Value;
 
 /// How a kind's cells are made.
@@ -24,7 +25,7 @@ pub fn cells(kind: &str) -> Option<Cells> {
     })
 }
 
-fn controller_revision(o: &Value, now: i64) -> Vec<Value> {
+fn controller_revision(o: &Value) -> Vec<Cell> {
     let owner = list(o, "metadata.ownerReferences").iter().find(|r| r["controller"] == true);
     let owner = owner.map_or_else(
         || "<none>".to_owned(),
@@ -36,17 +37,17 @@ fn controller_revision(o: &Value, now: i64) -> Vec<Value> {
             }
         },
     );
-    vec![name(o), owner.into(), int(o, "revision").into(), age(o, now)]
+    vec![name(o), owner.into(), int(o, "revision").into(), age(o)]
 }
 
-fn cron_job(o: &Value, now: i64) -> Vec<Value> {
+fn cron_job(o: &Value) -> Vec<Cell> {
     let suspend = match at(o, "spec.suspend") {
         Value::Bool(true) => "True",
         Value::Bool(false) => "False",
         _ => "<unset>",
     };
     let last = match has(o, "status.lastScheduleTime") {
-        true => since(text(o, "status.lastScheduleTime"), now),
+        true => since(text(o, "status.lastScheduleTime")),
         false => "<none>".into(),
     };
     let mut cells = vec![
@@ -55,14 +56,14 @@ fn cron_job(o: &Value, now: i64) -> Vec<Value> {
         text_or(o, "spec.timeZone", "<none>").into(),
         suspend.into(),
         list(o, "status.active").len().into(),
-        last.into(),
-        age(o, now),
+        last,
+        age(o),
     ];
     cells.extend(wide(o, "spec.jobTemplate.spec.template", "spec.jobTemplate.spec.selector"));
     cells
 }
 
-fn daemon_set(o: &Value, now: i64) -> Vec<Value> {
+fn daemon_set(o: &Value) -> Vec<Cell> {
     let mut cells = vec![name(o)];
     let counts = [
         "desiredNumberScheduled",
@@ -71,46 +72,46 @@ fn daemon_set(o: &Value, now: i64) -> Vec<Value> {
         "updatedNumberScheduled",
         "numberAvailable",
     ];
-    cells.extend(counts.iter().map(|field| Value::from(int(at(o, "status"), field))));
+    cells.extend(counts.iter().map(|field| Cell::from(int(at(o, "status"), field))));
     cells.push(labels(at(o, "spec.template.spec.nodeSelector")).into());
-    cells.push(age(o, now));
+    cells.push(age(o));
     cells.extend(wide(o, "spec.template", "spec.selector"));
     cells
 }
 
 /// `ready/desired`.
-fn ready(o: &Value) -> Value {
+fn ready(o: &Value) -> Cell {
     format!("{}/{}", int(o, "status.readyReplicas"), int(o, "spec.replicas")).into()
 }
 
-fn deployment(o: &Value, now: i64) -> Vec<Value> {
+fn deployment(o: &Value) -> Vec<Cell> {
     let mut cells = vec![
         name(o),
         ready(o),
         int(o, "status.updatedReplicas").into(),
         int(o, "status.availableReplicas").into(),
-        age(o, now),
+        age(o),
     ];
     cells.extend(containers(at(o, "spec.template.spec")));
     cells.push(selector(at(o, "spec.selector")).into());
     cells
 }
 
-fn replica_set(o: &Value, now: i64) -> Vec<Value> {
+fn replica_set(o: &Value) -> Vec<Cell> {
     let mut cells = vec![name(o)];
     cells.extend(replicas(o));
-    cells.push(age(o, now));
+    cells.push(age(o));
     cells.extend(wide(o, "spec.template", "spec.selector"));
     cells
 }
 
-fn stateful_set(o: &Value, now: i64) -> Vec<Value> {
-    let mut cells = vec![name(o), ready(o), age(o, now)];
+fn stateful_set(o: &Value) -> Vec<Cell> {
+    let mut cells = vec![name(o), ready(o), age(o)];
     cells.extend(containers(at(o, "spec.template.spec")));
     cells
 }
 
-fn job(o: &Value, now: i64) -> Vec<Value> {
+fn job(o: &Value) -> Vec<Cell> {
     let succeeded = int(o, "status.succeeded");
     let completions = match (at(o, "spec.completions").as_i64(), int(o, "spec.parallelism")) {
         (Some(wanted), _) => format!("{succeeded}/{wanted}"),
@@ -132,15 +133,16 @@ fn job(o: &Value, now: i64) -> Vec<Value> {
     };
     let time = |path: &str| parse_unix_s(text(o, path));
     let duration = match (time("status.startTime"), time("status.completionTime")) {
-        (None, _) => String::new(),
-        (Some(start), end) => human(end.unwrap_or(now) - start),
+        (None, _) => "".into(),
+        (Some(start), Some(end)) => human(end - start).into(),
+        (Some(_), None) => since(text(o, "status.startTime")),
     };
-    let mut cells = vec![name(o), status.into(), completions.into(), duration.into(), age(o, now)];
+    let mut cells = vec![name(o), status.into(), completions.into(), duration, age(o)];
     cells.extend(wide(o, "spec.template", "spec.selector"));
     cells
 }
 
-fn disruption_budget(o: &Value, now: i64) -> Vec<Value> {
+fn disruption_budget(o: &Value) -> Vec<Cell> {
     let bound = |path: &str| match at(o, path) {
         Value::String(text) => text.clone(),
         Value::Number(n) => n.to_string(),
@@ -151,11 +153,11 @@ fn disruption_budget(o: &Value, now: i64) -> Vec<Value> {
         bound("spec.minAvailable").into(),
         bound("spec.maxUnavailable").into(),
         int(o, "status.disruptionsAllowed").into(),
-        age(o, now),
+        age(o),
     ]
 }
 
-fn autoscaler(o: &Value, now: i64) -> Vec<Value> {
+fn autoscaler(o: &Value) -> Vec<Cell> {
     let least = at(o, "spec.minReplicas").as_i64().map_or_else(|| "<unset>".into(), |n| n.to_string());
     let reference = format!("{}/{}", text(o, "spec.scaleTargetRef.kind"), text(o, "spec.scaleTargetRef.name"));
     vec![
@@ -165,7 +167,7 @@ fn autoscaler(o: &Value, now: i64) -> Vec<Value> {
         least.into(),
         int(o, "spec.maxReplicas").into(),
         int(o, "status.currentReplicas").into(),
-        age(o, now),
+        age(o),
     ]
 }
 

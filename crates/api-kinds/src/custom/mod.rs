@@ -231,11 +231,6 @@ fn columns(version: &Value) -> (Vec<Column>, Vec<(JsonPath, String)>) {
     (columns, cells)
 }
 
-/// Cells of an object's row in a Table.
-pub fn cells(custom: &Custom, object: &Value, now_unix_s: i64) -> Vec<Value> {
-    custom.cells(object, now_unix_s, crate::columns::human)
-}
-
 /// The finalizers that the definition should have once its objects are gone.
 pub fn finalizers_without_cleanup(definition: &Value) -> Vec<String> {
     definition.finalizers().into_iter().filter(|f| *f != CLEANUP).map(str::to_owned).collect()

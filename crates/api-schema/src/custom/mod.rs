@@ -25,6 +25,7 @@ pub use path::JsonPath;
 pub use pattern::compile as compile_pattern;
 pub use structural::{Structural, Unusable};
 
+use crate::row::Cell;
 use api_core::field::{Errors, Path};
 use api_core::go;
 use serde_json::{Map, Value};
@@ -147,10 +148,10 @@ impl Custom {
         lists::validate(self.tree(), object, &Path::ROOT, errors);
     }
 
-    /// Cells of the object's row in a Table; `age` writes how long ago something was, from seconds.
-    pub fn cells(&self, object: &Value, now_unix_s: i64, age: fn(i64) -> String) -> Vec<Value> {
-        let name = object["metadata"]["name"].clone();
-        let rest = self.columns.iter().map(|(path, kind)| path.cell(object, kind, now_unix_s, age));
+    /// Cells of the object's row in a Table.
+    pub fn cells(&self, object: &Value) -> Vec<Cell> {
+        let name = object["metadata"]["name"].clone().into();
+        let rest = self.columns.iter().map(|(path, kind)| path.cell(object, kind));
         std::iter::once(name).chain(rest).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! JSON paths of printer columns: `.spec.size`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.list[0]`, `..name`.
 
+use crate::row::Cell;
 use serde_json::Value;
 
 /// Values that one path may find. What comes after is not looked at.
@@ -95,27 +96,27 @@ impl JsonPath {
         Search { left: VISITED_MAX }.find(self, object)
     }
 
-    /// The cell of a column of that type; `age` writes how long ago something was, from seconds.
-    pub(super) fn cell(&self, object: &Value, kind: &str, now_unix_s: i64, age: fn(i64) -> String) -> Value {
+    /// The cell of a column of that type.
+    pub(super) fn cell(&self, object: &Value, kind: &str) -> Cell {
         let found = self.find(object);
-        let Some(first) = found.first() else { return Value::Null };
+        let Some(first) = found.first() else { return Value::Null.into() };
         #[expect(clippy::cast_possible_truncation, reason = "upstream cuts off the fraction")]
         match (kind, first) {
-            ("string", Value::String(_)) => (*first).clone(),
+            ("string", Value::String(_)) => (*first).clone().into(),
             ("string", Value::Null) => "<no value>".into(),
             ("string", other) => other.to_string().into(),
             ("integer", Value::Number(n)) => match n.as_i64() {
                 Some(n) => n.into(),
                 // What does not fit is the least, as Go has it.
-                None => n.as_f64().map_or(Value::Null, |f| if f.abs() < 9.3e18 { f as i64 } else { i64::MIN }.into()),
+                None => n.as_f64().map(|f| if f.abs() < 9.3e18 { f as i64 } else { i64::MIN }).into(),
             },
-            ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*first).clone(),
+            ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*first).clone().into(),
             ("date", Value::String(text)) if text.is_empty() || text == ZERO_TIME => "<unknown>".into(),
             ("date", Value::String(text)) => match api_core::time::parse_unix_s(text) {
-                Some(at) => age(now_unix_s - at).into(),
+                Some(then_unix_s) => Cell::Since { before: String::new(), then_unix_s, after: "" },
                 None => "<invalid>".into(),
             },
-            _ => Value::Null,
+            _ => Value::Null.into(),
         }
     }
 }
@@ -310,7 +311,7 @@ mod tests {
     fn columns_find_their_values() {
         let object = json!({"spec": {"n": 3, "f": 2.5, "l": ["a", "b", "c"], "o": {"x": 1}, "b": true},
             "metadata": {"annotations": {"a.b": "c"}},
-            "status": {"conditions": [{"type": "Ready", "status": "True", "at": "1970-01-01T00:00:00Z"}, {"type": "X", "n": 5}]}});
+            "status": {"conditions": [{"type": "Ready", "status": "True", "at": "1970-01-01T00:01:40Z"}, {"type": "X", "n": 5}]}});
         let cases = [
             (".spec.n", "integer", json!(3)),
             (".spec.f", "integer", json!(2)),
@@ -326,7 +327,6 @@ mod tests {
             (".spec.n", "boolean", json!(null)),
             (".spec.b", "boolean", json!(true)),
             (".status.conditions[?(@.type==\"Ready\")].status", "string", json!("True")),
-            (".status.conditions[?(@.type=='Ready')].at", "date", json!("100")),
             (".status.conditions[?(@.n>4)].type", "string", json!("X")),
             (".status..status", "string", json!("True")),
             (".metadata.annotations.a\\.b", "string", json!("c")),
@@ -335,8 +335,11 @@ mod tests {
         ];
         for (path, kind, expected) in cases {
             let path = JsonPath::parse(path).unwrap_or_else(|| panic!("{path}"));
-            assert_eq!(path.cell(&object, kind, 100, |s| s.to_string()), expected, "{path:?} {kind}");
+            assert_eq!(path.cell(&object, kind), expected.into(), "{path:?} {kind}");
         }
+        let date = JsonPath::parse(".status.conditions[?(@.type=='Ready')].at").expect("a path");
+        let then = Cell::Since { before: String::new(), then_unix_s: 100, after: "" };
+        assert_eq!(date.cell(&object, "date"), then);
         for bad in [".a[", ".a[x]", ".a]", ".a[?(@.b==)]", "a"] {
             assert_eq!(JsonPath::parse(bad), None, "{bad}");
         }

@@ -6,6 +6,7 @@ use api_core::meta::Meta;
 use api_core::{ApiError, Gvk};
 use api_schema::row::Row;
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -194,36 +195,48 @@ fn raw_metadata(bytes: &[u8]) -> Result<&str, serde_json::Error> {
 }
 
 /// A `PartialObjectMetadata` of an object's bytes.
-pub(crate) fn metadata_only(row: &Row, bytes: &[u8], version: &str) -> Result<String, ApiError> {
-    let mut out = String::new();
-    write_metadata_only(row, raw_metadata(bytes).map_err(ApiError::internal)?, version, &mut out)?;
+pub(crate) fn metadata_only(row: &Row, bytes: &[u8], version: &str) -> Result<Vec<u8>, ApiError> {
+    let metadata = raw_metadata(bytes).map_err(ApiError::internal)?;
+    let mut out = Vec::with_capacity(metadata.len() + 128);
+    write_metadata_only(row, metadata.as_bytes(), version, &mut out)?;
     Ok(out)
 }
 
+/// Where an object's metadata stand in its bytes.
+pub(crate) fn metadata_range(bytes: &[u8]) -> Result<Range<usize>, ApiError> {
+    let metadata = raw_metadata(bytes).map_err(ApiError::internal)?;
+    let start = metadata.as_ptr().addr() - bytes.as_ptr().addr();
+    Ok(start..start + metadata.len())
+}
+
 /// The same of an object's metadata as they are written in its bytes.
-pub(crate) fn write_metadata_only(row: &Row, metadata: &str, version: &str, out: &mut String) -> Result<(), ApiError> {
+pub(crate) fn write_metadata_only(
+    row: &Row,
+    metadata: &[u8],
+    version: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), ApiError> {
     let shown = shown_metadata(row.hooks.hidden_annotations, metadata).map_err(ApiError::internal)?;
-    let kind = "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/";
-    out.reserve(kind.len() + shown.len() + 64);
-    for part in [kind, version, "\",\"metadata\":", &shown, "}"] {
-        out.push_str(part);
+    let kind = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/";
+    for part in [kind, version.as_bytes(), b"\",\"metadata\":", &shown, b"}"] {
+        out.extend_from_slice(part);
     }
     Ok(())
 }
 
 /// Metadata without annotations that are not shown with metadata alone.
-fn shown_metadata<'a>(hidden: &[&str], metadata: &'a str) -> Result<Cow<'a, str>, serde_json::Error> {
-    if !hidden.iter().any(|name| metadata.contains(name)) {
+fn shown_metadata<'a>(hidden: &[&str], metadata: &'a [u8]) -> Result<Cow<'a, [u8]>, serde_json::Error> {
+    if !hidden.iter().any(|name| memmem::find(metadata, name.as_bytes()).is_some()) {
         return Ok(Cow::Borrowed(metadata));
     }
-    let mut map: Map<String, Value> = serde_json::from_str(metadata)?;
+    let mut map: Map<String, Value> = serde_json::from_slice(metadata)?;
     if let Some(Value::Object(annotations)) = map.get_mut("annotations") {
         annotations.retain(|name, _| !hidden.contains(&name.as_str()));
         if annotations.is_empty() {
             map.remove("annotations");
         }
     }
-    serde_json::to_string(&map).map(Cow::Owned)
+    serde_json::to_vec(&map).map(Cow::Owned)
 }
 
 #[cfg(test)]
@@ -257,7 +270,7 @@ mod tests {
             (r#"{"annotations":{"a/b":"1"},"name":"n"}"#, r#"{"name":"n"}"#),
             (r#"{"annotations":{"a/b":"1","c":"2"}}"#, r#"{"annotations":{"c":"2"}}"#),
         ] {
-            assert_eq!(shown_metadata(&hidden, given).expect("json"), shown);
+            assert_eq!(shown_metadata(&hidden, given.as_bytes()).expect("json"), shown.as_bytes());
         }
         assert_eq!(&as_item(&served)[..14], b"\"metadata\":{\"r");
     }

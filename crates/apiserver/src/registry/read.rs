@@ -9,7 +9,7 @@ use crate::body::Body;
 use crate::long::{Document, Items};
 use crate::negotiate::{Media, View, takes_gzip};
 use crate::protobuf::{self, List};
-use crate::render::{self, Include};
+use crate::render::{self, AsRow, Include};
 use api_core::ApiError;
 use api_schema::protobuf::message_of;
 use api_schema::row::Row;
@@ -97,14 +97,9 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
             let include = Include::of(&call.query)?;
             in_table_order(row, &mut page);
             let (head, tail) = render::table_frame(&served, version, &meta.to_string(), true);
-            let each = move |o: &Object| {
-                let bytes = if include == Include::Object {
-                    object::to_version(&served.row, &o.bytes)?
-                } else {
-                    o.bytes.clone()
-                };
-                Ok(render::row(&served, &bytes, include, version, now_unix_s)?.into())
-            };
+            let server = call.server.clone();
+            let as_row = AsRow { include, version, now_unix_s, keeps: true };
+            let each = move |o: &Object| Ok(server.encodings.row(&served, o, as_row)?.into());
             (head, Items::make(page.items, Arc::new(each))?, tail)
         }
     };
@@ -169,9 +164,8 @@ async fn answer_protobuf(call: &Call, page: Page, metadata: &Value) -> Result<Re
         View::Metadata(version) => {
             let api_version = format!("meta.k8s.io/{version}");
             let list = List { makers, api_version: &api_version, kind: "PartialObjectMetadataList", metadata, objects };
-            let make = move |o: &Object| {
-                protobuf::message_of_json(object::metadata_only(&served.row, &o.bytes, "v1")?.as_bytes())
-            };
+            let make =
+                move |o: &Object| protobuf::message_of_json(&object::metadata_only(&served.row, &o.bytes, "v1")?);
             list.document(make).await?
         }
         View::Object | View::Table(_) => {

@@ -59,6 +59,7 @@ impl Decoder for RowDecoder {
             labels: labels.filter_map(|(name, value)| Some((name, value.as_str()?))).collect(),
             fields: fields.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
             other: watch_cache::Other::default(),
+            outline: watch_cache::Other::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use super::object;
 use super::options::ListOptions;
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::{Form, Media, View, no_stream};
-use crate::render::{self, Include};
+use crate::render::{self, AsRow, Include};
 use crate::request_labels::Summary;
 use crate::server::Inner;
 use crate::stream::{self, Line};
@@ -361,7 +361,7 @@ impl Shown {
             (View::Metadata("v1"), _) => Some(Format::MetadataJson),
             (View::Table("v1"), Media::Json) if self.headers_sent && self.include == Include::Metadata => {
                 let now = now_unix_s();
-                let made = event.frame_of_second(kind, now, |object| self.row(kind, &object.bytes, now))?;
+                let made = event.frame_of_second(kind, now, |object| self.row(kind, object, now))?;
                 return made.map(Line::Made).ok_or_else(not_there);
             }
             _ => None,
@@ -386,21 +386,27 @@ impl Shown {
             Format::MetadataJson | Format::MetadataProtobuf => {
                 encodings.metadata.inc();
                 let shown = object::metadata_only(&self.served.row, &object.bytes, "v1")?;
-                stream::frame(media, kind, shown.as_bytes())
+                stream::frame(media, kind, &shown)
             }
         }
     }
 
     /// The frame of a row whose columns are known already.
-    fn row(&self, kind: EventType, bytes: &Bytes, now_unix_s: i64) -> Result<Bytes, ApiError> {
-        self.server.encodings.table.inc();
-        stream::frame(self.form.media, kind.as_str(), &self.table("v1", bytes, now_unix_s, false)?)
+    fn row(&self, kind: EventType, object: &Object, now_unix_s: i64) -> Result<Bytes, ApiError> {
+        let encodings = &self.server.encodings;
+        encodings.table.inc();
+        let row = encodings.row(&self.served, object, self.as_row("v1", now_unix_s))?;
+        stream::frame(self.form.media, kind.as_str(), &self.table("v1", row, &object.bytes, false))
     }
 
-    fn table(&self, version: &str, bytes: &Bytes, now_unix_s: i64, headers: bool) -> Result<Bytes, ApiError> {
-        let rows = [render::row(&self.served, bytes, self.include, version, now_unix_s)?];
+    fn as_row<'v>(&self, version: &'v str, now_unix_s: i64) -> AsRow<'v> {
+        AsRow { include: self.include, version, now_unix_s, keeps: false }
+    }
+
+    /// A Table of one row, of the object with these bytes.
+    fn table(&self, version: &str, row: Vec<u8>, bytes: &[u8], headers: bool) -> Bytes {
         let metadata = json!({"resourceVersion": object::revision_of(bytes)}).to_string();
-        Ok(render::table(&self.served, version, &metadata, headers, &rows).into())
+        render::table(&self.served, version, &metadata, headers, &[row]).into()
     }
 
     fn show(&mut self, bytes: &Bytes) -> Result<Bytes, ApiError> {
@@ -409,7 +415,8 @@ impl Shown {
             View::Metadata(version) => Ok(object::metadata_only(&self.served.row, bytes, version)?.into()),
             View::Table(version) => {
                 let headers = !std::mem::replace(&mut self.headers_sent, true);
-                self.table(version, bytes, now_unix_s(), headers)
+                let row = render::row(&self.served, bytes, self.as_row(version, now_unix_s()))?;
+                Ok(self.table(version, row, bytes, headers))
             }
         }
     }
@@ -424,12 +431,10 @@ impl Shown {
         let bytes = object::encode(&object);
         let shown: Bytes = match self.form.view {
             View::Table(version) => {
-                let rows = [format!(
-                    "{{\"cells\":[],\"object\":{}}}",
-                    object::metadata_only(&self.served.row, &bytes, version)?
-                )];
+                let object = object::metadata_only(&self.served.row, &bytes, version)?;
+                let row = [&b"{\"cells\":[],\"object\":"[..], &object, b"}"].concat();
                 let metadata = json!({"resourceVersion": revision.to_string()}).to_string();
-                render::table(&self.served, version, &metadata, false, &rows).into()
+                render::table(&self.served, version, &metadata, false, &[row]).into()
             }
             View::Object => bytes,
             View::Metadata(version) => object::metadata_only(&self.served.row, &bytes, version)?.into(),
