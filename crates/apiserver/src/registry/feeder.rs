@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// See the module. Dropping it ends what it still does.
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Feeder {
     runtime: Handle,
     tasks: TaskTracker,
+    ending: CancellationToken,
     _alive: oneshot::Sender<()>,
 }
 
@@ -27,18 +29,43 @@ impl Feeder {
             Ok(()) | Err(_) => runtime.shutdown_background(),
         };
         std::thread::Builder::new().name("watch-caches".into()).spawn(work)?;
-        Ok(Self { runtime: handle, tasks: TaskTracker::new(), _alive: alive })
+        Ok(Self { runtime: handle, tasks: TaskTracker::new(), ending: CancellationToken::new(), _alive: alive })
     }
 
-    /// Does this on the thread.
+    /// Does this on the thread, until it is done or the end.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // Who ends it knows by [`Feeder::wait`].
+        let task = self.ending.clone().run_until_cancelled_owned(task);
+        // Who ends it knows by [`Feeder::end`].
         drop(self.tasks.spawn_on(task, &self.runtime));
     }
 
-    /// Waits for the end of all that it does.
-    pub(crate) async fn wait(&self) {
+    /// Ends all that it does, and waits for it.
+    pub(crate) async fn end(&self) {
+        self.ending.cancel();
+        self.idle().await;
+    }
+
+    /// Waits until all that it does is done.
+    pub(super) async fn idle(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn what_would_go_on_for_ever_ends_with_it() {
+        let feeder = Feeder::start().expect("a thread");
+        let (dropped, is_dropped) = oneshot::channel::<()>();
+        feeder.spawn(async move {
+            let _dropped = dropped;
+            std::future::pending().await
+        });
+        tokio::time::timeout(Duration::from_secs(60), feeder.end()).await.expect("it ends");
+        assert!(is_dropped.await.is_err());
     }
 }

@@ -213,15 +213,21 @@ impl Registry {
 
     fn start_cache(&self, row: Arc<Row>) -> Arc<Cache> {
         let cache = storage::cache(row, self.store.clone());
-        let running = cache.clone();
-        self.feeder.spawn(async move { running.run().await });
+        // Whether or not it comes to run.
+        let (running, closing) = (cache.clone(), Closing(vec![cache.clone()]));
+        self.feeder.spawn(async move {
+            running.run().await;
+            drop(closing);
+        });
         cache
     }
 
     /// Serves these rows in place of those of their definitions, all at once. Only one task at a time may change the table.
     pub(crate) async fn replace(&self, changes: &[(String, Vec<Arc<Row>>)]) -> Result<(), BuildError> {
         let mut table = Table::clone(&self.table.load());
-        let (mut started, mut ended) = (Vec::new(), Vec::new());
+        // If the change is given up, nobody else knows of these.
+        let mut started = Closing::default();
+        let mut ended = Vec::new();
         for (definition, rows) in changes {
             let before = table.of_definition(definition);
             // A cache whose objects would now be read in another way is made anew; its watches end.
@@ -229,7 +235,7 @@ impl Registry {
             let cache = match (kept.and_then(|old| old.cache.clone()), rows.first()) {
                 (None, Some(row)) => {
                     let cache = self.start_cache(row.clone());
-                    started.push(cache.clone());
+                    started.0.push(cache.clone());
                     Some(cache)
                 }
                 (kept, _) => kept,
@@ -240,10 +246,11 @@ impl Registry {
             table.replace(definition, &rows);
         }
         let deadline = Instant::now() + LOAD_TIMEOUT;
-        for cache in started {
-            loaded(&cache, deadline).await?;
+        for cache in &started.0 {
+            loaded(cache, deadline).await?;
         }
         self.table.store(Arc::new(table));
+        started.0.clear();
         ended.iter().filter_map(|served| served.cache.as_ref()).for_each(|cache| cache.close());
         Ok(())
     }
@@ -309,14 +316,19 @@ impl Registry {
         Ok(lease)
     }
 
-    /// Stops the caches.
+    /// Stops the caches, which closes them.
     pub(crate) async fn close(&self) {
-        for served in self.table().rows() {
-            if let Some(cache) = &served.cache {
-                cache.close();
-            }
-        }
-        self.feeder.wait().await;
+        self.feeder.end().await;
+    }
+}
+
+/// Caches that are closed when it is dropped.
+#[derive(Default)]
+struct Closing(Vec<Arc<Cache>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|cache| cache.close());
     }
 }
 
@@ -338,4 +350,29 @@ async fn loaded(cache: &Cache, deadline: Instant) -> Result<(), BuildError> {
 
 fn readable<T>(value: Result<T, ApiError>) -> Option<T> {
     value.inspect_err(|error| tracing::error!(%error, "a cached object is unreadable")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn caches_of_a_change_that_is_given_up_are_closed() {
+        let directory = tempfile::tempdir().expect("directory");
+        let store = store::Embedded::open(directory.path().join("store"), store::Limits::default()).expect("store");
+        let registry = Registry::build(&Config::default(), Arc::new(store)).await.expect("registry");
+        let row = registry.table().rows().find(|served| served.cache.is_some()).expect("a row").row.clone();
+        // Nothing is loaded while this waits.
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        registry.feeder.spawn(async move { assert!(wait.recv().is_err()) });
+        let changes = [("others.example.com".to_owned(), vec![row])];
+        let mut change = Box::pin(registry.replace(&changes));
+        assert!(futures::poll!(&mut change).is_pending());
+        drop(change);
+        drop(go_on);
+        for served in registry.table().rows() {
+            served.cache.iter().for_each(|cache| cache.close());
+        }
+        tokio::time::timeout(LOAD_TIMEOUT, registry.feeder.idle()).await.expect("no cache runs");
+    }
 }
