@@ -4,6 +4,7 @@ use super::process::Process;
 use anyhow::{Context as _, Result};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +48,9 @@ fn sysctl_path(name: &str) -> PathBuf {
 
 /// Servers with this root, whoever started them.
 fn servers_of(root: &Path) -> Vec<Process> {
-    processes(|words| is_server(words, root))
+    let own = std::env::current_exe().unwrap_or_default();
+    let own = own.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    processes(|words| is_server(words, own, root))
 }
 
 /// Ends servers with this root, whoever started them.
@@ -97,10 +100,12 @@ fn is_runtime(words: &[&str], root: &Path) -> bool {
     program(words).starts_with("containerd") && words.iter().skip(1).any(|word| Path::new(word).starts_with(root))
 }
 
-/// Whether it is `mainstay server --root ROOT`, as `up` starts it; the program may be named after its version too.
-fn is_server(words: &[&str], root: &Path) -> bool {
+/// Whether it is `mainstay server --root ROOT`, as `up` starts it; the program may be named after its version too, or in
+/// any way in which this one, `own`, is.
+fn is_server(words: &[&str], own: &str, root: &Path) -> bool {
     let with_root = words.windows(2).any(|pair| pair[0] == "--root" && Path::new(pair[1]) == root);
-    program(words).starts_with("mainstay") && words.get(1) == Some(&"server") && with_root
+    let program = program(words);
+    (program.starts_with("mainstay") || program == own) && words.get(1) == Some(&"server") && with_root
 }
 
 /// Ends what is left of the container runtime. Returns how many processes there were.
@@ -227,11 +232,13 @@ mod tests {
         let root = Path::new("/r");
         assert!(is_runtime(&["/usr/bin/containerd", "--config", "/r/run/config.toml"], root));
         assert!(!is_runtime(&["vi", "/r/run/config.toml"], root) && !is_runtime(&["containerd", "-c", "/rr/x"], root));
-        assert!(is_server(&["/bin/mainstay", "server", "--root", "/r"], root));
-        assert!(is_server(&["./mainstay-0.1", "server", "--root", "/r"], root));
+        assert!(is_server(&["/bin/mainstay", "server", "--root", "/r"], "ms", root));
+        assert!(is_server(&["./mainstay-0.1", "server", "--root", "/r"], "ms", root));
+        assert!(is_server(&["/opt/ms", "server", "--root", "/r"], "ms", root));
+        assert!(!is_server(&["/opt/other", "server", "--root", "/r"], "ms", root));
         assert!(
-            !is_server(&["mainstay", "server", "--root", "/rr"], root)
-                && !is_server(&["mainstay", "up", "--root", "/r"], root)
+            !is_server(&["mainstay", "server", "--root", "/rr"], "ms", root)
+                && !is_server(&["mainstay", "up", "--root", "/r"], "ms", root)
         );
         assert!(processes_of(Path::new("/nowhere/at/all")).is_empty());
     }
