@@ -82,7 +82,15 @@ pub fn parse_micro(text: &str) -> Result<Moment, TimeError> {
 
 /// Seconds since the epoch of a `Time`, parts of a second cut off; `None` if it cannot be read.
 pub fn parse_unix_s(text: &str) -> Option<i64> {
-    Some(parse(text).ok()?.unix_us().div_euclid(1_000_000))
+    Some(parse_unix_us(text)?.div_euclid(1_000_000))
+}
+
+/// Go's zero time, the start of the year 1, in microseconds since the epoch: a time that is none.
+pub const ZERO_UNIX_US: i64 = -62_135_596_800_000_000;
+
+/// Microseconds since the epoch of a `Time`, what is less cut off; `None` if it cannot be read.
+pub fn parse_unix_us(text: &str) -> Option<i64> {
+    Some(parse(text).ok()?.unix_us())
 }
 
 struct Reader<'a> {

@@ -109,8 +109,8 @@ pub enum Cell {
     Since {
         /// The text before it.
         before: String,
-        /// Seconds since the epoch.
-        then_unix_s: i64,
+        /// Microseconds since the epoch.
+        then_unix_us: i64,
         /// The text after it.
         after: &'static str,
     },

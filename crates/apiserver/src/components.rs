@@ -71,10 +71,10 @@ async fn answer(
     served: &Served,
     form: Form,
 ) -> Result<Response<Body>, ApiError> {
-    let now = crate::authn::now();
+    let now_unix_us = jiff::Timestamp::now().as_microsecond();
     let rows = |components: &[Value], version| {
         let include = Include::of(query)?;
-        let as_row = AsRow { include, version, now_unix_s: now, keeps: false };
+        let as_row = AsRow { include, version, now_unix_us, keeps: false };
         let row = |c: &Value| render::row(served, &codec::encode(c), as_row);
         components.iter().map(row).collect::<Result<Vec<_>, ApiError>>()
     };
@@ -83,7 +83,7 @@ async fn answer(
             let why = format!("Component not found: {}", info.name);
             return Err(ApiError::new(500, Reason::Unknown, why));
         };
-        render::object(served, form, StatusCode::OK, &codec::encode(&component), query, now)
+        render::object(served, form, StatusCode::OK, &codec::encode(&component), query, now_unix_us)
     } else {
         let names = PORTS.iter().map(|(name, _)| *name).chain([STORE]);
         let mut components: Vec<Value> =

@@ -22,7 +22,7 @@ pub(crate) fn object(
     status: StatusCode,
     bytes: &Bytes,
     query: &Query,
-    now_unix_s: i64,
+    now_unix_us: i64,
 ) -> Result<Response<Body>, ApiError> {
     if form.as_list == Some(true) {
         return Err(list_or_object(&served.row, true));
@@ -32,7 +32,7 @@ pub(crate) fn object(
         View::Metadata(version) => object::metadata_only(&served.row, bytes, version)?.into(),
         View::Table(version) => {
             let revision = object::decode(bytes)?.resource_version().to_owned();
-            let as_row = AsRow { include: Include::of(query)?, version, now_unix_s, keeps: false };
+            let as_row = AsRow { include: Include::of(query)?, version, now_unix_us, keeps: false };
             let rows = [row(served, bytes, as_row)?];
             let meta = if revision.is_empty() { json!({}) } else { json!({"resourceVersion": revision}) };
             table(served, version, &meta.to_string(), true, &rows).into()
@@ -93,7 +93,7 @@ pub(crate) struct AsRow<'v> {
     pub(crate) include: Include,
     /// Of the API group `meta.k8s.io`.
     pub(crate) version: &'v str,
-    pub(crate) now_unix_s: i64,
+    pub(crate) now_unix_us: i64,
     /// Whether others will want the same, as they do not of an object that has changed when they come.
     pub(crate) keeps: bool,
 }
@@ -150,7 +150,7 @@ pub(crate) fn write_row(
     let [start, end] = [words[0], words[1]].map(|word| u64::from_le_bytes(word) as usize);
     let metadata = bytes.get(start..end).ok_or_else(|| ApiError::internal("an outline of another object"))?;
     let mut out = Vec::with_capacity(json.len() + metadata.len() + ROW_BYTES);
-    outline::fill(json, as_row.now_unix_s, &mut out);
+    outline::fill(json, as_row.now_unix_us, &mut out);
     match as_row.include {
         Include::None => out.extend_from_slice(b"null"),
         Include::Object => out.extend_from_slice(whole),

@@ -84,7 +84,7 @@ fn show(row: &Row, value: &Value) {
         assert_eq!(cells.len(), row.columns.len(), "a cell for each column of {:?}", row.gvr);
         let (mut outline, mut filled) = (Vec::new(), Vec::new());
         columns::outline::write(&cells, &mut outline).expect("cells are JSON");
-        columns::outline::fill(&outline, NOW_UNIX_S, &mut filled);
+        columns::outline::fill(&outline, NOW_UNIX_S * 1_000_000, &mut filled);
         let shown: Vec<Value> = serde_json::from_slice(&filled).expect("a filled outline is JSON");
         assert_eq!(shown.len(), cells.len());
     }

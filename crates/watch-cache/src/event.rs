@@ -67,7 +67,7 @@ struct Frame {
 enum Format {
     /// One of the owner's.
     Lasting(usize),
-    /// True in that second.
+    /// Made in that second.
     OfSecond(i64),
 }
 
@@ -150,7 +150,8 @@ impl Event {
         self.shared(kind, Format::Lasting(format), encode)
     }
 
-    /// An encoded event that tells the time, such as an object's age: shared by all who ask within the same second.
+    /// An encoded event that tells the time, such as an object's age: shared by all who ask within the same second, so that it
+    /// may be late by less than one.
     /// There is one such format. `None` as for [`Event::frame`].
     ///
     /// # Errors

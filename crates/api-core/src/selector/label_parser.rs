@@ -137,7 +137,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Values up to and with `)`. A missing value beside a comma is the empty one.
+    /// Values up to and with `)`, each once. A missing value beside a comma is the empty one.
     fn values(&mut self) -> Result<Vec<String>, SelectorError> {
         let mut values: Vec<String> = Vec::new();
         loop {
@@ -171,6 +171,8 @@ impl<'a> Parser<'a> {
             }
         }
         self.next();
+        values.sort_unstable();
+        values.dedup();
         Ok(values)
     }
 }

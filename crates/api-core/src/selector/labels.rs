@@ -38,7 +38,7 @@ pub enum Operator {
 pub struct Requirement {
     key: String,
     operator: Operator,
-    /// Sorted, each once.
+    /// Sorted.
     values: Vec<String>,
 }
 
@@ -90,7 +90,6 @@ impl Requirement {
     /// A requirement, if the key, the number of values and the values suit the operator.
     pub fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Self, SelectorError> {
         values.sort_unstable();
-        values.dedup();
         let mut errors = Errors::new();
         let (key_path, values_path) = (Path::new("key"), Path::new("values"));
         check_key(&key_path, key, &mut errors);

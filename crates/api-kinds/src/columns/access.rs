@@ -1,6 +1,6 @@
 //! Reading an object's fields; what is absent reads as empty.
 
-use api_core::time::parse_unix_s;
+use api_core::time::{ZERO_UNIX_US, parse_unix_us};
 use api_schema::row::Cell;
 use serde_json::Value;
 
@@ -16,12 +16,17 @@ pub fn text<'a>(object: &'a Value, path: &str) -> &'a str {
     at(object, path).as_str().unwrap_or("")
 }
 
-/// Text at a dotted path, or something in its place.
+/// Text at a dotted path, or something in place of what is empty or absent.
 pub fn text_or<'a>(object: &'a Value, path: &str, other: &'a str) -> &'a str {
     match text(object, path) {
         "" => other,
         found => found,
     }
+}
+
+/// Text at a dotted path if it is set, even to nothing, or something in its place.
+pub fn set_text_or<'a>(object: &'a Value, path: &str, other: &'a str) -> &'a str {
+    at(object, path).as_str().unwrap_or(other)
 }
 
 /// A number at a dotted path.
@@ -68,10 +73,15 @@ pub fn since(time: &str) -> Cell {
     since_within(String::new(), time, "")
 }
 
-/// The same, with text before and after it.
+/// A time in microseconds since the epoch; `None` for none, as which Go's first moment counts.
+pub fn moment(time: &str) -> Option<i64> {
+    parse_unix_us(time).filter(|unix_us| *unix_us != ZERO_UNIX_US)
+}
+
+/// The same as [`since`], with text before and after it.
 pub fn since_within(before: String, time: &str, after: &'static str) -> Cell {
-    match parse_unix_s(time) {
-        Some(then_unix_s) => Cell::Since { before, then_unix_s, after },
+    match moment(time) {
+        Some(then_unix_us) => Cell::Since { before, then_unix_us, after },
         None => format!("{before}<unknown>{after}").into(),
     }
 }

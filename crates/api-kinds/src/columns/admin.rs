@@ -1,10 +1,10 @@
 //! Cells of what administers a cluster: roles, certificates, admission, flow control, leases, API services.
 
 use super::Cells;
-use super::access::{age, at, condition, count, flag, has, int, list, name, text, text_or};
+use super::access::{age, at, condition, count, flag, has, int, list, name, set_text_or, text};
 use super::core::subjects;
 use super::duration::human;
-use super::text::selector;
+use super::text::selector_as_go;
 use api_schema::row::Cell;
 use serde_json::Value;
 
@@ -36,6 +36,7 @@ fn api_service(o: &Value) -> Vec<Cell> {
     let available = match condition(o, "Available") {
         None => "Unknown".into(),
         Some(c) if text(c, "status") == "True" => "True".to_owned(),
+        Some(c) if text(c, "reason").is_empty() => text(c, "status").to_owned(),
         Some(c) => format!("{} ({})", text(c, "status"), text(c, "reason")),
     };
     vec![name(o), service.into(), available.into(), age(o)]
@@ -79,9 +80,9 @@ fn flow_schema(o: &Value) -> Vec<Cell> {
     let dangling = list(o, "status.conditions").iter().find(|c| text(c, "type") == "Dangling");
     vec![
         name(o),
-        text_or(o, "spec.priorityLevelConfiguration.name", "<none>").into(),
+        text(o, "spec.priorityLevelConfiguration.name").into(),
         int(o, "spec.matchingPrecedence").into(),
-        text_or(o, "spec.distinguisherMethod.type", "<none>").into(),
+        set_text_or(o, "spec.distinguisherMethod.type", "<none>").into(),
         age(o),
         dangling.map_or("?", |c| text(c, "status")).into(),
     ]
@@ -114,9 +115,10 @@ fn policy(o: &Value) -> Vec<Cell> {
 fn policy_binding(o: &Value) -> Vec<Cell> {
     let of = at(o, "spec.paramRef");
     let param = match (text(of, "namespace"), text(of, "name")) {
-        ("", "") if has(of, "selector") => selector(at(of, "selector")),
+        (_, "") if has(of, "selector") => selector_as_go(at(of, "selector")),
         (_, "") => "<unset>".into(),
-        ("", name) => name.into(),
+        // Whether parameters have namespaces is not known here.
+        ("", name) => format!("*/{name}"),
         (namespace, name) => format!("{namespace}/{name}"),
     };
     vec![name(o), text(o, "spec.policyName").into(), param.into(), age(o)]

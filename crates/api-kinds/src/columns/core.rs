@@ -1,6 +1,6 @@
 //! Cells of the core group's kinds, but for volumes.
 
-use super::access::{age, at, condition, count, flag, has, holds, int, list, name, since, text, text_or};
+use super::access::{age, at, count, flag, has, int, list, moment, name, since, text, text_or};
 use super::text::{containers, joined, labels, or_none, selector_or_none, some_of};
 use super::{Cells, network, pod};
 use api_schema::row::Cell;
@@ -62,13 +62,13 @@ fn host_port(host: &str, port: i64) -> String {
 }
 
 fn event(o: &Value) -> Vec<Cell> {
-    let first = match has(o, "firstTimestamp") {
-        true => since(text(o, "firstTimestamp")),
-        false => since(text(o, "eventTime")),
+    let first = match text(o, "firstTimestamp") {
+        time if moment(time).is_some() => since(time),
+        _ => since(text(o, "eventTime")),
     };
-    let mut last = match has(o, "lastTimestamp") {
-        true => since(text(o, "lastTimestamp")),
-        false => first.clone(),
+    let mut last = match text(o, "lastTimestamp") {
+        time if moment(time).is_some() => since(time),
+        _ => first.clone(),
     };
     let mut times = int(o, "count");
     if has(o, "series") {
@@ -102,8 +102,9 @@ fn event(o: &Value) -> Vec<Cell> {
 }
 
 fn node(o: &Value) -> Vec<Cell> {
-    let mut status = match condition(o, "Ready") {
-        Some(_) if holds(o, "Ready") => "Ready",
+    // Of several conditions upstream takes the last.
+    let mut status = match list(o, "status.conditions").iter().rfind(|c| text(c, "type") == "Ready") {
+        Some(ready) if text(ready, "status") == "True" => "Ready",
         Some(_) => "NotReady",
         None => "Unknown",
     }

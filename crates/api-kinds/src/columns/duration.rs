@@ -5,9 +5,12 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const YEAR: i64 = 365 * DAY;
 
+/// The longest of Go's durations in seconds; what is longer is as long.
+const LONGEST: i64 = i64::MAX / 1_000_000_000;
+
 /// Seconds as upstream's `HumanDuration` prints them. A second in the future counts as the present, since clocks differ.
 pub fn human(seconds: i64) -> String {
-    match seconds {
+    match seconds.min(LONGEST) {
         i64::MIN..=-2 => "<invalid>".into(),
         -1 => "0s".into(),
         0..120 => format!("{seconds}s"),
@@ -18,7 +21,7 @@ pub fn human(seconds: i64) -> String {
         172_800..691_200 => two(seconds, DAY, "d", HOUR, "h"),
         _ if seconds < 2 * YEAR => format!("{}d", seconds / DAY),
         _ if seconds < 8 * YEAR => two(seconds, YEAR, "y", DAY, "d"),
-        _ => format!("{}y", seconds / YEAR),
+        seconds => format!("{}y", seconds / YEAR),
     }
 }
 

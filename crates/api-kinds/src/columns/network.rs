@@ -1,7 +1,7 @@
 //! Cells of services, ingresses, endpoint slices and policies.
 
 use super::Cells;
-use super::access::{age, at, has, int, list, name, text, text_or};
+use super::access::{age, at, has, int, list, name, set_text_or, text, text_or};
 use super::text::{labels, or_none, selector_or_none, some_of};
 use api_schema::row::Cell;
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub fn service(o: &Value) -> Vec<Cell> {
 fn port(port: &Value) -> String {
     let (number, protocol) = (int(port, "port"), text(port, "protocol"));
     match int(port, "nodePort") {
-        0 => format!("{number}/{protocol}"),
+        ..=0 => format!("{number}/{protocol}"),
         node_port => format!("{number}:{node_port}/{protocol}"),
     }
 }
@@ -67,16 +67,18 @@ const SHOWN_MAX: usize = 3;
 
 fn ingress(o: &Value) -> Vec<Cell> {
     let rules = list(o, "spec.rules");
-    let hosts = rules.iter().map(|r| text(r, "host")).filter(|h| !h.is_empty()).take(SHOWN_MAX);
-    let shown = hosts.collect::<Vec<_>>().join(",");
-    let hosts = match rules.len().checked_sub(SHOWN_MAX) {
+    let hosts = rules.iter().enumerate().map(|(place, rule)| (place, text(rule, "host")));
+    let hosts: Vec<_> = hosts.filter(|(_, host)| !host.is_empty()).take(SHOWN_MAX).collect();
+    let shown = hosts.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(",");
+    let hosts = match hosts.get(SHOWN_MAX - 1) {
+        // Rules without a host count, if they come later.
+        Some((last, _)) if last + 1 < rules.len() => format!("{shown} + {} more...", rules.len() - SHOWN_MAX),
         _ if shown.is_empty() => "*".into(),
-        Some(more @ 1..) if shown.split(',').count() == SHOWN_MAX => format!("{shown} + {more} more..."),
         _ => shown,
     };
     vec![
         name(o),
-        text_or(o, "spec.ingressClassName", "<none>").into(),
+        set_text_or(o, "spec.ingressClassName", "<none>").into(),
         hosts.into(),
         balancer(o).into(),
         if list(o, "spec.tls").is_empty() { "80" } else { "80, 443" }.into(),
@@ -86,10 +88,10 @@ fn ingress(o: &Value) -> Vec<Cell> {
 
 fn ingress_class(o: &Value) -> Vec<Cell> {
     let of = at(o, "spec.parameters");
-    let parameters = match (has(o, "spec.parameters"), text(of, "apiGroup")) {
+    let parameters = match (has(o, "spec.parameters"), at(of, "apiGroup").as_str()) {
         (false, _) => "<none>".into(),
-        (true, "") => format!("{}/{}", text(of, "kind"), text(of, "name")),
-        (true, group) => format!("{}.{group}/{}", text(of, "kind"), text(of, "name")),
+        (true, None) => format!("{}/{}", text(of, "kind"), text(of, "name")),
+        (true, Some(group)) => format!("{}.{group}/{}", text(of, "kind"), text(of, "name")),
     };
     vec![name(o), text(o, "spec.controller").into(), parameters.into(), age(o)]
 }
@@ -97,7 +99,7 @@ fn ingress_class(o: &Value) -> Vec<Cell> {
 fn endpoint_slice(o: &Value) -> Vec<Cell> {
     let ports = list(o, "ports").iter().map(|p| match at(p, "port").as_i64() {
         Some(number) => number.to_string(),
-        None => text_or(p, "name", "*").to_owned(),
+        None => set_text_or(p, "name", "*").to_owned(),
     });
     let endpoints = list(o, "endpoints").iter().flat_map(|e| list(e, "addresses"));
     let endpoints = endpoints.filter_map(Value::as_str).map(str::to_owned);
@@ -111,5 +113,6 @@ fn endpoint_slice(o: &Value) -> Vec<Cell> {
 }
 
 fn limited(all: Vec<String>) -> String {
-    if all.is_empty() { "<unset>".into() } else { some_of(&all[..all.len().min(SHOWN_MAX)], all.len()) }
+    let shown = some_of(&all[..all.len().min(SHOWN_MAX)], all.len());
+    if shown.is_empty() { "<unset>".into() } else { shown }
 }

@@ -1,6 +1,6 @@
 //! A pod's cells: its status in one word takes most of the thinking.
 
-use super::access::{age, at, condition, flag, has, holds, int, list, name, since_within, text, text_or};
+use super::access::{age, at, flag, has, holds, int, list, moment, name, since_within, text, text_or};
 use api_schema::row::Cell;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub const PATHS: &[&str] = &[
 pub fn cells(pod: &Value) -> Vec<Cell> {
     let summary = Summary::of(pod);
     let restarts = match summary.last_restart {
-        last if summary.restarts != 0 && !last.is_empty() => {
+        last if summary.restarts != 0 && moment(last).is_some() => {
             since_within(format!("{} (", summary.restarts), last, " ago)")
         }
         _ => summary.restarts.to_string().into(),
@@ -75,7 +75,8 @@ impl<'a> Summary<'a> {
         let sidecars = init.iter().filter(|c| is_sidecar(c)).count();
         let mut reason = text(pod, "status.phase");
         reason = text_or(pod, "status.reason", reason);
-        if condition(pod, "PodScheduled").is_some_and(|c| text(c, "reason") == "SchedulingGated") {
+        let gated = |c: &Value| text(c, "type") == "PodScheduled" && text(c, "reason") == "SchedulingGated";
+        if list(pod, "status.conditions").iter().any(gated) {
             reason = "SchedulingGated";
         }
         let mut out = Self {
@@ -143,7 +144,8 @@ impl<'a> Summary<'a> {
             }
         }
         if self.reason == "Completed" && running {
-            self.reason = if holds(pod, "Ready") { "Running" } else { "NotReady" }.into();
+            let ready = |c: &Value| text(c, "type") == "Ready" && text(c, "status") == "True";
+            self.reason = if list(pod, "status.conditions").iter().any(ready) { "Running" } else { "NotReady" }.into();
         }
     }
 
@@ -151,11 +153,7 @@ impl<'a> Summary<'a> {
         if !has(pod, "metadata.deletionTimestamp") {
             return;
         }
-        if text(pod, "status.reason") == "NodeLost" {
-            self.reason = "Unknown".into();
-        } else if !matches!(text(pod, "status.phase"), "Succeeded" | "Failed") {
-            self.reason = "Terminating".into();
-        }
+        self.reason = if text(pod, "status.reason") == "NodeLost" { "Unknown" } else { "Terminating" }.into();
     }
 
     fn count(&mut self, status: &'a Value) {

@@ -1,7 +1,7 @@
 //! Cells of volumes and of what provides them.
 
 use super::Cells;
-use super::access::{age, at, count, flag, has, list, name, text, text_or};
+use super::access::{age, at, count, flag, has, list, name, set_text_or, text, text_or};
 use super::text::{access_modes, or_none};
 use api_schema::row::Cell;
 use serde_json::Value;
@@ -42,10 +42,10 @@ fn volume(o: &Value) -> Vec<Cell> {
         phase(o).into(),
         claim.into(),
         class_of(o).into(),
-        text_or(o, "spec.volumeAttributesClassName", "<unset>").into(),
+        set_text_or(o, "spec.volumeAttributesClassName", "<unset>").into(),
         text(o, "status.reason").into(),
         age(o),
-        text_or(o, "spec.volumeMode", "<unset>").into(),
+        set_text_or(o, "spec.volumeMode", "<unset>").into(),
     ]
 }
 
@@ -60,9 +60,9 @@ fn claim(o: &Value) -> Vec<Cell> {
         capacity.into(),
         modes.into(),
         class_of(o).into(),
-        text_or(o, "spec.volumeAttributesClassName", "<unset>").into(),
+        set_text_or(o, "spec.volumeAttributesClassName", "<unset>").into(),
         age(o),
-        text_or(o, "spec.volumeMode", "<unset>").into(),
+        set_text_or(o, "spec.volumeMode", "<unset>").into(),
     ]
 }
 
@@ -77,8 +77,8 @@ fn class(o: &Value) -> Vec<Cell> {
     vec![
         shown.into(),
         text(o, "provisioner").into(),
-        text_or(o, "reclaimPolicy", "Delete").into(),
-        text_or(o, "volumeBindingMode", "Immediate").into(),
+        set_text_or(o, "reclaimPolicy", "Delete").into(),
+        set_text_or(o, "volumeBindingMode", "Immediate").into(),
         flag(o, "allowVolumeExpansion").into(),
         age(o),
     ]

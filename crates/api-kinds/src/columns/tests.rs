@@ -7,7 +7,7 @@ use api_schema::row::{Cell, Row};
 use serde_json::{Value, json};
 
 /// 2026-01-01T01:00:00Z.
-const NOW: i64 = 1_767_229_200;
+const NOW_US: i64 = 1_767_229_200_000_000;
 
 #[test]
 fn there_is_a_cell_for_each_column_whatever_the_object() {
@@ -69,38 +69,49 @@ fn durations_have_as_many_digits_as_matter() {
         (63_072_000, "2y"),
         (63_158_400, "2y1d"),
         (252_288_000, "8y"),
+        (i64::MAX, "292y"),
     ] {
         assert_eq!(human(seconds), want, "{seconds}");
     }
 }
 
 /// The cells as they are sent.
-fn shown(cells: &[Cell], now_unix_s: i64) -> Vec<Value> {
+fn shown(cells: &[Cell], now_unix_us: i64) -> Vec<Value> {
     let (mut made, mut filled) = (Vec::new(), Vec::new());
     outline::write(cells, &mut made).expect("json");
-    outline::fill(&made, now_unix_s, &mut filled);
+    outline::fill(&made, now_unix_us, &mut filled);
     serde_json::from_slice(&filled).expect("a list")
 }
 
 #[test]
 fn an_age_is_that_of_the_moment_wherever_it_stands() {
-    let since = |before: &str, then_unix_s, after| Cell::Since { before: before.into(), then_unix_s, after };
+    const S: i64 = 1_000_000;
+    let since = |before: &str, then_unix_us, after| Cell::Since { before: before.into(), then_unix_us, after };
     // A time whose bytes are all those that begin a gap, and one that has a quote and a backslash among them.
     let odd = i64::from_le_bytes(*b"\"\\\0\x01\0\0\0\0");
     let cells = [
-        since("", NOW - 5, ""),
+        since("", NOW_US - 5 * S, ""),
         json!(["\0", {"a": "\"\\"}]).into(),
-        since("2 \"(\0", NOW - 300, " ago)\""),
+        since("2 \"(\0", NOW_US - 300 * S, " ago)\""),
         since("", 0, ""),
         since("", odd, ""),
         Value::Null.into(),
     ];
-    for (now, ages) in [(NOW, ["5s", "5m"]), (NOW + 60, ["65s", "6m"]), (NOW - 6, ["0s", "4m54s"])] {
-        let want = json!([ages[0], ["\0", {"a": "\"\\"}], format!("2 \"(\0{} ago)\"", ages[1]), human(now), human(now - odd), null]);
+    let cases = [
+        (NOW_US, ["5s", "5m"]),
+        (NOW_US + 60 * S, ["65s", "6m"]),
+        // Parts of a second are cut off, in the past and in the future.
+        (NOW_US + S - 1, ["5s", "5m"]),
+        (NOW_US - 5 * S - 2 * S + 1, ["0s", "4m53s"]),
+        (NOW_US - 5 * S - 2 * S, ["<invalid>", "4m53s"]),
+    ];
+    for (now, ages) in cases {
+        let (first, odd) = (human(now / S), human((now - odd) / S));
+        let want = json!([ages[0], ["\0", {"a": "\"\\"}], format!("2 \"(\0{} ago)\"", ages[1]), first, odd, null]);
         assert_eq!(Value::from(shown(&cells, now)), want);
     }
-    assert_eq!(shown(&[], NOW), Vec::<Value>::new());
-    assert_eq!(shown(&[since("", i64::MAX, ""), since("", i64::MIN, "")], NOW)[0], "<invalid>");
+    assert_eq!(shown(&[], NOW_US), Vec::<Value>::new());
+    assert_eq!(shown(&[since("", i64::MAX, ""), since("", i64::MIN, "")], NOW_US)[0], "<invalid>");
 }
 
 /// The cells of an object, as text with ` | ` between them.
@@ -111,7 +122,7 @@ fn check(group: &str, kind: &str, mut object: Value, want: &str) {
     let brief = Projection::new(paths(group, kind).iter().copied()).of(&object);
     assert_eq!(cells, for_kind(group, kind).unwrap()(&brief), "{kind}: a cell reads what its paths do not name");
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-    assert_eq!(shown(&cells, NOW).iter().map(text).collect::<Vec<_>>().join(" | "), want, "{kind}");
+    assert_eq!(shown(&cells, NOW_US).iter().map(text).collect::<Vec<_>>().join(" | "), want, "{kind}");
 }
 
 #[test]
@@ -189,4 +200,164 @@ fn other_kinds_show_what_upstream_shows() {
     let request = json!({"spec": {"signerName": "s", "username": "u"},
         "status": {"certificate": "QQ==", "conditions": [{"type": "Approved"}]}});
     check("certificates.k8s.io", "CertificateSigningRequest", request, "x | 60m | s | u | <none> | Approved,Issued");
+}
+
+#[test]
+fn what_is_empty_is_not_what_is_absent() {
+    let volume = |spec: Value| json!({"spec": spec, "status": {"phase": "Bound"}});
+    let named = json!({"volumeAttributesClassName": "", "volumeMode": ""});
+    check("", "PersistentVolumeClaim", volume(named.clone()), "x | Bound |  |  |  |  |  | 60m | ");
+    check("", "PersistentVolume", volume(named), "x | 0 |  |  | Bound |  |  |  |  | 60m | ");
+    check("", "PersistentVolume", volume(json!({})), "x | 0 |  |  | Bound |  |  | <unset> |  | 60m | <unset>");
+    let class = |group: Value| json!({"spec": {"controller": "c", "parameters": {"apiGroup": group, "kind": "K", "name": "n"}}});
+    check("networking.k8s.io", "IngressClass", class(json!("")), "x | c | K./n | 60m");
+    check("networking.k8s.io", "IngressClass", class(json!("g")), "x | c | K.g/n | 60m");
+    check("networking.k8s.io", "IngressClass", class(Value::Null), "x | c | K/n | 60m");
+    let slice = |ports: Value| json!({"addressType": "IPv4", "ports": ports});
+    for (ports, want) in [
+        (json!([{"name": ""}]), "<unset>"),
+        (json!([{}]), "*"),
+        (json!([{"name": ""}, {"port": 1}]), ",1"),
+        (json!([{"port": 1}, {"name": "b"}, {}, {"port": 4}]), "1,b,* + 1 more..."),
+    ] {
+        check("discovery.k8s.io", "EndpointSlice", slice(ports), &format!("x | IPv4 | {want} | <unset> | 60m"));
+    }
+}
+
+#[test]
+fn hosts_are_counted_with_the_rules_that_come_after_them() {
+    let rules = |hosts: &[&str]| -> Value {
+        let rules: Vec<Value> = hosts.iter().map(|host| json!({"host": host})).collect();
+        json!({"spec": {"rules": rules}})
+    };
+    for (hosts, want) in [
+        (&[][..], "*"),
+        (&["", ""], "*"),
+        (&["a", "", "b", "", "c"], "a,b,c"),
+        (&["a", "b", "c", ""], "a,b,c + 1 more..."),
+        (&["", "a", "b", "c", "d"], "a,b,c + 2 more..."),
+    ] {
+        check("networking.k8s.io", "Ingress", rules(hosts), &format!("x | <none> | {want} |  | 80 | 60m"));
+    }
+}
+
+#[test]
+fn a_selector_that_is_not_valid_is_shown_as_such() {
+    let selector = json!({"matchExpressions": [{"key": "a", "operator": "In"}]});
+    check("networking.k8s.io", "NetworkPolicy", json!({"spec": {"podSelector": selector}}), "x | <error> | 60m");
+    let deployment = json!({"spec": {"selector": selector}});
+    check("apps", "Deployment", deployment, "x | 0/0 | 0 | 0 | 60m |  |  | <invalid>");
+}
+
+#[test]
+fn parameters_of_a_bound_policy_are_shown_as_what_selects_them() {
+    let selector = json!({"matchLabels": {"b": "1", "a": "2"},
+        "matchExpressions": [{"key": "c", "operator": "In", "values": ["x", "y"]}, {"key": "d", "operator": "Exists"}]});
+    let as_go = "&LabelSelector{MatchLabels:map[string]string{a: 2,b: 1,},MatchExpressions:[]LabelSelectorRequirement{\
+                 LabelSelectorRequirement{Key:c,Operator:In,Values:[x y],},\
+                 LabelSelectorRequirement{Key:d,Operator:Exists,Values:[],},},}";
+    for (parameters, want) in [
+        (Value::Null, "<unset>"),
+        (json!({"namespace": "n"}), "<unset>"),
+        (json!({"name": "p"}), "*/p"),
+        (json!({"name": "p", "namespace": "n"}), "n/p"),
+        (json!({"selector": selector.clone()}), as_go),
+        (json!({"selector": selector, "namespace": "n"}), as_go),
+    ] {
+        let binding = json!({"spec": {"policyName": "q", "paramRef": parameters}});
+        let group = "admissionregistration.k8s.io";
+        check(group, "ValidatingAdmissionPolicyBinding", binding, &format!("x | q | {want} | 60m"));
+    }
+}
+
+#[test]
+fn an_amount_that_was_not_measured_is_unknown_and_one_that_is_missing_is_nil() {
+    let scaler = |metric: Value, status: Value| json!({"spec": {"maxReplicas": 1, "metrics": [metric]}, "status": {"currentMetrics": [status]}});
+    let metric = |kind: &str, field: &str, target: Value| json!({"type": kind, field: {"target": target}});
+    let current = |field: &str, current: Value| json!({field: {"current": current}});
+    let (average, value) = (json!({"averageValue": "5"}), json!({"value": "7"}));
+    for (metric, status, want) in [
+        (metric("Pods", "pods", average.clone()), Value::Null, "<unknown>/5"),
+        (metric("Pods", "pods", average.clone()), current("pods", json!({})), "<nil>/5"),
+        (metric("Pods", "pods", json!({})), current("pods", average.clone()), "5/<nil>"),
+        (metric("External", "external", average.clone()), current("external", json!({})), "<unknown>/5 (avg)"),
+        (metric("External", "external", value.clone()), current("external", json!({})), "<nil>/7"),
+        (metric("Object", "object", value.clone()), Value::Null, "<unknown>/7"),
+        (metric("Object", "object", value.clone()), current("object", value.clone()), "7/7"),
+        (metric("Resource", "resource", average.clone()), current("resource", json!({})), ": <nil>/5"),
+    ] {
+        let want = format!("x | / | {want} | <unset> | 1 | 0 | 60m");
+        check("autoscaling", "HorizontalPodAutoscaler", scaler(metric, status), &want);
+    }
+}
+
+#[test]
+fn labels_are_in_the_order_of_their_texts() {
+    let service = json!({"spec": {"selector": {"app": "x", "app.kubernetes.io/name": "y"}}});
+    let want = "x |  | <none> | <unknown> | <none> | 60m | app.kubernetes.io/name=y,app=x";
+    check("", "Service", service, want);
+    let policy = json!({"spec": {"podSelector": {"matchLabels": {"app": "x", "app.kubernetes.io/name": "y"},
+        "matchExpressions": [{"key": "k", "operator": "In", "values": ["b", "a", "b"]}]}}});
+    let want = "x | app=x,app.kubernetes.io/name=y,k in (a,b,b) | 60m";
+    check("networking.k8s.io", "NetworkPolicy", policy, want);
+}
+
+#[test]
+fn a_pod_that_has_ended_is_terminating_once_it_is_deleted() {
+    let pod = |reason: &str| {
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:59:00Z"},
+            "status": {"phase": "Succeeded", "reason": reason}})
+    };
+    check("", "Pod", pod(""), "x | 0/0 | Terminating | 0 | 60m | <none> | <none> | <none> | <none>");
+    check("", "Pod", pod("NodeLost"), "x | 0/0 | Unknown | 0 | 60m | <none> | <none> | <none> | <none>");
+}
+
+#[test]
+fn of_conditions_of_one_type_each_kind_has_its_own_that_counts() {
+    let ready = |statuses: &[&str]| -> Value {
+        statuses.iter().map(|status| json!({"type": "Ready", "status": status})).collect()
+    };
+    let node = |statuses: &[&str]| json!({"status": {"conditions": ready(statuses)}});
+    let rest = "<none> | 60m |  | <none> | <none> | <unknown> | <unknown> | <unknown>";
+    check("", "Node", node(&["False", "True"]), &format!("x | Ready | {rest}"));
+    check("", "Node", node(&["True", "False"]), &format!("x | NotReady | {rest}"));
+    let pod = |statuses: &[&str]| {
+        let containers = json!([{"ready": true, "state": {"running": {}}},
+            {"state": {"terminated": {"reason": "Completed"}}}]);
+        json!({"status": {"phase": "Running", "conditions": ready(statuses), "containerStatuses": containers}})
+    };
+    let rest = "0 | 60m | <none> | <none> | <none> | <none>";
+    check("", "Pod", pod(&["False", "True"]), &format!("x | 1/0 | Running | {rest}"));
+    check("", "Pod", pod(&["False", "False"]), &format!("x | 1/0 | NotReady | {rest}"));
+}
+
+#[test]
+fn the_first_moment_is_no_time() {
+    const ZERO: &str = "0001-01-01T00:00:00Z";
+    let event = json!({"firstTimestamp": ZERO, "lastTimestamp": ZERO, "eventTime": "2026-01-01T00:59:00.5Z"});
+    check("", "Event", event, "59s |  |  |  |  |  |  | 59s | 1 | x");
+    let last = json!({"terminated": {"finishedAt": ZERO}});
+    let pod = json!({"status": {"containerStatuses": [{"restartCount": 2, "lastState": last}]}});
+    check("", "Pod", pod, "x | 0/0 |  | 2 | 60m | <none> | <none> | <none> | <none>");
+}
+
+#[test]
+fn an_api_service_is_unavailable_for_a_reason_if_there_is_one() {
+    let service = |reason: &str| {
+        let conditions = json!([{"type": "Available", "status": "False", "reason": reason}]);
+        json!({"spec": {}, "status": {"conditions": conditions}})
+    };
+    check("apiregistration.k8s.io", "APIService", service("Gone"), "x | Local | False (Gone) | 60m");
+    check("apiregistration.k8s.io", "APIService", service(""), "x | Local | False | 60m");
+}
+
+#[test]
+fn an_owner_is_named_with_its_group_in_small_letters() {
+    let revision = |api_version: &str| {
+        let owner = json!({"controller": true, "apiVersion": api_version, "kind": "DaemonSet", "name": "D"});
+        json!({"metadata": {"ownerReferences": [owner]}, "revision": 1})
+    };
+    for (api_version, want) in [("Apps.x/v1", "daemonset.apps.x/D"), ("v1", "daemonset/D"), ("/v1", "daemonset/D")] {
+        check("apps", "ControllerRevision", revision(api_version), &format!("x | {want} | 1 | 60m"));
+    }
 }

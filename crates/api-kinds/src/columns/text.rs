@@ -1,6 +1,7 @@
 //! Lists, selectors and labels as text.
 
 use super::access::{at, list, text};
+use api_core::selector::labels::Selector;
 use api_schema::row::Cell;
 use serde_json::Value;
 
@@ -15,38 +16,40 @@ pub fn joined(objects: &[Value], field: &str, separator: &str) -> String {
     objects.iter().map(|o| text(o, field)).collect::<Vec<_>>().join(separator)
 }
 
-/// `a=b,c=d`, or `<none>`.
+/// `a=b,c=d` in the order of these texts, or `<none>`.
 pub fn labels(labels: &Value) -> String {
     let pairs = labels.as_object().into_iter().flatten();
-    or_none(pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect::<Vec<_>>().join(","))
+    let mut pairs: Vec<String> = pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
+    pairs.sort_unstable();
+    or_none(pairs.join(","))
 }
 
-/// A label selector as its text form; empty if it selects everything or nothing.
-pub fn selector(selector: &Value) -> String {
-    let mut parts: Vec<(String, String)> = Vec::new();
-    for (key, value) in at(selector, "matchLabels").as_object().into_iter().flatten() {
-        parts.push((key.clone(), format!("{key}={}", value.as_str().unwrap_or(""))));
-    }
-    for expression in list(selector, "matchExpressions") {
-        let key = text(expression, "key");
-        let mut values: Vec<&str> = list(expression, "values").iter().filter_map(Value::as_str).collect();
-        values.sort_unstable();
-        let values = values.join(",");
-        let part = match text(expression, "operator") {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "DoesNotExist" => format!("!{key}"),
-            _ => key.to_owned(),
-        };
-        parts.push((key.to_owned(), part));
-    }
-    parts.sort_by(|a, b| a.0.cmp(&b.0));
-    parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join(",")
+/// A label selector as its text form; empty if it selects everything or nothing, `None` if it is not valid.
+pub fn selector(selector: &Value) -> Option<String> {
+    Selector::from_object(Some(selector)).ok().map(|selector| selector.to_string())
 }
 
-/// A label selector, or `<none>`.
+/// A label selector, or `<none>`, or that it is not valid.
 pub fn selector_or_none(value: &Value) -> String {
-    or_none(selector(value))
+    selector(value).map_or_else(|| "<error>".into(), or_none)
+}
+
+/// A label selector as Go prints its message, as upstream has it where it formats none.
+pub fn selector_as_go(selector: &Value) -> String {
+    let labels = at(selector, "matchLabels").as_object().into_iter().flatten();
+    let mut labels: Vec<(&str, &str)> = labels.map(|(k, v)| (k.as_str(), v.as_str().unwrap_or(""))).collect();
+    labels.sort_unstable();
+    let labels: String = labels.into_iter().map(|(key, value)| format!("{key}: {value},")).collect();
+    let requirement = |e: &Value| {
+        let values: Vec<&str> = list(e, "values").iter().filter_map(Value::as_str).collect();
+        let (key, operator, values) = (text(e, "key"), text(e, "operator"), values.join(" "));
+        format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
+    };
+    let requirements: String = list(selector, "matchExpressions").iter().map(requirement).collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},\
+         MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+    )
 }
 
 /// `<none>` for empty text.

@@ -1,10 +1,11 @@
 //! Cells of workloads, autoscalers and disruption budgets.
 
 use super::Cells;
-use super::access::{age, at, has, holds, int, list, name, since, text, text_or};
+use super::access::{age, at, has, holds, int, list, name, set_text_or, since, text};
 use super::core::{replicas, wide};
 use super::duration::human;
 use super::text::{containers, labels, selector};
+use api_core::gvk::split_api_version;
 use api_core::time::parse_unix_s;
 use api_schema::row::Cell;
 use serde_json::Value;
@@ -30,11 +31,11 @@ fn controller_revision(o: &Value) -> Vec<Cell> {
     let owner = owner.map_or_else(
         || "<none>".to_owned(),
         |r| {
-            let kind = text(r, "kind").to_lowercase();
-            match text(r, "apiVersion").split_once('/') {
-                Some((group, _)) => format!("{kind}.{group}/{}", text(r, "name")),
-                None => format!("{kind}/{}", text(r, "name")),
-            }
+            let kind = match split_api_version(text(r, "apiVersion")) {
+                ("", _) => text(r, "kind").to_owned(),
+                (group, _) => format!("{}.{group}", text(r, "kind")),
+            };
+            format!("{}/{}", kind.to_lowercase(), text(r, "name"))
         },
     );
     vec![name(o), owner.into(), int(o, "revision").into(), age(o)]
@@ -53,7 +54,7 @@ fn cron_job(o: &Value) -> Vec<Cell> {
     let mut cells = vec![
         name(o),
         text(o, "spec.schedule").into(),
-        text_or(o, "spec.timeZone", "<none>").into(),
+        set_text_or(o, "spec.timeZone", "<none>").into(),
         suspend.into(),
         list(o, "status.active").len().into(),
         last,
@@ -93,7 +94,7 @@ fn deployment(o: &Value) -> Vec<Cell> {
         age(o),
     ];
     cells.extend(containers(at(o, "spec.template.spec")));
-    cells.push(selector(at(o, "spec.selector")).into());
+    cells.push(selector(at(o, "spec.selector")).unwrap_or_else(|| "<invalid>".into()).into());
     cells
 }
 
@@ -193,6 +194,9 @@ fn metrics(o: &Value) -> String {
     }
 }
 
+/// An amount that is not there, as Go prints it.
+const NIL: &str = "<nil>";
+
 fn metric(spec: &Value, status: &Value) -> String {
     let (field, average) = match text(spec, "type") {
         "External" => ("external", " (avg)"),
@@ -203,16 +207,25 @@ fn metric(spec: &Value, status: &Value) -> String {
         _ => return "<unknown type>".into(),
     };
     let (target, current) = (at(at(spec, field), "target"), at(at(status, field), "current"));
-    let amount = |of: &Value, kind: &str| text_or(of, kind, "<unknown>").to_owned();
+    // Upstream looks for the average of External and Object before it prints it, and prints others even if they are nil.
+    let looks = matches!(field, "external" | "object");
+    let lacking = |kind: &str| {
+        let unknown = !has(status, field) || looks && kind == "averageValue";
+        if unknown { "<unknown>" } else { NIL }
+    };
+    let pair = |kind: &str| {
+        let current = at(current, kind).as_str().unwrap_or_else(|| lacking(kind));
+        format!("{current}/{}", at(target, kind).as_str().unwrap_or(NIL))
+    };
     if has(target, "averageValue") || field == "pods" {
-        let pair = format!("{}/{}", amount(current, "averageValue"), text(target, "averageValue"));
+        let pair = pair("averageValue");
         return match field {
             "resource" | "containerResource" => format!("{}: {pair}", text(at(spec, field), "name")),
             _ => pair + average,
         };
     }
     if field == "external" || field == "object" {
-        return format!("{}/{}", amount(current, "value"), text(target, "value"));
+        return pair("value");
     }
     let percent = |of: &Value, other: &str| {
         at(of, "averageUtilization").as_i64().map_or_else(|| other.to_owned(), |n| format!("{n}%"))

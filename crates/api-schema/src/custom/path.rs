@@ -1,14 +1,13 @@
 //! JSON paths of printer columns: `.spec.size`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.list[0]`, `..name`.
 
 use crate::row::Cell;
+use api_core::time::{ZERO_UNIX_US, parse_unix_us};
 use serde_json::Value;
 
 /// Values that one path may find. What comes after is not looked at.
 const FOUND_MAX: usize = 10_000;
 /// Values that one path may look at on its way, filters included. Past it nothing more is found.
 const VISITED_MAX: usize = 100_000;
-/// A time that is none.
-const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 /// Steps of a path, those of its filters included, and filters in filters. A longer path is none.
 const STEPS_MAX: usize = 200;
 const FILTER_DEPTH_MAX: usize = 8;
@@ -104,21 +103,28 @@ impl JsonPath {
         match (kind, first) {
             ("string", Value::String(_)) => (*first).clone().into(),
             ("string", Value::Null) => "<no value>".into(),
-            ("string", other) => other.to_string().into(),
+            ("string", other) => as_go_writes_json(&other.to_string()).into(),
             ("integer", Value::Number(n)) => match n.as_i64() {
                 Some(n) => n.into(),
                 // What does not fit is the least, as Go has it.
                 None => n.as_f64().map(|f| if f.abs() < 9.3e18 { f as i64 } else { i64::MIN }).into(),
             },
             ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*first).clone().into(),
-            ("date", Value::String(text)) if text.is_empty() || text == ZERO_TIME => "<unknown>".into(),
-            ("date", Value::String(text)) => match api_core::time::parse_unix_s(text) {
-                Some(then_unix_s) => Cell::Since { before: String::new(), then_unix_s, after: "" },
+            ("date", Value::String(text)) if text.is_empty() || text == "null" => "<unknown>".into(),
+            ("date", Value::String(text)) => match parse_unix_us(text) {
+                Some(ZERO_UNIX_US) => "<unknown>".into(),
+                Some(then_unix_us) => Cell::Since { before: String::new(), then_unix_us, after: "" },
                 None => "<invalid>".into(),
             },
             _ => Value::Null.into(),
         }
     }
+}
+
+/// JSON in which no character could be taken for HTML, or end a line of JavaScript.
+fn as_go_writes_json(json: &str) -> String {
+    let escaped = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    escaped.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
 /// The name at the start, and what comes after it. A dot in a name is escaped: `a\.b`.
@@ -309,7 +315,8 @@ mod tests {
 
     #[test]
     fn columns_find_their_values() {
-        let object = json!({"spec": {"n": 3, "f": 2.5, "l": ["a", "b", "c"], "o": {"x": 1}, "b": true},
+        let object = json!({"spec": {"n": 3, "f": 2.5, "l": ["a", "b", "c"], "o": {"x": 1}, "b": true,
+            "html": {"a": "<&>\u{2028}"}, "null": "null", "zero": "0001-01-01T01:00:00+01:00"},
             "metadata": {"annotations": {"a.b": "c"}},
             "status": {"conditions": [{"type": "Ready", "status": "True", "at": "1970-01-01T00:01:40Z"}, {"type": "X", "n": 5}]}});
         let cases = [
@@ -332,13 +339,16 @@ mod tests {
             (".metadata.annotations.a\\.b", "string", json!("c")),
             (".spec.none", "string", json!(null)),
             (".spec.n", "date", json!(null)),
+            (".spec.html", "string", json!("{\"a\":\"\\u003c\\u0026\\u003e\\u2028\"}")),
+            (".spec.null", "date", json!("<unknown>")),
+            (".spec.zero", "date", json!("<unknown>")),
         ];
         for (path, kind, expected) in cases {
             let path = JsonPath::parse(path).unwrap_or_else(|| panic!("{path}"));
             assert_eq!(path.cell(&object, kind), expected.into(), "{path:?} {kind}");
         }
         let date = JsonPath::parse(".status.conditions[?(@.type=='Ready')].at").expect("a path");
-        let then = Cell::Since { before: String::new(), then_unix_s: 100, after: "" };
+        let then = Cell::Since { before: String::new(), then_unix_us: 100_000_000, after: "" };
         assert_eq!(date.cell(&object, "date"), then);
         for bad in [".a[", ".a[x]", ".a]", ".a[?(@.b==)]", "a"] {
             assert_eq!(JsonPath::parse(bad), None, "{bad}");

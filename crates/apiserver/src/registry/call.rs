@@ -33,7 +33,8 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     pub(crate) user: UserInfo,
     pub(crate) form: Form,
-    pub(crate) now_unix_s: i64,
+    /// When it came: microseconds since the epoch.
+    pub(crate) now_unix_us: i64,
     /// What the audit log says beside.
     pub(crate) annotations: Annotations,
     /// What the client is told beside the answer.
@@ -71,10 +72,15 @@ impl Call {
         self.served.key(&self.info.namespace, name)
     }
 
+    /// When it came: seconds since the epoch.
+    pub(crate) fn now_unix_s(&self) -> i64 {
+        self.now_unix_us.div_euclid(1_000_000)
+    }
+
     /// What hooks are told.
     pub(crate) fn context(&self) -> WriteContext<'_> {
         WriteContext {
-            now_unix_s: self.now_unix_s,
+            now_unix_s: self.now_unix_s(),
             subresource: &self.info.subresource,
             user: &self.user.name,
             uid: &self.user.uid,
@@ -85,7 +91,7 @@ impl Call {
 
     /// The present time as the API writes it.
     pub(crate) fn now(&self) -> String {
-        api_core::time::format_unix_s(self.now_unix_s)
+        api_core::time::format_unix_s(self.now_unix_s())
     }
 
     /// Name of the manager of fields that this request sets.
@@ -175,7 +181,7 @@ impl Call {
         let bytes = object::to_version(self.row(), &bytes)?;
         let response = match (self.form.view, self.form.media) {
             (View::Object, Media::Json) => body::answer(status, "application/json", body::full(bytes)),
-            _ => render::object(&self.served, self.form, status, &bytes, &self.query, self.now_unix_s)?,
+            _ => render::object(&self.served, self.form, status, &bytes, &self.query, self.now_unix_us)?,
         };
         Ok(self.finish(response))
     }

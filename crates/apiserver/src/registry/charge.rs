@@ -121,7 +121,7 @@ impl Registry {
         old: Option<&Value>,
     ) -> Result<Vec<(usize, Value)>, ApiError> {
         let resource = call.group_resource();
-        let write = Write { resource: &resource, object: new, old, now_unix_s: call.now_unix_s };
+        let write = Write { resource: &resource, object: new, old, now_unix_s: call.now_unix_s() };
         let values = |found: &[Quota]| found.iter().map(|q| q.value.clone()).collect::<Vec<_>>();
         if let Ok(charged) = quota::charge(&values(found), &write) {
             return Ok(charged);

@@ -230,7 +230,7 @@ async fn carry_out(
     options: &DeleteOptions,
 ) -> Result<Option<Deleted>, ApiError> {
     let (row, registry) = (call.row(), &call.server.registry);
-    let plan = plan(row, &current.value, options, call.now_unix_s);
+    let plan = plan(row, &current.value, options, call.now_unix_s());
     let (marked, removes) = match plan {
         Plan::Nothing if !current.is_live => return Ok(None),
         Plan::Nothing => {

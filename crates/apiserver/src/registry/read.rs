@@ -69,7 +69,7 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
     if call.form.media == Media::Protobuf {
         return answer_protobuf(call, page, &meta).await;
     }
-    let (row, served, now_unix_s) = (call.row(), call.served.clone(), call.now_unix_s);
+    let (row, served, now_unix_us) = (call.row(), call.served.clone(), call.now_unix_us);
     let is_null = page.items.is_empty() && empty_is_null(row, call.form.view);
     let mut brace = false;
     let (head, items, tail) = match call.form.view {
@@ -98,7 +98,7 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
             in_table_order(row, &mut page);
             let (head, tail) = render::table_frame(&served, version, &meta.to_string(), true);
             let server = call.server.clone();
-            let as_row = AsRow { include, version, now_unix_s, keeps: true };
+            let as_row = AsRow { include, version, now_unix_us, keeps: true };
             let each = move |o: &Object| Ok(server.encodings.row(&served, o, as_row)?.into());
             (head, Items::make(page.items, Arc::new(each))?, tail)
         }

@@ -109,7 +109,7 @@ async fn serve_verb(
     let call = Call {
         server,
         served,
-        now_unix_s: jiff::Timestamp::now().as_second(),
+        now_unix_us: jiff::Timestamp::now().as_microsecond(),
         annotations: Annotations::of(&parts.extensions).clone(),
         headers: parts.headers,
         warnings: warnings.clone(),

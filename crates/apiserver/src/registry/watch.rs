@@ -360,8 +360,9 @@ impl Shown {
             (View::Metadata("v1"), Media::Protobuf) => Some(Format::MetadataProtobuf),
             (View::Metadata("v1"), _) => Some(Format::MetadataJson),
             (View::Table("v1"), Media::Json) if self.headers_sent && self.include == Include::Metadata => {
-                let now = now_unix_s();
-                let made = event.frame_of_second(kind, now, |object| self.row(kind, object, now))?;
+                let now = now_unix_us();
+                let made =
+                    event.frame_of_second(kind, now.div_euclid(1_000_000), |object| self.row(kind, object, now))?;
                 return made.map(Line::Made).ok_or_else(not_there);
             }
             _ => None,
@@ -392,15 +393,15 @@ impl Shown {
     }
 
     /// The frame of a row whose columns are known already.
-    fn row(&self, kind: EventType, object: &Object, now_unix_s: i64) -> Result<Bytes, ApiError> {
+    fn row(&self, kind: EventType, object: &Object, now_unix_us: i64) -> Result<Bytes, ApiError> {
         let encodings = &self.server.encodings;
         encodings.table.inc();
-        let row = encodings.row(&self.served, object, self.as_row("v1", now_unix_s))?;
+        let row = encodings.row(&self.served, object, self.as_row("v1", now_unix_us))?;
         stream::frame(self.form.media, kind.as_str(), &self.table("v1", row, &object.bytes, false))
     }
 
-    fn as_row<'v>(&self, version: &'v str, now_unix_s: i64) -> AsRow<'v> {
-        AsRow { include: self.include, version, now_unix_s, keeps: false }
+    fn as_row<'v>(&self, version: &'v str, now_unix_us: i64) -> AsRow<'v> {
+        AsRow { include: self.include, version, now_unix_us, keeps: false }
     }
 
     /// A Table of one row, of the object with these bytes.
@@ -415,7 +416,7 @@ impl Shown {
             View::Metadata(version) => Ok(object::metadata_only(&self.served.row, bytes, version)?.into()),
             View::Table(version) => {
                 let headers = !std::mem::replace(&mut self.headers_sent, true);
-                let row = render::row(&self.served, bytes, self.as_row(version, now_unix_s()))?;
+                let row = render::row(&self.served, bytes, self.as_row(version, now_unix_us()))?;
                 Ok(self.table(version, row, bytes, headers))
             }
         }
@@ -473,8 +474,8 @@ fn not_there() -> ApiError {
 }
 
 /// A watch lasts; ages in its rows are those of the moment.
-fn now_unix_s() -> i64 {
-    jiff::Timestamp::now().as_second()
+fn now_unix_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
 }
 
 #[cfg(test)]
