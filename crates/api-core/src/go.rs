@@ -3,6 +3,19 @@
 use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
+/// JSON as Go writes it: no character could be taken for HTML, or end a line of JavaScript.
+///
+/// ```
+/// assert_eq!(api_core::go::json(r#"{"a":"<&>"}"#.into()), r#"{"a":"\u003c\u0026\u003e"}"#);
+/// ```
+pub fn json(json: String) -> String {
+    if !json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return json;
+    }
+    let escaped = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    escaped.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+}
+
 /// The text in double quotes, with what cannot be printed escaped (`%q`).
 ///
 /// ```

@@ -65,8 +65,8 @@ impl Room {
     }
 }
 
-/// What is made of an object, such as another encoding: made when somebody asks for it, and kept for as long as the object if there is room.
-/// A copy of the object begins without it, since it may be given other bytes.
+/// What is made of an object, such as another encoding: made when somebody asks for it, and kept for as long as the object
+/// if there is room. A copy of the object begins without it, since it may be given other bytes.
 #[derive(Debug, Default)]
 pub struct Other(OnceLock<Box<Kept>>);
 

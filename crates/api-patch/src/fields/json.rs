@@ -2,6 +2,7 @@
 //! others below it is in the set itself.
 
 use super::{Element, Set};
+use api_core::go;
 use serde_json::{Map, Value};
 
 /// The key that says that the path itself is in the set, where others go on below it.
@@ -121,7 +122,7 @@ const KEY_BYTES: usize = 48;
 
 fn push_value(key: &mut String, value: &Value) {
     if !value.as_str().is_some_and(|text| push_plain(key, text)) {
-        key.push_str(&escaped(value));
+        key.push_str(&go::json(value.to_string()));
     }
 }
 
@@ -142,15 +143,6 @@ pub(crate) fn print_field(name: &str) -> String {
     key.push_str("f:");
     key.push_str(name);
     key
-}
-
-/// JSON with `<`, `>` and `&` escaped, as Go writes it.
-fn escaped(value: &Value) -> String {
-    let text = value.to_string();
-    if text.contains(['<', '>', '&']) {
-        return text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    }
-    text
 }
 
 pub(super) fn parse(key: &str) -> Result<Option<Element>, FieldsError> {

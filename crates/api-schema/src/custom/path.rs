@@ -1,6 +1,7 @@
 //! JSON paths of printer columns: `.spec.size`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.list[0]`, `..name`.
 
 use crate::row::Cell;
+use api_core::go;
 use api_core::time::{ZERO_UNIX_US, parse_unix_us};
 use serde_json::Value;
 
@@ -103,7 +104,7 @@ impl JsonPath {
         match (kind, first) {
             ("string", Value::String(_)) => (*first).clone().into(),
             ("string", Value::Null) => "<no value>".into(),
-            ("string", other) => as_go_writes_json(&other.to_string()).into(),
+            ("string", other) => go::json(other.to_string()).into(),
             ("integer", Value::Number(n)) => match n.as_i64() {
                 Some(n) => n.into(),
                 // What does not fit is the least, as Go has it.
@@ -119,12 +120,6 @@ impl JsonPath {
             _ => Value::Null.into(),
         }
     }
-}
-
-/// JSON in which no character could be taken for HTML, or end a line of JavaScript.
-fn as_go_writes_json(json: &str) -> String {
-    let escaped = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
-    escaped.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
 /// The name at the start, and what comes after it. A dot in a name is escaped: `a\.b`.
