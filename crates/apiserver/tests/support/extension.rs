@@ -12,15 +12,13 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 /// Path of the group version.
 pub const ROOT: &str = "/apis/wardle.example.com/v1alpha1";
 const API_VERSION: &str = "wardle.example.com/v1alpha1";
 /// What a client that takes the aggregated form names.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
-/// Longest that is waited for a change in a watch's queue.
-const EVENTS_MAX: usize = 64;
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -34,8 +32,8 @@ pub struct Seen {
 /// What the server knows, and how it behaves.
 pub struct State {
     flunders: Mutex<BTreeMap<(String, String), Value>>,
-    revision: Mutex<u64>,
-    changes: broadcast::Sender<Value>,
+    /// Each with its revision, from the first on.
+    changes: watch::Sender<Vec<Value>>,
     /// All requests that were not this server's own checks.
     pub seen: Mutex<Vec<Seen>>,
     /// Whether discovery has the aggregated form.
@@ -63,8 +61,7 @@ impl Extension {
     pub async fn start(ca: &pki::Pair, name: &str, clients: &pki::Pair, aggregated: bool) -> Self {
         let state = Arc::new(State {
             flunders: Mutex::default(),
-            revision: Mutex::new(1),
-            changes: broadcast::Sender::new(EVENTS_MAX),
+            changes: watch::Sender::default(),
             seen: Mutex::default(),
             aggregated,
             broken: Mutex::new(0),
@@ -178,35 +175,51 @@ impl State {
         }
     }
 
-    fn changed(&self, kind: &str, object: &Value) {
-        // Nobody may be watching.
-        drop(self.changes.send(json!({"type": kind, "object": object})));
+    /// Revision of the last change; the empty list is at 1.
+    fn revision(&self) -> usize {
+        self.changes.borrow().len() + 1
+    }
+
+    /// Notes a change, and with it the object's revision.
+    fn changed(&self, kind: &str, object: &mut Value) {
+        self.changes.send_modify(|changes| {
+            object["metadata"]["resourceVersion"] = (changes.len() + 2).to_string().into();
+            changes.push(json!({"type": kind, "object": object}));
+        });
     }
 
     fn put(&self, namespace: &str, name: &str, mut object: Value, kind: &str) -> Value {
-        let mut revision = self.revision.lock();
-        *revision += 1;
-        object["metadata"]["resourceVersion"] = revision.to_string().into();
-        self.flunders.lock().insert((namespace.to_owned(), name.to_owned()), object.clone());
-        self.changed(kind, &object);
+        let mut all = self.flunders.lock();
+        self.changed(kind, &mut object);
+        all.insert((namespace.to_owned(), name.to_owned()), object.clone());
         object
+    }
+
+    /// The changes after a revision, as lines.
+    fn changes_after(&self, revision: usize) -> Body {
+        let from = (self.changes.subscribe(), revision.saturating_sub(1));
+        body::stream(futures::stream::unfold(from, |(mut changes, told)| async move {
+            let all = changes.wait_for(|all| all.len() > told).await.ok()?;
+            let lines: String = all[told..].iter().map(|change| format!("{change}\n")).collect();
+            let told = all.len();
+            drop(all);
+            Some((Ok(lines.into()), (changes, told)))
+        }))
     }
 
     async fn collection(&self, namespace: &str, query: &str, request: Request<Incoming>) -> Response<Body> {
         match *request.method() {
             Method::GET if query.contains("watch=") => {
-                let changes = self.changes.subscribe();
-                let lines = futures::stream::unfold(changes, |mut changes| async move {
-                    let change = changes.recv().await.ok()?;
-                    Some((Ok(format!("{change}\n").into()), changes))
-                });
-                body::answer(StatusCode::OK, "application/json", body::stream(lines))
+                let asked = query.split('&').find_map(|part| part.strip_prefix("resourceVersion="));
+                // Without a revision only what is new is told.
+                let from = asked.and_then(|revision| revision.parse().ok()).unwrap_or_else(|| self.revision());
+                body::answer(StatusCode::OK, "application/json", self.changes_after(from))
             }
             Method::GET => {
                 let all = self.flunders.lock();
                 let items = all.iter().filter(|((n, _), _)| namespace.is_empty() || n == namespace);
                 let items: Vec<Value> = items.map(|(_, v)| v.clone()).collect();
-                let revision = self.revision.lock().to_string();
+                let revision = self.revision().to_string();
                 let mut answer = json_answer(
                     200,
                     &json!({"kind": "FlunderList", "apiVersion": API_VERSION,
@@ -237,12 +250,11 @@ impl State {
                 json_answer(201, &self.put(namespace, &name, object, "ADDED"))
             }
             Method::DELETE => {
-                let gone: Vec<Value> = {
-                    let mut all = self.flunders.lock();
-                    let keys: Vec<_> = all.keys().filter(|(n, _)| n == namespace).cloned().collect();
-                    keys.iter().filter_map(|key| all.remove(key)).collect()
-                };
-                gone.iter().for_each(|object| self.changed("DELETED", object));
+                let mut all = self.flunders.lock();
+                let keys: Vec<_> = all.keys().filter(|(n, _)| n == namespace).cloned().collect();
+                keys.iter()
+                    .filter_map(|key| all.remove(key))
+                    .for_each(|mut object| self.changed("DELETED", &mut object));
                 json_answer(200, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
             }
             _ => status(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"),
@@ -261,8 +273,9 @@ impl State {
                 json_answer(200, &self.put(namespace, name, object, "MODIFIED"))
             }
             Method::DELETE => {
-                self.flunders.lock().remove(&(namespace.to_owned(), name.to_owned()));
-                self.changed("DELETED", &object);
+                let mut all = self.flunders.lock();
+                all.remove(&(namespace.to_owned(), name.to_owned()));
+                self.changed("DELETED", &mut object);
                 json_answer(200, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
             }
             _ => json_answer(200, &object),

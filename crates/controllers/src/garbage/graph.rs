@@ -75,6 +75,18 @@ impl Graph {
         self.owned_by.get(&(group.to_owned(), kind.to_owned())).into_iter().flatten().copied().collect()
     }
 
+    /// Those that name an owner of this kind which is not in the graph.
+    pub fn of_unseen_owners(&self, group: &str, kind: &str) -> Vec<String> {
+        if !self.owned_by.contains_key(&(group.to_owned(), kind.to_owned())) {
+            return Vec::new();
+        }
+        let is_unseen = |owner: &OwnerReference| {
+            owner.kind == kind && group_of(owner) == group && !self.items.contains_key(&owner.uid)
+        };
+        let waiting = self.items.iter().filter(|(_, item)| item.owners.iter().any(is_unseen));
+        waiting.map(|(uid, _)| uid.clone()).collect()
+    }
+
     /// The uids that this resource has.
     pub fn of_resource(&self, resource: usize) -> Vec<String> {
         let own = self.items.iter().filter(|(_, item)| item.resource == resource);
@@ -234,7 +246,13 @@ mod tests {
         assert_eq!(graph.remove("child"), ["owner"]);
         assert!(graph.dependents("owner").is_empty() && graph.is_gone("child"));
         assert_eq!((graph.owned_by("", "K"), graph.owned_by("g", "K")), (vec![0], vec![]), "also of what is gone");
+        assert!(graph.of_unseen_owners("", "K").is_empty() && graph.of_unseen_owners("g", "K").is_empty());
         graph.set("late", item(&["owner"], false, ""));
+        assert!(graph.of_unseen_owners("", "K").is_empty(), "it is in the graph");
+        graph.set("stray", item(&["owner", "nobody"], false, ""));
+        assert_eq!(graph.of_unseen_owners("", "K"), ["stray"]);
+        assert!(graph.of_unseen_owners("g", "K").is_empty() && graph.of_unseen_owners("", "L").is_empty());
+        graph.remove("stray");
         assert_eq!(graph.remove("owner"), ["late"]);
     }
 

@@ -1,7 +1,8 @@
-//! An extension server that does not answer: what is stored here is deleted and collected all the same.
+//! Groups that cannot be asked, or not yet: what is stored here is deleted and collected all the same.
 
 use crate::world::World;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
@@ -55,7 +56,7 @@ async fn a_namespace_says_which_group_it_waits_for_and_goes_when_that_is_gone() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_lost_its_owner_is_collected_while_a_group_is_down() {
+async fn what_has_lost_its_owner_is_collected_while_a_group_is_down_and_once_it_can_be_asked() {
     let world = World::start(0).await;
     break_a_group(&world).await;
     let maps = world.in_default::<ConfigMap>();
@@ -69,4 +70,13 @@ async fn what_has_lost_its_owner_is_collected_while_a_group_is_down() {
     maps.delete("owner", &DeleteParams::background()).await.unwrap();
     world.until(&maps, "owned", |map| map.is_none()).await;
     assert!(maps.get_opt("of-a-flunder").await.unwrap().is_some());
+
+    // The kind comes to be served, and has no such object.
+    world.api::<APIService>().delete(NAME, &DeleteParams::default()).await.unwrap();
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let definition = json!({"metadata": {"name": "flunders.wardle.example.com"}, "spec": {"group": "wardle.example.com",
+        "scope": "Namespaced", "names": {"plural": "flunders", "kind": "Flunder"},
+        "versions": [{"name": "v1alpha1", "served": true, "storage": true, "schema": schema}]}});
+    world.create::<CustomResourceDefinition>(definition).await;
+    world.until(&maps, "of-a-flunder", |map| map.is_none()).await;
 }
