@@ -1,6 +1,7 @@
 //! Cells as JSON with gaps where an age belongs: made once for an object, filled in whenever its row is sent.
 
 use super::human;
+use api_schema::codec;
 use api_schema::row::Cell;
 
 /// Begins a gap; the time follows in [`TIME_BYTES`] bytes, in microseconds since the epoch, the lowest byte first. No
@@ -19,7 +20,7 @@ pub fn write(cells: &[Cell], out: &mut Vec<u8>) -> Result<(), serde_json::Error>
             out.push(b',');
         }
         match cell {
-            Cell::Value(value) => serde_json::to_writer(&mut *out, value)?,
+            Cell::Value(value) => codec::write(out, value)?,
             Cell::Since { before, then_unix_us, after } => {
                 // What comes after the gap stands in the same string.
                 serde_json::to_writer(&mut *out, before)?;

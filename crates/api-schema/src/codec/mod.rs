@@ -14,6 +14,7 @@ mod typed;
 mod yaml;
 
 pub use go_json::{kind_of as go_kind, summary as go_summary, wording as json_wording};
+pub use numbers::write;
 pub use options::{Decoded, FieldValidation, Media, Wording};
 pub use refused::Refused;
 pub use yaml::{read_yaml, whole_numbers};

@@ -9,7 +9,10 @@ const EXPONENT_BELOW: f64 = 1e-6;
 const EXPONENT_FROM: f64 = 1e21;
 
 /// Writes compact JSON with such numbers.
-pub(super) fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), serde_json::Error> {
+///
+/// # Errors
+/// If the value cannot be written as JSON.
+pub fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), serde_json::Error> {
     value.serialize(&mut Serializer::with_formatter(out, GoNumbers))
 }
 

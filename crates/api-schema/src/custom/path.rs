@@ -1,5 +1,6 @@
 //! JSON paths of printer columns: `.spec.size`, `.status.conditions[?(@.type=="Ready")].status`, `.spec.list[0]`, `..name`.
 
+use crate::codec;
 use crate::row::Cell;
 use api_core::go;
 use api_core::time::{ZERO_UNIX_US, parse_unix_us};
@@ -104,13 +105,15 @@ impl JsonPath {
         match (kind, first) {
             ("string", Value::String(_)) => (*first).clone().into(),
             ("string", Value::Null) => "<no value>".into(),
-            ("string", other) => go::json(other.to_string()).into(),
+            ("string", Value::Number(n)) if n.as_i64().is_none() => go::double(n.as_f64().unwrap_or_default()).into(),
+            ("string", other) => as_json(other).map(go::json).into(),
             ("integer", Value::Number(n)) => match n.as_i64() {
                 Some(n) => n.into(),
                 // What does not fit is the least, as Go has it.
                 None => n.as_f64().map(|f| if f.abs() < 9.3e18 { f as i64 } else { i64::MIN }).into(),
             },
-            ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => (*first).clone().into(),
+            ("number", Value::Number(n)) => n.as_f64().into(),
+            ("boolean", Value::Bool(_)) => (*first).clone().into(),
             ("date", Value::String(text)) if text.is_empty() || text == "null" => "<unknown>".into(),
             ("date", Value::String(text)) => match parse_unix_us(text) {
                 Some(ZERO_UNIX_US) => "<unknown>".into(),
@@ -120,6 +123,13 @@ impl JsonPath {
             _ => Value::Null.into(),
         }
     }
+}
+
+/// Compact JSON, with numbers as Go writes them.
+fn as_json(value: &Value) -> Option<String> {
+    let mut text = Vec::new();
+    codec::write(&mut text, value).ok()?;
+    String::from_utf8(text).ok()
 }
 
 /// The name at the start, and what comes after it. A dot in a name is escaped: `a\.b`.
@@ -311,13 +321,19 @@ mod tests {
     #[test]
     fn columns_find_their_values() {
         let object = json!({"spec": {"n": 3, "f": 2.5, "l": ["a", "b", "c"], "o": {"x": 1}, "b": true,
-            "html": {"a": "<&>\u{2028}"}, "null": "null", "zero": "0001-01-01T01:00:00+01:00"},
+            "html": {"a": "<&>\u{2028}", "f": 1e21}, "big": 9007199254740993_i64, "far": 12345678901234567000_u64, "null": "null", "zero": "0001-01-01T01:00:00+01:00"},
             "metadata": {"annotations": {"a.b": "c"}},
             "status": {"conditions": [{"type": "Ready", "status": "True", "at": "1970-01-01T00:01:40Z"}, {"type": "X", "n": 5}]}});
         let cases = [
             (".spec.n", "integer", json!(3)),
             (".spec.f", "integer", json!(2)),
             (".spec.f", "number", json!(2.5)),
+            (".spec.n", "number", json!(3.0)),
+            (".spec.big", "number", json!(9007199254740992.0)),
+            (".spec.big", "integer", json!(9007199254740993_i64)),
+            (".spec.big", "string", json!("9007199254740993")),
+            (".spec.far", "string", json!("1.2345678901234567e+19")),
+            (".spec.f", "string", json!("2.5")),
             (".spec.l[1]", "string", json!("b")),
             (".spec.l[-1]", "string", json!("c")),
             (".spec.l[1:]", "string", json!("b")),
@@ -334,7 +350,7 @@ mod tests {
             (".metadata.annotations.a\\.b", "string", json!("c")),
             (".spec.none", "string", json!(null)),
             (".spec.n", "date", json!(null)),
-            (".spec.html", "string", json!("{\"a\":\"\\u003c\\u0026\\u003e\\u2028\"}")),
+            (".spec.html", "string", json!("{\"a\":\"\\u003c\\u0026\\u003e\\u2028\",\"f\":1e+21}")),
             (".spec.null", "date", json!("<unknown>")),
             (".spec.zero", "date", json!("<unknown>")),
         ];
