@@ -228,7 +228,7 @@ impl Root<'_> {
 /// # Panics
 /// Never: a `Value` has nothing that JSON cannot write.
 pub fn encode(value: &Value) -> Bytes {
-    let mut out = Vec::with_capacity(4096);
+    let mut out = Vec::with_capacity(8 << 10);
     match value {
         Value::Object(object) => numbers::write(&mut out, &Ordered(object)),
         other => numbers::write(&mut out, other),

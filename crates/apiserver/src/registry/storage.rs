@@ -17,15 +17,17 @@ struct RowDecoder {
     row: Arc<Row>,
     /// What is needed to select an object.
     head: Projection,
+    /// Nobody else writes to the store, so that what is in it is JSON.
+    is_own: bool,
 }
 
 impl RowDecoder {
-    fn new(row: Arc<Row>) -> Self {
+    fn new(row: Arc<Row>, is_own: bool) -> Self {
         let head = ["metadata.name", "metadata.namespace", "metadata.labels"];
         let paths = row.hooks.selectable_paths;
         let whole = row.hooks.selectable_fields.is_some() && paths.is_empty();
         let head = if whole { Projection::default() } else { Projection::new(head.iter().chain(paths).copied()) };
-        Self { row, head }
+        Self { row, head, is_own }
     }
 }
 
@@ -44,7 +46,7 @@ impl Decoder for RowDecoder {
     fn decode(&self, kv: &KeyValue) -> Result<Object, BoxError> {
         let stored = self.in_order(&object::stored_json(&kv.value)?)?;
         let bytes = object::with_revision(&stored, kv.mod_revision)?;
-        let head = self.head.read(&stored)?;
+        let head = if self.is_own { self.head.pick(&stored) } else { self.head.read(&stored) }?;
         if head.name().is_empty() {
             return Err("it has no metadata.name".into());
         }
@@ -83,7 +85,8 @@ impl Decoder for RowDecoder {
 /// A cache of a row's objects, not yet running.
 pub(crate) fn cache(row: Arc<Row>, store: Arc<dyn Store>) -> Arc<Cache> {
     let prefix = format!("{}/", row.storage_prefix);
-    Arc::new(Cache::new(store, Arc::new(RowDecoder::new(row)), prefix, Limits::default()))
+    let decoder = RowDecoder::new(row, !store.is_shared());
+    Arc::new(Cache::new(store, Arc::new(decoder), prefix, Limits::default()))
 }
 
 /// An object decoded, without its resource version.

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::contract::StoreError;
 
@@ -201,6 +203,17 @@ impl LockedFile {
         new.into_iter().try_for_each(|chunk| self.fill_chunk(chunk, len))
     }
 
+    /// Whether the file system says that nothing was ever written there; reading it would take memory for each page to find zeros.
+    fn is_hole(&self, start: u64, end: u64) -> bool {
+        match seek(&self.file, SeekFrom::Data(start)) {
+            Ok(data) => data >= end,
+            // From there on there is nothing at all.
+            Err(Errno::NXIO) => true,
+            // It may not be able to say.
+            Err(_) => false,
+        }
+    }
+
     /// Writes zeros to a chunk in which there is nothing else, be it a hole or not.
     fn fill_chunk(&self, chunk: u64, len: u64) -> io::Result<()> {
         const PART_BYTES: usize = 64 << 10;
@@ -209,7 +222,8 @@ impl LockedFile {
             let starts = (chunk * CHUNK_BYTES..end).step_by(PART_BYTES);
             starts.map(|at| (at, usize::try_from(end - at).unwrap_or(PART_BYTES).min(PART_BYTES)))
         };
-        for (at, bytes) in parts() {
+        let is_hole = self.is_hole(chunk * CHUNK_BYTES, end);
+        for (at, bytes) in parts().filter(|_| !is_hole) {
             self.file.read_exact_at(&mut part[..bytes], at)?;
             if part.iter().any(|byte| *byte != 0) {
                 return Ok(());
@@ -367,11 +381,13 @@ mod tests {
     fn a_chunk_that_could_not_be_filled_is_left_alone() {
         let dir = tempfile::tempdir().expect("directory");
         let path = dir.path().join("store");
-        drop(opened(&path));
-        // It cannot be read, and so not filled.
+        let before = opened(&path).file;
+        before.set_len(LEN).expect("length");
+        before.write_all_at(b"xyz", 500).expect("written");
+        // It cannot be read, and so what is there is not known, but that there are holes after it is.
         let writes = OpenOptions::new().write(true).open(&path).expect("opens");
         let file = LockedFile::new(writes);
-        file.set_len(LEN).expect("length");
+        assert!(file.is_hole(CHUNK_BYTES, LEN) && !file.is_hole(0, CHUNK_BYTES), "as the file system says");
         assert!(file.fill(10, 13).is_err());
         assert!(file.fill(10, 13).is_ok(), "it is tried once");
         for (at, data) in [(10, b"abc"), (4096, b"def"), (CHUNK_BYTES - 1, b"ghi"), (LEN - 3, b"jkl")] {
@@ -381,6 +397,8 @@ mod tests {
         for (at, data) in [(10, b"abc"), (4096, b"def"), (CHUNK_BYTES - 1, b"ghi"), (LEN - 3, b"jkl")] {
             assert_eq!(&read[at as usize..][..3], data);
         }
-        assert_eq!(read.iter().filter(|byte| **byte != 0).count(), 12);
+        assert_eq!(&read[500..503], b"xyz");
+        assert_eq!(read.iter().filter(|byte| **byte != 0).count(), 15);
+        assert!(file.file.metadata().expect("metadata").blocks() * 512 >= LEN - CHUNK_BYTES, "the holes are filled");
     }
 }
