@@ -8,6 +8,7 @@ use super::compile::{Compiled, compile_full, compile_loose};
 use super::structural::{Structural, Unusable};
 use super::{Conversion, ObjectRules, embedded, prune};
 use crate::codec;
+use crate::scalar;
 use crate::schema::{Schema, StructId};
 use api_core::Gvk;
 use bytes::Bytes;
@@ -212,13 +213,15 @@ impl Family {
     }
 
     /// Brings an object that is `stored`, or comes from a conversion, into order: what its version's schema does not know, and
-    /// nulls that it does not allow, go. To what is stored come defaults, and metadata of embedded resources is read as such.
+    /// nulls that it does not allow, go. To what is stored come defaults, metadata of embedded resources is read as such, and a
+    /// negative zero as zero.
     pub fn tidy(&self, object: &mut Value, stored: bool) {
         let version = self.version_of(object).to_owned();
         let Some(tree) = self.tree(&version) else { return };
         prune::prune(tree, object, true);
         prune::drop_nulls(Some(tree), object);
         if stored {
+            scalar::any_numbers(object);
             embedded::repair(tree, object, &|metadata| self.read_metadata(metadata));
             prune::fill(tree, object);
         }
@@ -271,6 +274,19 @@ mod tests {
         assert_eq!(object["b"], 1, "what cannot be read takes nothing away");
         assert!(matches!(family.usable("v2"), Err(Unusable::Pattern { .. })));
         assert_eq!(compiled(&family), [true, true]);
+    }
+
+    #[test]
+    fn a_negative_zero_is_read_as_zero() {
+        let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let family = family(&free, &free);
+        // As upstream stores it.
+        let stored = r#"{"apiVersion":"x.io/v1","a":[-0,-0.5,{"b":-0}]}"#;
+        let mut object: Value = serde_json::from_str(stored).expect("json");
+        let before = object.clone();
+        family.tidy(&mut object, true);
+        assert_eq!(codec::encode(&object), r#"{"apiVersion":"x.io/v1","a":[0,-0.5,{"b":0}]}"#);
+        assert_ne!(object, before, "it is told from what is stored");
     }
 
     #[test]

@@ -25,7 +25,18 @@ enum Step {
     All,
     /// Everything below, at any depth.
     Deep,
-    Filter(JsonPath, Option<(Compare, Value)>),
+    /// Items of lists, by whether the path finds something in them, or by what it finds there.
+    Filter(JsonPath, Option<(Compare, Operand)>),
+}
+
+/// What is on the right of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+enum Operand {
+    Value(Value),
+    /// What a path finds in the item.
+    Path(JsonPath),
+    /// A word without a meaning.
+    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +47,13 @@ enum Compare {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+    /// An operator that nobody knows.
+    Unknown,
 }
+
+/// Upstream ends a search that comes to what does not fit, and shows nothing of what was found before.
+#[derive(Debug)]
+struct Unfit;
 
 const OPERATORS: [(&str, Compare); 6] = [
     ("==", Compare::Equal),
@@ -92,16 +109,21 @@ impl JsonPath {
         self.0.iter().map(Step::count).sum()
     }
 
-    /// All values at the path.
+    /// All values at the path. None at all if it comes to what does not fit: an item that is not there, say, or two values that
+    /// cannot be compared.
     pub fn find<'v>(&self, object: &'v Value) -> Vec<&'v Value> {
-        Search { left: VISITED_MAX }.find(self, object)
+        Search { left: VISITED_MAX }.find(self, object).unwrap_or_default()
     }
 
     /// The cell of a column of that type.
     pub(super) fn cell(&self, object: &Value, kind: &str) -> Cell {
         let found = self.find(object);
         let Some(first) = found.first() else { return Value::Null.into() };
-        #[expect(clippy::cast_possible_truncation, reason = "upstream cuts off the fraction")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "upstream cuts off the fraction"
+        )]
         match (kind, first) {
             ("string", Value::String(_)) => (*first).clone().into(),
             ("string", Value::Null) => "<no value>".into(),
@@ -109,8 +131,8 @@ impl JsonPath {
             ("string", other) => as_json(other).map(go::json).into(),
             ("integer", Value::Number(n)) => match n.as_i64() {
                 Some(n) => n.into(),
-                // What does not fit is the least, as Go has it.
-                None => n.as_f64().map(|f| if f.abs() < 9.3e18 { f as i64 } else { i64::MIN }).into(),
+                // What does not fit is the least, as Go has it; 2^63 is the first that does not.
+                None => n.as_f64().map(|f| if f < i64::MAX as f64 { f as i64 } else { i64::MIN }).into(),
             },
             ("number", Value::Number(n)) => n.as_f64().into(),
             ("boolean", Value::Bool(_)) => (*first).clone().into(),
@@ -173,8 +195,10 @@ fn quoted(text: &str, quote: char) -> Option<&str> {
 }
 
 fn bracket(text: &str, depth: usize) -> Option<Step> {
-    if text == "*" {
-        return Some(Step::All);
+    match text {
+        "*" => return Some(Step::Slice(None, None, 1)),
+        "" => return Some(Step::Index(0)),
+        _ => {}
     }
     if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
         return filter_step(filter, depth + 1);
@@ -193,18 +217,32 @@ fn bracket(text: &str, depth: usize) -> Option<Step> {
     text.parse().ok().map(Step::Index)
 }
 
+/// The first characters that may be an operator are it.
 fn filter_step(text: &str, depth: usize) -> Option<Step> {
-    for (operator, compare) in OPERATORS {
-        if let Some((left, right)) = text.split_once(operator) {
-            let right = right.trim();
-            let value = match quoted(right, '\'').or(quoted(right, '"')) {
-                Some(text) => text.into(),
-                None => serde_json::from_str(right).ok()?,
-            };
-            return Some(Step::Filter(JsonPath::parse_at(left.trim(), depth)?, Some((compare, value))));
-        }
+    let is_operator = |c: char| matches!(c, '!' | '<' | '>' | '=');
+    let Some(start) = text.find(is_operator).filter(|start| *start > 0) else {
+        return Some(Step::Filter(JsonPath::parse_at(text.trim(), depth)?, None));
+    };
+    let (left, rest) = text.split_at(start);
+    let right = rest.trim_start_matches(is_operator);
+    let operator = &rest[..rest.len() - right.len()];
+    let compare = OPERATORS.iter().find(|(known, _)| *known == operator).map_or(Compare::Unknown, |(_, known)| *known);
+    Some(Step::Filter(JsonPath::parse_at(left.trim(), depth)?, Some((compare, operand(right.trim(), depth)?))))
+}
+
+fn operand(text: &str, depth: usize) -> Option<Operand> {
+    if let Some(text) = quoted(text, '\'').or(quoted(text, '"')) {
+        return Some(Operand::Value(text.into()));
     }
-    Some(Step::Filter(JsonPath::parse_at(text.trim(), depth)?, None))
+    if text.starts_with(['@', '$', '.', '[']) {
+        return JsonPath::parse_at(text, depth).map(Operand::Path);
+    }
+    let is_number = text.trim_start_matches(['+', '-']).chars().all(|c| c == '.' || c.is_ascii_digit());
+    if !is_number {
+        return Some(text.parse().map_or(Operand::Unknown, |truth: bool| Operand::Value(truth.into())));
+    }
+    let number = text.parse().map(|n: i64| n.into()).or_else(|_| text.parse().map(|n: f64| Value::from(n)));
+    number.ok().map(Operand::Value)
 }
 
 fn at(list: &[Value], index: i64) -> Option<&Value> {
@@ -228,44 +266,71 @@ struct Search {
 }
 
 impl Search {
-    fn find<'v>(&mut self, path: &JsonPath, object: &'v Value) -> Vec<&'v Value> {
-        let mut found = vec![object];
-        for step in &path.0 {
-            let mut next = Vec::new();
-            for value in found {
-                if self.left == 0 || next.len() >= FOUND_MAX {
+    fn find<'v>(&mut self, path: &JsonPath, object: &'v Value) -> Result<Vec<&'v Value>, Unfit> {
+        path.0.iter().try_fold(vec![object], |found, step| self.step(step, &found))
+    }
+
+    /// What is found one step further.
+    fn step<'v>(&mut self, step: &Step, from: &[&'v Value]) -> Result<Vec<&'v Value>, Unfit> {
+        let mut found = Vec::new();
+        if let Step::Any(steps) = step {
+            for step in steps {
+                found.extend(self.step(step, from)?);
+            }
+        } else {
+            for value in from {
+                if self.left == 0 || found.len() >= FOUND_MAX {
                     break;
                 }
-                next.extend(self.apply(step, value));
+                let Some(here) = self.apply(step, value)? else { break };
+                self.left = self.left.saturating_sub(1 + here.len());
+                found.extend(here);
             }
-            next.truncate(FOUND_MAX);
-            found = next;
         }
-        found
+        found.truncate(FOUND_MAX);
+        Ok(found)
     }
 
-    fn apply<'v>(&mut self, step: &Step, value: &'v Value) -> Vec<&'v Value> {
-        let found: Vec<&Value> = match step {
-            Step::Field(name) => value.get(name).into_iter().collect(),
-            Step::Index(i) => value.as_array().and_then(|list| at(list, *i)).into_iter().collect(),
-            Step::Any(steps) => steps.iter().flat_map(|step| self.apply(step, value)).collect(),
-            Step::Slice(from, to, step) => slice(value, *from, *to, *step),
-            Step::All => children(value),
-            Step::Deep => deep(value),
-            Step::Filter(path, wanted) => {
-                let list = value.as_array().into_iter().flatten();
-                list.filter(|item| self.left > 0 && self.chosen(path, wanted.as_ref(), item)).collect()
+    /// The same from one value; `None` if those after it are not looked at.
+    fn apply<'v>(&mut self, step: &Step, value: &'v Value) -> Result<Option<Vec<&'v Value>>, Unfit> {
+        Ok(Some(match (step, value) {
+            (Step::Field(name), _) => value.get(name).into_iter().collect(),
+            (Step::All, _) => children(value),
+            (Step::Deep, _) => deep(value),
+            // Not here: they are of all values together.
+            (Step::Any(_), _) => Vec::new(),
+            (Step::Index(_) | Step::Slice(..), Value::Null) => Vec::new(),
+            (Step::Index(i), Value::Array(list)) => vec![at(list, *i).ok_or(Unfit)?],
+            (Step::Slice(from, to, step), Value::Array(list)) => return slice(list, *from, *to, *step),
+            (Step::Filter(path, wanted), Value::Array(list)) => {
+                let mut chosen = Vec::new();
+                for item in list.iter() {
+                    if self.left > 0 && self.is_chosen(path, wanted.as_ref(), item)? {
+                        chosen.push(item);
+                    }
+                }
+                chosen
             }
-        };
-        self.left = self.left.saturating_sub(1 + found.len());
-        found
+            (Step::Index(_) | Step::Slice(..) | Step::Filter(..), _) => return Err(Unfit),
+        }))
     }
 
-    fn chosen(&mut self, path: &JsonPath, wanted: Option<&(Compare, Value)>, item: &Value) -> bool {
-        let found = self.find(path, item);
-        let Some((compare, wanted)) = wanted else { return !found.is_empty() };
-        found.first().is_some_and(|first| compare.holds(first, wanted))
+    fn is_chosen(&mut self, path: &JsonPath, wanted: Option<&(Compare, Operand)>, item: &Value) -> Result<bool, Unfit> {
+        let left = self.find(path, item);
+        // What does not fit counts as there, as upstream has it.
+        let Some((compare, wanted)) = wanted else { return Ok(left.map_or(true, |left| !left.is_empty())) };
+        let Some(left) = only(&left?)? else { return Ok(false) };
+        match wanted {
+            Operand::Value(value) => compare.holds(left, value),
+            Operand::Path(path) => only(&self.find(path, item)?)?.map_or(Ok(false), |right| compare.holds(left, right)),
+            Operand::Unknown => Err(Unfit),
+        }
     }
+}
+
+/// The one value that was found, if any was.
+fn only<'v>(found: &[&'v Value]) -> Result<Option<&'v Value>, Unfit> {
+    if found.len() > 1 { Err(Unfit) } else { Ok(found.first().copied()) }
 }
 
 fn children(value: &Value) -> Vec<&Value> {
@@ -276,40 +341,55 @@ fn children(value: &Value) -> Vec<&Value> {
     }
 }
 
+/// A value and all below it, each before what is in it, but for what has nothing in it.
 fn deep(value: &Value) -> Vec<&Value> {
-    let mut all = vec![value];
-    let mut next = 0;
-    while next < all.len() && all.len() < FOUND_MAX {
-        all.extend(children(all[next]));
-        next += 1;
+    let (mut all, mut next) = (Vec::new(), vec![value]);
+    while let Some(value) = next.pop() {
+        let inner = children(value);
+        let is_text = value.as_str().is_some_and(|text| !text.is_empty());
+        if all.len() < FOUND_MAX && (is_text || !inner.is_empty()) {
+            all.push(value);
+            next.extend(inner.into_iter().rev());
+        }
     }
     all
 }
 
-fn slice(value: &Value, from: Option<i64>, to: Option<i64>, step: i64) -> Vec<&Value> {
-    let Some(list) = value.as_array() else { return Vec::new() };
-    let length = i64::try_from(list.len()).unwrap_or(i64::MAX);
-    let place = |i: i64| if i < 0 { i.saturating_add(length) } else { i }.clamp(0, length);
-    let (from, to) = (place(from.unwrap_or(0)), place(to.unwrap_or(length)));
-    let Ok(step) = usize::try_from(step.max(1)) else { return Vec::new() };
-    (from..to).step_by(step).filter_map(|i| at(list, i)).collect()
+fn slice(list: &[Value], from: Option<i64>, to: Option<i64>, step: i64) -> Result<Option<Vec<&Value>>, Unfit> {
+    let length = i64::try_from(list.len()).map_err(|_| Unfit)?;
+    let place = |i: i64| if i < 0 { i.saturating_add(length) } else { i };
+    let (from, to) = (from.map_or(0, place), to.map_or(length, place));
+    if from == to {
+        return Ok(None);
+    }
+    let index = |i: i64| usize::try_from(i).map_err(|_| Unfit);
+    let part = list.get(index(from)?..index(to)?).ok_or(Unfit)?;
+    let step = index(step).ok().filter(|step| *step > 0).ok_or(Unfit)?;
+    Ok(Some(part.iter().step_by(step).collect()))
 }
 
 impl Compare {
-    fn holds(self, found: &Value, wanted: &Value) -> bool {
-        let order = match (found, wanted) {
-            (Value::Number(a), Value::Number(b)) => a.as_f64().partial_cmp(&b.as_f64()),
-            (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-            (a, b) => return matches!(self, Self::NotEqual) != (a == b),
+    /// Values of different types are not compared, integers and doubles neither; nor is what has no order by its order.
+    fn holds(self, left: &Value, right: &Value) -> Result<bool, Unfit> {
+        let order = match (left, right) {
+            (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                (None, None) => a.as_f64().partial_cmp(&b.as_f64()).ok_or(Unfit)?,
+                _ => return Err(Unfit),
+            },
+            (Value::String(a), Value::String(b)) => a.cmp(b),
+            (Value::Bool(a), Value::Bool(b)) if matches!(self, Self::Equal | Self::NotEqual) => a.cmp(b),
+            _ => return Err(Unfit),
         };
-        order.is_some_and(|order| match self {
-            Self::Equal => order.is_eq(),
-            Self::NotEqual => order.is_ne(),
-            Self::Less => order.is_lt(),
-            Self::LessOrEqual => order.is_le(),
-            Self::Greater => order.is_gt(),
-            Self::GreaterOrEqual => order.is_ge(),
-        })
+        match self {
+            Self::Equal => Ok(order.is_eq()),
+            Self::NotEqual => Ok(order.is_ne()),
+            Self::Less => Ok(order.is_lt()),
+            Self::LessOrEqual => Ok(order.is_le()),
+            Self::Greater => Ok(order.is_gt()),
+            Self::GreaterOrEqual => Ok(order.is_ge()),
+            Self::Unknown => Err(Unfit),
+        }
     }
 }
 
@@ -321,7 +401,9 @@ mod tests {
     #[test]
     fn columns_find_their_values() {
         let object = json!({"spec": {"n": 3, "f": 2.5, "l": ["a", "b", "c"], "o": {"x": 1}, "b": true,
-            "html": {"a": "<&>\u{2028}", "f": 1e21}, "big": 9007199254740993_i64, "far": 12345678901234567000_u64, "null": "null", "zero": "0001-01-01T01:00:00+01:00"},
+            "lists": [[1, 2], [], ["x", 3], [true]], "nothing": null,
+            "pairs": [{"a": "x==y", "b": "", "c": "text"}, {"a": "1", "b": "1", "c": "same"}, {"a": "2", "c": "no b"}],
+            "html": {"a": "<&>\u{2028}", "f": 1e21}, "big": 9007199254740993_i64, "far": 12345678901234567000_u64, "edge": 9223372036854775808_u64, "null": "null", "zero": "0001-01-01T01:00:00+01:00"},
             "metadata": {"annotations": {"a.b": "c"}},
             "status": {"conditions": [{"type": "Ready", "status": "True", "at": "1970-01-01T00:01:40Z"}, {"type": "X", "n": 5}]}});
         let cases = [
@@ -332,11 +414,37 @@ mod tests {
             (".spec.big", "number", json!(9007199254740992.0)),
             (".spec.big", "integer", json!(9007199254740993_i64)),
             (".spec.big", "string", json!("9007199254740993")),
+            (".spec.edge", "integer", json!(i64::MIN)),
             (".spec.far", "string", json!("1.2345678901234567e+19")),
             (".spec.f", "string", json!("2.5")),
             (".spec.l[1]", "string", json!("b")),
             (".spec.l[-1]", "string", json!("c")),
             (".spec.l[1:]", "string", json!("b")),
+            (".spec.l[2:1]", "string", json!(null)),
+            (".spec.l[:9]", "string", json!(null)),
+            (".spec.l[::-1]", "string", json!(null)),
+            (".spec.l[]", "string", json!("a")),
+            (".spec.o[*]", "string", json!(null)),
+            (".spec.o.*", "string", json!("1")),
+            // What does not fit ends the search, also after something was found.
+            (".spec.lists[*][0]", "string", json!(null)),
+            (".spec.lists[0:1][0]", "string", json!("1")),
+            (".spec.lists[0][?(@>1)]", "string", json!("2")),
+            (".spec.lists[0][?(@>1.0)]", "string", json!(null)),
+            (".spec.lists[2][?(@>1)]", "string", json!(null)),
+            (".spec.lists[2][?(@==true)]", "string", json!(null)),
+            (".spec.lists[3][?(@==true)]", "string", json!("true")),
+            (".spec.lists[3][?(@>=true)]", "string", json!(null)),
+            (".spec.lists[0][?(@=>1)]", "string", json!(null)),
+            (".spec.pairs[?(@.a==@.b)].c", "string", json!("same")),
+            (".spec.pairs[?(@.a==word)].c", "string", json!(null)),
+            (".spec.pairs[?(@.a=='x==y')].c", "string", json!("text")),
+            (".spec.pairs[?(@.c[5])].c", "string", json!("text")),
+            // The first alternative in all values, then the next.
+            (".spec.pairs[*]['none','c']", "string", json!("text")),
+            (".spec.n[0]", "string", json!(null)),
+            (".spec.n[?(@.x)]", "string", json!(null)),
+            (".spec.nothing[0]", "string", json!(null)),
             (".spec.l[*]", "string", json!("a")),
             (".spec.l", "string", json!("[\"a\",\"b\",\"c\"]")),
             (".spec.o", "string", json!("{\"x\":1}")),
@@ -379,7 +487,7 @@ mod tests {
         {
             let mut search = Search { left: VISITED_MAX };
             let path = JsonPath::parse(&path).expect("a path");
-            search.find(&path, &wide);
+            drop(search.find(&path, &wide));
             assert_eq!(search.left, 0, "it ends where it may not go on");
         }
     }
