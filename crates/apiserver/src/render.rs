@@ -115,6 +115,9 @@ const RANGE_BYTES: usize = 2 * size_of::<u64>();
 pub(crate) fn outline(served: &Served, bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     let (mut value, metadata) = match &served.table {
         Some(fields) => fields.pick_and_find(bytes, "metadata").map_err(ApiError::internal)?,
+        None if served.row.custom.as_ref().is_some_and(|custom| custom.shows_managers()) => {
+            (object::decode(bytes)?, None)
+        }
         None => (object::decode_brief(bytes)?, None),
     };
     let metadata = metadata.map_or_else(|| object::metadata_range(bytes), Ok)?;

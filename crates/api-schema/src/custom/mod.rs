@@ -148,6 +148,11 @@ impl Custom {
         lists::validate(self.tree(), object, &Path::ROOT, errors);
     }
 
+    /// Whether a column may show something of the managed fields.
+    pub fn shows_managers(&self) -> bool {
+        self.columns.iter().any(|(path, _)| path.may_find_managers())
+    }
+
     /// Cells of the object's row in a Table.
     pub fn cells(&self, object: &Value) -> Vec<Cell> {
         let name = object["metadata"]["name"].clone().into();

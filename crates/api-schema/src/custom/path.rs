@@ -10,15 +10,14 @@ use serde_json::Value;
 const FOUND_MAX: usize = 10_000;
 /// Values that one path may look at on its way, filters included. Past it nothing more is found.
 const VISITED_MAX: usize = 100_000;
-/// Steps of a path, those of its filters included, and filters in filters. A longer path is none.
+/// Steps of a path, those of its filters included. A longer path is none.
 const STEPS_MAX: usize = 200;
-const FILTER_DEPTH_MAX: usize = 8;
 
 #[derive(Debug, Clone, PartialEq)]
 enum Step {
     Field(String),
-    /// Fields of these names, or items at these places.
-    Any(Vec<Step>),
+    /// What is at these paths, one after the other.
+    Any(Vec<JsonPath>),
     Index(i64),
     /// From, to, step.
     Slice(Option<i64>, Option<i64>, i64),
@@ -27,6 +26,8 @@ enum Step {
     Deep,
     /// Items of lists, by whether the path finds something in them, or by what it finds there.
     Filter(JsonPath, Option<(Compare, Operand)>),
+    /// A word without a meaning.
+    Unknown,
 }
 
 /// What is on the right of a comparison.
@@ -71,38 +72,54 @@ pub struct JsonPath(Vec<Step>);
 impl JsonPath {
     /// Reads a path; `None` if it is none.
     pub fn parse(text: &str) -> Option<Self> {
-        let path = Self::parse_at(text, 0)?;
+        let path = Self::read(text.trim().trim_start_matches('{').trim_end_matches('}'))?;
         (path.steps() <= STEPS_MAX).then_some(path)
     }
 
-    fn parse_at(text: &str, depth: usize) -> Option<Self> {
-        if depth > FILTER_DEPTH_MAX {
-            return None;
-        }
+    fn read(mut rest: &str) -> Option<Self> {
         let mut steps = Vec::new();
-        let mut rest = text.trim().trim_start_matches('{').trim_end_matches('}').trim_start_matches(['$', '@']);
-        while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix("..") {
+        while let Some(first) = rest.chars().next() {
+            let after = &rest[first.len_utf8()..];
+            if let Some(filter) = rest.strip_prefix("[?(") {
+                let (text, left) = filter.split_at(filter_end(filter)?);
+                steps.push(filter_step(text)?);
+                rest = left.strip_prefix(")]")?;
+            } else if let Some(below) = rest.strip_prefix("..") {
+                if matches!(steps.last(), Some(Step::Deep)) {
+                    return None;
+                }
                 steps.push(Step::Deep);
-                let (name, left) = name(after)?;
-                if !name.is_empty() {
+                rest = below;
+                if below.starts_with(is_word) {
+                    let (name, left) = name(below)?;
                     steps.push(field(name));
+                    rest = left;
                 }
-                rest = left;
-            } else if let Some(after) = rest.strip_prefix('.') {
+            } else if first == '.' {
                 let (name, left) = name(after)?;
-                if !name.is_empty() {
-                    steps.push(field(name));
-                }
+                steps.push(field(name));
                 rest = left;
+            } else if first == '[' {
+                let (inside, left) = after.split_once(']').filter(|(inside, _)| !inside.contains('\n'))?;
+                steps.extend(bracket(inside)?);
+                rest = left;
+            } else if is_word(first) && !first.is_ascii_digit() {
+                steps.push(Step::Unknown);
+                rest = name(rest)?.1;
             } else {
-                let after = rest.strip_prefix('[')?;
-                let end = closing(after)?;
-                steps.push(bracket(after[..end].trim(), depth)?);
-                rest = &after[end + 1..];
+                rest = Some(after).filter(|_| matches!(first, ' ' | '@' | '$'))?;
             }
         }
         Some(Self(steps))
+    }
+
+    /// Whether it may find what is below `metadata.managedFields`, or something that has it.
+    pub(super) fn may_find_managers(&self) -> bool {
+        match self.0.as_slice() {
+            [Step::Field(first), Step::Field(second), ..] => first == "metadata" && second == "managedFields",
+            [Step::Field(first), ..] => first == "metadata",
+            _ => true,
+        }
     }
 
     fn steps(&self) -> usize {
@@ -154,15 +171,21 @@ fn as_json(value: &Value) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
+/// A letter, digit or underscore.
+fn is_word(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
 /// The name at the start, and what comes after it. A dot in a name is escaped: `a\.b`.
 fn name(text: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
-            '.' | '[' => return Some((name, &text[at..])),
-            '\\' => name.push(chars.next()?.1),
-            ']' | '{' | '}' | '(' | ')' | ',' | '|' | '\n' => return None,
+            '.' | ',' | '[' | ']' | '$' | '@' | '{' | '}' | ' ' | '\t' | '\r' | '\n' => {
+                return Some((name, &text[at..]));
+            }
+            '\\' => name.extend(Some(chars.next()?.1).filter(|c| *c != '\\')),
             c => name.push(c),
         }
     }
@@ -173,19 +196,19 @@ fn field(name: String) -> Step {
     if name == "*" { Step::All } else { Step::Field(name) }
 }
 
-/// Offset of the bracket that closes; quotes and filters may have brackets of their own.
-fn closing(text: &str) -> Option<usize> {
-    let (mut depth, mut quote) = (0usize, None);
+/// Offset of the parenthesis that closes: the first one that is not in the first text in quotes.
+fn filter_end(text: &str) -> Option<usize> {
+    let (mut quote, mut before) = (None, ' ');
+    let mut is_over = false;
     for (at, c) in text.char_indices() {
         match (quote, c) {
-            (Some(q), c) if c == q => quote = None,
-            (Some(_), _) => {}
+            (_, '\n') => return None,
             (None, '\'' | '"') => quote = Some(c),
-            (None, '[') => depth += 1,
-            (None, ']') if depth == 0 => return Some(at),
-            (None, ']') => depth -= 1,
+            (Some(open), c) if c == open && before != '\\' => is_over = true,
+            (_, ')') if quote.is_none() || is_over => return Some(at),
             _ => {}
         }
+        before = c;
     }
     None
 }
@@ -194,52 +217,52 @@ fn quoted(text: &str, quote: char) -> Option<&str> {
     text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote))
 }
 
-fn bracket(text: &str, depth: usize) -> Option<Step> {
-    match text {
-        "*" => return Some(Step::Slice(None, None, 1)),
-        "" => return Some(Step::Index(0)),
-        _ => {}
-    }
-    if let Some(filter) = text.strip_prefix("?(").and_then(|t| t.strip_suffix(')')) {
-        return filter_step(filter, depth + 1);
-    }
-    if let Some(name) = quoted(text, '\'').filter(|n| !n.contains(['\'', '"'])) {
-        return Some(Step::Field(name.to_owned()));
-    }
+/// What is in brackets, but for filters: alternatives, a name, an index, a range.
+fn bracket(text: &str) -> Option<Vec<Step>> {
     if text.contains(',') {
-        return text.split(',').map(|part| bracket(part.trim(), depth)).collect::<Option<Vec<_>>>().map(Step::Any);
+        let parts = text.split(',').map(|part| JsonPath::read(&format!("[{}]", part.trim_matches(' '))));
+        return Some(vec![Step::Any(parts.collect::<Option<_>>()?)]);
     }
-    if let Some((from, rest)) = text.split_once(':') {
-        let (to, step) = rest.split_once(':').unwrap_or((rest, ""));
-        let bound = |t: &str| if t.is_empty() { Some(None) } else { t.parse().ok().map(Some) };
-        return Some(Step::Slice(bound(from)?, bound(to)?, bound(step)?.unwrap_or(1)));
+    if let Some(name) = quoted(text, '\'').filter(|name| !name.contains('\'')) {
+        // A dot in it is one between names.
+        return JsonPath::read(&format!(".{name}")).map(|path| path.0);
     }
-    text.parse().ok().map(Step::Index)
+    let number = |text: &str| Some(text).filter(|text| !text.starts_with('+'))?.parse::<i64>().ok();
+    let bound = |text: &str| if text.is_empty() { Some(None) } else { number(text).map(Some) };
+    Some(vec![match text.split_once(':') {
+        Some((from, rest)) => {
+            let (to, step) = rest.split_once(':').unwrap_or((rest, ""));
+            Step::Slice(bound(from)?, bound(to)?, bound(step)?.unwrap_or(1))
+        }
+        None if text == "*" => Step::Slice(None, None, 1),
+        None => Step::Index(bound(text)?.unwrap_or(0)),
+    }])
 }
 
 /// The first characters that may be an operator are it.
-fn filter_step(text: &str, depth: usize) -> Option<Step> {
+fn filter_step(text: &str) -> Option<Step> {
     let is_operator = |c: char| matches!(c, '!' | '<' | '>' | '=');
     let Some(start) = text.find(is_operator).filter(|start| *start > 0) else {
-        return Some(Step::Filter(JsonPath::parse_at(text.trim(), depth)?, None));
+        return Some(Step::Filter(JsonPath::read(text)?, None));
     };
     let (left, rest) = text.split_at(start);
     let right = rest.trim_start_matches(is_operator);
     let operator = &rest[..rest.len() - right.len()];
     let compare = OPERATORS.iter().find(|(known, _)| *known == operator).map_or(Compare::Unknown, |(_, known)| *known);
-    Some(Step::Filter(JsonPath::parse_at(left.trim(), depth)?, Some((compare, operand(right.trim(), depth)?))))
+    Some(Step::Filter(JsonPath::read(left)?, Some((compare, operand(right.trim_matches(' '))?))))
 }
 
-fn operand(text: &str, depth: usize) -> Option<Operand> {
+fn operand(text: &str) -> Option<Operand> {
     if let Some(text) = quoted(text, '\'').or(quoted(text, '"')) {
         return Some(Operand::Value(text.into()));
     }
     if text.starts_with(['@', '$', '.', '[']) {
-        return JsonPath::parse_at(text, depth).map(Operand::Path);
+        return JsonPath::read(text).map(Operand::Path);
     }
     let is_number = text.trim_start_matches(['+', '-']).chars().all(|c| c == '.' || c.is_ascii_digit());
     if !is_number {
-        return Some(text.parse().map_or(Operand::Unknown, |truth: bool| Operand::Value(truth.into())));
+        let truth = text.parse().map_or(Operand::Unknown, |truth: bool| Operand::Value(truth.into()));
+        return text.chars().all(is_word).then_some(truth);
     }
     let number = text.parse().map(|n: i64| n.into()).or_else(|_| text.parse().map(|n: f64| Value::from(n)));
     number.ok().map(Operand::Value)
@@ -253,7 +276,8 @@ fn at(list: &[Value], index: i64) -> Option<&Value> {
 impl Step {
     fn count(&self) -> usize {
         match self {
-            Self::Any(steps) => steps.iter().map(Self::count).sum(),
+            Self::Any(paths) => paths.iter().map(JsonPath::steps).sum(),
+            Self::Filter(path, Some((_, Operand::Path(other)))) => 1 + path.steps() + other.steps(),
             Self::Filter(path, _) => 1 + path.steps(),
             _ => 1,
         }
@@ -267,15 +291,19 @@ struct Search {
 
 impl Search {
     fn find<'v>(&mut self, path: &JsonPath, object: &'v Value) -> Result<Vec<&'v Value>, Unfit> {
-        path.0.iter().try_fold(vec![object], |found, step| self.step(step, &found))
+        self.walk(path, vec![object])
+    }
+
+    fn walk<'v>(&mut self, path: &JsonPath, from: Vec<&'v Value>) -> Result<Vec<&'v Value>, Unfit> {
+        path.0.iter().try_fold(from, |found, step| self.step(step, &found))
     }
 
     /// What is found one step further.
     fn step<'v>(&mut self, step: &Step, from: &[&'v Value]) -> Result<Vec<&'v Value>, Unfit> {
         let mut found = Vec::new();
-        if let Step::Any(steps) = step {
-            for step in steps {
-                found.extend(self.step(step, from)?);
+        if let Step::Any(paths) = step {
+            for path in paths {
+                found.extend(self.walk(path, from.to_vec())?);
             }
         } else {
             for value in from {
@@ -311,7 +339,7 @@ impl Search {
                 }
                 chosen
             }
-            (Step::Index(_) | Step::Slice(..) | Step::Filter(..), _) => return Err(Unfit),
+            (Step::Index(_) | Step::Slice(..) | Step::Filter(..) | Step::Unknown, _) => return Err(Unfit),
         }))
     }
 
@@ -469,22 +497,82 @@ mod tests {
         let date = JsonPath::parse(".status.conditions[?(@.type=='Ready')].at").expect("a path");
         let then = Cell::Since { before: String::new(), then_unix_us: 100_000_000, after: "" };
         assert_eq!(date.cell(&object, "date"), then);
-        for bad in [".a[", ".a[x]", ".a]", ".a[?(@.b==)]", "a"] {
+    }
+
+    #[test]
+    fn a_path_is_read_as_upstream_reads_it() {
+        let bad = [
+            ".a[",
+            ".a[x]",
+            ".a]",
+            ".a[?(@.b==)]",
+            ".a[ 0 ]",
+            ".a[0 ]",
+            ".a[ 'b' ]",
+            ".a[+1]",
+            ".a[-]",
+            ".a[1.5]",
+            "....a",
+            ".a,.b",
+            "..*",
+            ".a[\"b\"]",
+            ".a[?(@.a==1 && @.b==2)]",
+            ".a[?(!@.b)]",
+            ".a[?(@.b[?(@.c)])]",
+            ".a[?(@.b)",
+            ".a[?(@.b]",
+        ];
+        for bad in bad {
             assert_eq!(JsonPath::parse(bad), None, "{bad}");
+        }
+        let object = json!({"a": {"b.c": 1, "b": {"c": 2}, "": 3, "x|y": 4, "(z)": 5, "l": ["p", "q", {"n": "a)b"}]}, "true": 6});
+        for (path, found) in [
+            (".a['b.c']", json!("2")),
+            (".a.b\\.c", json!("1")),
+            (".a['b\\.c']", json!("1")),
+            (".a.", json!("3")),
+            (".a['']", json!("3")),
+            (".a.x|y", json!("4")),
+            (".a.(z)", json!("5")),
+            (".a.l[0]x", json!(null)),
+            (".a .b .c", json!("2")),
+            ("$.a.@b.c", json!(null)),
+            (".a.l[1, 0]", json!("q")),
+            (".a.l[2]..n", json!("a)b")),
+            (".a.l[2:][?(@.n)]", json!(null)),
+            ("...c", json!("2")),
+            (".a.l[?(@.n==\"a)b\")].n", json!("a)b")),
+            (".a.l[0:2]", json!("p")),
+            ("a", json!(null)),
+        ] {
+            let read = JsonPath::parse(path).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!(read.cell(&object, "string"), found.into(), "{path}");
+        }
+        for (path, may) in [
+            (".metadata.name", false),
+            (".spec", false),
+            (".metadata", true),
+            (".metadata.managedFields[0].manager", true),
+            (".metadata['managedFields']", true),
+            ("..manager", true),
+            (".*", true),
+            ("", true),
+        ] {
+            assert_eq!(JsonPath::parse(path).expect(path).may_find_managers(), may, "{path}");
         }
     }
 
     #[test]
     fn a_path_takes_no_longer_than_it_may() {
         let filters = |n: usize| format!(".a{}{}", "[?(@.a".repeat(n), ")]".repeat(n));
-        assert!(JsonPath::parse(&filters(FILTER_DEPTH_MAX)).is_some());
-        for bad in [filters(FILTER_DEPTH_MAX + 1), filters(50_000), "..".repeat(STEPS_MAX + 1), ".a".repeat(100_000)] {
+        assert!(JsonPath::parse(&filters(1)).is_some() && JsonPath::parse(&filters(2)).is_none());
+        assert!(JsonPath::parse(&".a[?(@.a)]".repeat(STEPS_MAX / 3)).is_some());
+        let many = [".a[?(@.a)]", "..a", ".a", "[1,2]", "['a.b']"].map(|step| step.repeat(STEPS_MAX + 1));
+        for bad in many.into_iter().chain([filters(50_000), ".a".repeat(100_000), "['".repeat(100_000)]) {
             assert_eq!(JsonPath::parse(&bad), None, "{} bytes", bad.len());
         }
-        let wide = json!({"a": (0..5000).map(|i| json!({"a": [i, i]})).collect::<Vec<_>>()});
-        for path in
-            ["..".repeat(STEPS_MAX), format!(".a[?(@{})]", "..".repeat(100)), format!(".a[{}*]", "*,".repeat(150))]
-        {
+        let wide = json!({"a": (0..30_000).map(|i| json!({"a": [i, i]})).collect::<Vec<_>>()});
+        for path in [".a[?(@..a)]".to_owned(), ".a[?(@.a[0]!=-1)]".to_owned(), format!(".a[{}*]", "*,".repeat(150))] {
             let mut search = Search { left: VISITED_MAX };
             let path = JsonPath::parse(&path).expect("a path");
             drop(search.find(&path, &wide));
