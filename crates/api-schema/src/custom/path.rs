@@ -427,10 +427,39 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn what_does_not_fit_ends_the_search() {
+        let object = json!({"n": 3,
+            "lists": [[1, 2], [], ["x", 3], [true]], "nothing": null,
+            "pairs": [{"a": "x==y", "b": "", "c": "text"}, {"a": "1", "b": "1", "c": "same"}, {"a": "2", "c": "no b"}]});
+        for (path, found) in [
+            // What does not fit ends the search, also after something was found.
+            (".lists[*][0]", json!(null)),
+            (".lists[0:1][0]", json!("1")),
+            (".lists[0][?(@>1)]", json!("2")),
+            (".lists[0][?(@>1.0)]", json!(null)),
+            (".lists[2][?(@>1)]", json!(null)),
+            (".lists[2][?(@==true)]", json!(null)),
+            (".lists[3][?(@==true)]", json!("true")),
+            (".lists[3][?(@>=true)]", json!(null)),
+            (".lists[0][?(@=>1)]", json!(null)),
+            (".pairs[?(@.a==@.b)].c", json!("same")),
+            (".pairs[?(@.a==word)].c", json!(null)),
+            (".pairs[?(@.a=='x==y')].c", json!("text")),
+            (".pairs[?(@.c[5])].c", json!("text")),
+            // The first alternative in all values, then the next.
+            (".pairs[*]['none','c']", json!("text")),
+            (".n[0]", json!(null)),
+            (".n[?(@.x)]", json!(null)),
+            (".nothing[0]", json!(null)),
+        ] {
+            let read = JsonPath::parse(path).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!(read.cell(&object, "string"), found.into(), "{path}");
+        }
+    }
+
+    #[test]
     fn columns_find_their_values() {
         let object = json!({"spec": {"n": 3, "f": 2.5, "l": ["a", "b", "c"], "o": {"x": 1}, "b": true,
-            "lists": [[1, 2], [], ["x", 3], [true]], "nothing": null,
-            "pairs": [{"a": "x==y", "b": "", "c": "text"}, {"a": "1", "b": "1", "c": "same"}, {"a": "2", "c": "no b"}],
             "html": {"a": "<&>\u{2028}", "f": 1e21}, "big": 9007199254740993_i64, "far": 12345678901234567000_u64, "edge": 9223372036854775808_u64, "null": "null", "zero": "0001-01-01T01:00:00+01:00"},
             "metadata": {"annotations": {"a.b": "c"}},
             "status": {"conditions": [{"type": "Ready", "status": "True", "at": "1970-01-01T00:01:40Z"}, {"type": "X", "n": 5}]}});
@@ -454,25 +483,6 @@ mod tests {
             (".spec.l[]", "string", json!("a")),
             (".spec.o[*]", "string", json!(null)),
             (".spec.o.*", "string", json!("1")),
-            // What does not fit ends the search, also after something was found.
-            (".spec.lists[*][0]", "string", json!(null)),
-            (".spec.lists[0:1][0]", "string", json!("1")),
-            (".spec.lists[0][?(@>1)]", "string", json!("2")),
-            (".spec.lists[0][?(@>1.0)]", "string", json!(null)),
-            (".spec.lists[2][?(@>1)]", "string", json!(null)),
-            (".spec.lists[2][?(@==true)]", "string", json!(null)),
-            (".spec.lists[3][?(@==true)]", "string", json!("true")),
-            (".spec.lists[3][?(@>=true)]", "string", json!(null)),
-            (".spec.lists[0][?(@=>1)]", "string", json!(null)),
-            (".spec.pairs[?(@.a==@.b)].c", "string", json!("same")),
-            (".spec.pairs[?(@.a==word)].c", "string", json!(null)),
-            (".spec.pairs[?(@.a=='x==y')].c", "string", json!("text")),
-            (".spec.pairs[?(@.c[5])].c", "string", json!("text")),
-            // The first alternative in all values, then the next.
-            (".spec.pairs[*]['none','c']", "string", json!("text")),
-            (".spec.n[0]", "string", json!(null)),
-            (".spec.n[?(@.x)]", "string", json!(null)),
-            (".spec.nothing[0]", "string", json!(null)),
             (".spec.l[*]", "string", json!("a")),
             (".spec.l", "string", json!("[\"a\",\"b\",\"c\"]")),
             (".spec.o", "string", json!("{\"x\":1}")),
