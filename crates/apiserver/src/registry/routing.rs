@@ -44,8 +44,10 @@ pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Res
     if no_head || info.verb == "watch" && !matches!(*method, Method::GET | Method::HEAD) {
         return Err(ApiError::method_not_allowed());
     }
-    if row.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") {
-        return Err(ApiError::method_not_allowed());
+    if over_all && !matches!(info.verb.as_str(), "list" | "watch") {
+        // Of custom resources upstream does not look for more than that.
+        let why = if row.custom.is_some() { ApiError::no_such_resource } else { ApiError::method_not_allowed };
+        return Err(why());
     }
     let fits = match info.verb.as_str() {
         "create" if info.subresource.is_empty() => is_collection,
