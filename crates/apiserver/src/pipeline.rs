@@ -144,6 +144,9 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     let info = &request.info;
     let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
     let Some(served) = served else { return absent(server, &info.api_group) };
+    if registry::routing::is_nowhere(&served, info) {
+        return Ok(not_found_page());
+    }
     if let Err(error) = registry::routing::check(&served, info, &request.parts.method) {
         // What a definition says of its version, upstream tells before it looks whether there is such a subresource.
         let told: Vec<String> = served.row.custom.iter().filter_map(|custom| custom.deprecation.clone()).collect();

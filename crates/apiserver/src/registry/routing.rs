@@ -18,6 +18,14 @@ use std::sync::Arc;
 /// Verbs that take objects.
 const WRITES: [&str; 3] = ["create", "update", "patch"];
 
+/// Whether a custom resource is asked for where there is none: in a namespace though it has none, or the other way round. That is
+/// answered as any path that nothing is behind.
+pub(crate) fn is_nowhere(served: &Served, info: &RequestInfo) -> bool {
+    let row = &served.row;
+    let over_all = info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch");
+    row.custom.is_some() && if row.namespaced { over_all } else { !info.namespace.is_empty() }
+}
+
 /// Whether the resource has the subresource and the verb, and is asked for in its scope.
 pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Result<(), ApiError> {
     let row = &served.row;
@@ -45,9 +53,7 @@ pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Res
         return Err(ApiError::method_not_allowed());
     }
     if over_all && !matches!(info.verb.as_str(), "list" | "watch") {
-        // Of custom resources upstream does not look for more than that.
-        let why = if row.custom.is_some() { ApiError::no_such_resource } else { ApiError::method_not_allowed };
-        return Err(why());
+        return Err(ApiError::method_not_allowed());
     }
     let fits = match info.verb.as_str() {
         "create" if info.subresource.is_empty() => is_collection,
