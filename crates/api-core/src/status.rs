@@ -238,6 +238,16 @@ impl ApiError {
             .with_details(Details::default())
     }
 
+    /// 405 as a custom resource answers a verb that it has not.
+    pub fn verb_not_supported(gr: &GroupResource, verb: &str) -> Self {
+        Self::not_supported(gr, &format!("{verb} is not supported on resources of kind {:?}", gr.to_string()))
+    }
+
+    /// 405 of a custom resource, with the reason in words.
+    pub fn not_supported(gr: &GroupResource, why: &str) -> Self {
+        Self::about(405, Reason::MethodNotAllowed, gr, "", why.to_owned())
+    }
+
     /// 404 as an unknown path below `/api` or `/apis` is answered.
     pub fn no_such_resource() -> Self {
         Self::new(404, Reason::NotFound, "the server could not find the requested resource")

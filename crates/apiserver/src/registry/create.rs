@@ -10,7 +10,6 @@ use crate::Body;
 use crate::admission::Operation;
 use api_core::field::Errors;
 use api_core::meta::Meta;
-use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use api_kinds::hooks::meta;
 use bytes::Bytes;
@@ -31,9 +30,7 @@ pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, Api
     let options = WriteOptions::read(&call.query, "CreateOptions", false)?;
     if call.row().custom.as_ref().is_some_and(|c| c.terminating) {
         let why = "create not allowed while custom resource definition is terminating";
-        let api_core::GroupResource { group, resource: kind } = call.group_resource();
-        let details = Details { group, kind, ..Details::default() };
-        return Err(ApiError::new(405, Reason::MethodNotAllowed, why).with_details(details));
+        return Err(ApiError::not_supported(&call.group_resource(), why));
     }
     let bytes = call.read_body(body).await?;
     let mut attempts = 0;
@@ -53,6 +50,7 @@ pub(crate) async fn create(call: Call, body: Body) -> Result<Response<Body>, Api
 /// Makes an object of a decoded one; gives its served bytes.
 pub(crate) async fn create_value(call: &Call, mut value: Value, options: &WriteOptions) -> Result<Bytes, ApiError> {
     check_namespace(call, &mut value)?;
+    custom::decode::check_kind(call, &value)?;
     call.complete(&mut value);
     fill_metadata(call, &mut value);
     drop_status(call, &mut value);

@@ -311,6 +311,9 @@ pub(super) fn check_preconditions(
     current: &Current,
     options: &DeleteOptions,
 ) -> Result<(), ApiError> {
+    if row.hooks.has_spec_finalizers {
+        return check_preconditions_of_namespace(row, name, current, options);
+    }
     // Upstream names the kind here, not the resource.
     let gk = row.kind.group_kind();
     let about = GroupResource { group: gk.group, resource: gk.kind };
@@ -329,6 +332,27 @@ pub(super) fn check_preconditions(
             current.revision
         );
         return Err(ApiError::conflict(&about, name, &why));
+    }
+    Ok(())
+}
+
+/// Namespaces are deleted in another way ([`plan_by_spec_finalizers`]), and refuse in other words.
+fn check_preconditions_of_namespace(
+    row: &Row,
+    name: &str,
+    current: &Current,
+    options: &DeleteOptions,
+) -> Result<(), ApiError> {
+    let found = [
+        ("UID", &options.uid, current.value.uid().to_owned()),
+        ("ResourceVersion", &options.resource_version, current.revision.to_string()),
+    ];
+    for (field, wanted, found) in found {
+        if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
+            let why =
+                format!("Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}");
+            return Err(ApiError::conflict(&row.gvr.group_resource(), name, &why));
+        }
     }
     Ok(())
 }

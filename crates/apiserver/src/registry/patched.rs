@@ -6,7 +6,7 @@ use super::options::Validation;
 use super::patching::PatchType;
 use api_core::field::{Errors, Path};
 use api_core::{ApiError, GroupKind, go};
-use api_schema::codec::{self, Decoded, Media, Refused, Wording};
+use api_schema::codec::{self, Decoded, Refused, Wording};
 use serde_json::Value;
 
 /// A patch and what it made.
@@ -25,20 +25,22 @@ impl Patched<'_> {
     pub(super) fn read(self, call: &Call, validation: Validation) -> Result<Value, ApiError> {
         let row = call.row();
         self.read_by(call, validation, |made, wording| match &row.custom {
-            Some(custom) => decode::read(call, custom, made.to_string().as_bytes(), Media::Json, validation),
+            Some(custom) => decode::read_made(call, custom, &made, validation),
             None => codec::read_value(row, made, fields(heard(validation)), wording),
         })
     }
 
-    /// Refuses a built-in object that says no version after the patch. Upstream takes it for one of the version that it works
+    /// Refuses an object that says no version after the patch. Upstream takes a built-in one for one of the version that it works
     /// with itself, in which no field has a name in JSON: all of them are unknown, that of the name as well.
     fn refuse_unversioned(&self, call: &Call, made: &Value, validation: Validation) -> Result<(), ApiError> {
         let Value::Object(made) = made else { return Ok(()) };
-        if call.row().custom.is_some() || self.kind == PatchType::Strategic {
+        let says = |field: &str| made.get(field).is_some_and(|v| !v.is_null() && v != "");
+        if says("apiVersion") || self.kind == PatchType::Strategic {
             return Ok(());
         }
-        if made.get("apiVersion").is_some_and(|v| !v.is_null() && v != "") {
-            return Ok(());
+        if call.row().custom.is_some() {
+            let why = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
+            return if says("kind") { Err(ApiError::internal(why)) } else { Ok(()) };
         }
         let fields = made.keys().filter(|field| !matches!(field.as_str(), "apiVersion" | "kind"));
         let notes: Vec<String> = fields.map(|field| format!("unknown field {field:?}")).collect();

@@ -6,7 +6,7 @@ use super::object;
 use super::options::{Validation, WriteOptions};
 use super::patched::Patched;
 use super::txn::Current;
-use super::update::{self, Edit};
+use super::update::{self, Absent, Edit};
 use super::versions;
 use crate::Body;
 use crate::negotiate::{content_type, unsupported, unsupported_patch};
@@ -54,8 +54,9 @@ pub(crate) async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiE
     let options = WriteOptions::read(&call.query, "PatchOptions", kind == PatchType::Apply)?;
     let bytes = call.read_body(body).await?;
     let edit = edit(kind, &bytes, &options);
-    let create = kind == PatchType::Apply && update::may_create(&call, true);
-    let updated = update::update(&call, &options, &*edit, create).await?;
+    let makes = kind == PatchType::Apply && update::may_create(&call, true);
+    let absent = if makes { Absent::Make } else { Absent::NotFound };
+    let updated = update::update(&call, &options, &*edit, absent).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
     call.answer(status, &updated.bytes).await
 }
@@ -290,8 +291,9 @@ pub(crate) async fn managed_update(call: &Call, options: &WriteOptions, old: Opt
 /// Notes it in objects of the row's own version.
 async fn note(call: &Call, manager: &Manager<'_>, old: Option<&Value>, new: &mut Value) {
     let row = call.row();
-    // Of custom resources it may be done more than once.
+    // Of custom resources it may be done more than once, and an empty list, which resets those of others, is none.
     let given = row.custom.as_ref().and_then(|_| new.metadata()?.get("managedFields").cloned());
+    let given = given.filter(|fields| fields.as_array().is_none_or(|entries| !entries.is_empty()));
     let noted = versions::in_all(call, |known| {
         if row.custom.is_some() {
             set_fields(new, given.clone());

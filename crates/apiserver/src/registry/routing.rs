@@ -10,6 +10,7 @@ use crate::request_info::RequestInfo;
 use crate::server::{ApiRequest, Inner};
 use crate::websocket::Handshake;
 use api_core::ApiError;
+use api_schema::row::Row;
 use futures::future::BoxFuture;
 use http::{Method, Response};
 use parking_lot::Mutex;
@@ -29,15 +30,13 @@ pub(crate) fn is_nowhere(served: &Served, info: &RequestInfo) -> bool {
 /// Whether the resource has the subresource and the verb, and is asked for in its scope.
 pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Result<(), ApiError> {
     let row = &served.row;
+    if row.custom.is_some() {
+        return check_custom(row, info);
+    }
     let verbs = if info.subresource.is_empty() {
         &row.verbs
     } else {
-        // Custom resources are not served by routes: what they do not have is looked for all the same.
-        let none = || match row.custom {
-            Some(_) => ApiError::not_found(&row.gvr.group_resource(), &info.name),
-            None => ApiError::no_such_resource(),
-        };
-        &row.subresource(&info.subresource).ok_or_else(none)?.verbs
+        &row.subresource(&info.subresource).ok_or_else(ApiError::no_such_resource)?.verbs
     };
     let is_collection = !info.name_in_path;
     let misplaced = !row.namespaced && !info.namespace.is_empty() && !is_own_namespace(served, info);
@@ -47,8 +46,8 @@ pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Res
     if misplaced || info.verb == "proxy" || unlisted {
         return Err(ApiError::no_such_resource());
     }
-    // Upstream has no routes for HEAD but those that go to a proxy; custom resources are not served by routes.
-    let no_head = method == Method::HEAD && row.custom.is_none() && info.subresource != "proxy";
+    // Upstream has no routes for HEAD but those that go to a proxy.
+    let no_head = method == Method::HEAD && info.subresource != "proxy";
     if no_head || info.verb == "watch" && !matches!(*method, Method::GET | Method::HEAD) {
         return Err(ApiError::method_not_allowed());
     }
@@ -62,6 +61,18 @@ pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Res
         _ => !is_collection,
     };
     if fits && verbs.contains(&info.verb) { Ok(()) } else { Err(ApiError::method_not_allowed()) }
+}
+
+/// Custom resources are not served by routes but by verbs: what they do not have is looked for all the same, and a name, or none, in
+/// the path does not keep a verb from them.
+fn check_custom(row: &Row, info: &RequestInfo) -> Result<(), ApiError> {
+    let resource = row.gvr.group_resource();
+    let verbs = if info.subresource.is_empty() {
+        &row.verbs
+    } else {
+        &row.subresource(&info.subresource).ok_or_else(|| ApiError::not_found(&resource, &info.name))?.verbs
+    };
+    if verbs.contains(&info.verb) { Ok(()) } else { Err(ApiError::verb_not_supported(&resource, &info.verb)) }
 }
 
 /// `/namespaces/x` has the namespace `x`, and its resource is cluster-scoped all the same.
@@ -111,6 +122,9 @@ async fn serve_verb(
     if info.verb == "patch" {
         // Of which type the patch is, upstream looks at before it asks what the client takes.
         PatchType::of(&served.row, &parts.headers)?;
+    }
+    if matches!(info.verb.as_str(), "update" | "patch") && !info.name_in_path {
+        return Err(ApiError::bad_request("name must be provided"));
     }
     let offer = if served.row.custom.is_some() { Offer::Custom } else { Offer::Views };
     let form = Form::negotiate(&parts.headers, offer, matches!(info.verb.as_str(), "list" | "watch"))?;

@@ -10,6 +10,7 @@ use super::options::{Validation, WriteOptions};
 use super::patched::Patched;
 use super::subresource::decode_as;
 use super::txn::Current;
+use super::update::Absent;
 use super::versions::Known;
 use super::{object, patching, read, update};
 use crate::body::Body;
@@ -161,7 +162,7 @@ async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
         note(call, &options, shown, &mut scale)?;
         Ok(scale)
     };
-    write(&call, &options, &make).await
+    write(&call, &options, &make, Absent::replaced(&scale)).await
 }
 
 async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
@@ -185,7 +186,7 @@ async fn patch(call: Call, body: Body) -> Result<Response<Body>, ApiError> {
         note(call, &options, shown, &mut scale)?;
         Ok(scale)
     };
-    write(&call, &options, &make).await
+    write(&call, &options, &make, Absent::NotFound).await
 }
 
 /// Server-side apply of a scale.
@@ -206,7 +207,7 @@ async fn apply(call: Call, options: &WriteOptions, bytes: &[u8]) -> Result<Respo
         scale.set_meta("namespace", &call.info.namespace);
         Ok(scale)
     };
-    write(&call, options, &make).await
+    write(&call, options, &make, Absent::NotFound).await
 }
 
 fn gvk() -> Gvk {
@@ -231,12 +232,17 @@ fn note(call: &Call, options: &WriteOptions, shown: &Value, scale: &mut Value) -
 /// What a write makes of a scale with its managed fields.
 type Make<'a> = dyn Fn(&Call, &Value) -> Result<Value, ApiError> + Send + Sync + 'a;
 
-async fn write(call: &Call, options: &WriteOptions, make: &Make<'_>) -> Result<Response<Body>, ApiError> {
+async fn write(
+    call: &Call,
+    options: &WriteOptions,
+    make: &Make<'_>,
+    absent: Absent,
+) -> Result<Response<Body>, ApiError> {
     let edit = |call: &Call, current: Option<&Current>, _: Known<'_>| {
         let current = current.ok_or_else(|| call.not_found())?;
         scaled(call, current, make)
     };
-    let updated = update::update(call, options, &edit, false).await?;
+    let updated = update::update(call, options, &edit, absent).await?;
     answer(call, &updated.bytes).await
 }
 

@@ -3,6 +3,7 @@
 use super::call::{Call, body_media, fields};
 use super::options::{Validation, WriteOptions};
 use super::txn::Current;
+use super::update::Absent;
 use super::versions::Known;
 use super::{create, eviction, scale, update};
 use crate::admission::Operation;
@@ -69,7 +70,7 @@ async fn post(mut call: Call, body: Body) -> Result<Response<Body>, ApiError> {
         post(&call.context(), &mut value, &posted)?;
         Ok(value)
     };
-    update::update(&call, &options, &edit, false).await?;
+    update::update(&call, &options, &edit, Absent::NotFound).await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     call.answer_value(StatusCode::CREATED, &done)
 }

@@ -45,13 +45,16 @@ pub(crate) async fn put(call: Call, body: Body) -> Result<Response<Body>, ApiErr
     let options = WriteOptions::read(&call.query, "UpdateOptions", false)?;
     let bytes = call.read_body(body).await?;
     let first = Mutex::new(Some(asked(&call, &bytes, &options)?));
-    let create = may_create(&call, false);
+    let absent = match first.lock().as_ref().map_or(Absent::NotFound, Absent::replaced) {
+        Absent::NotFound if may_create(&call, false) => Absent::Make,
+        absent => absent,
+    };
     // It is seldom asked for twice: only if someone else writes the object, or its fields have owners in other versions.
     let edit = |call: &Call, _: Option<&Current>, _: Known<'_>| {
         let again = || asked(call, &bytes, &options);
         first.lock().take().map_or_else(again, Ok)
     };
-    let updated = update(&call, &options, &edit, create).await?;
+    let updated = update(&call, &options, &edit, absent).await?;
     let status = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
     call.answer(status, &updated.bytes).await
 }
@@ -98,12 +101,33 @@ pub(crate) fn nameless(call: &Call) -> ApiError {
     ))
 }
 
-/// Changes the object that the request names, by `edit`; makes it if there is none and `create`.
+/// What an update does if there is no such object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// It makes one.
+    Make,
+    /// It says so.
+    NotFound,
+    /// The one that is to be changed has this uid: nothing is, and another one is not made.
+    IsAnother(String),
+}
+
+impl Absent {
+    /// For a PUT of `value` to an object that it cannot make.
+    pub(crate) fn replaced(value: &Value) -> Self {
+        match value.uid() {
+            "" => Self::NotFound,
+            uid => Self::IsAnother(uid.to_owned()),
+        }
+    }
+}
+
+/// Changes the object that the request names, by `edit`.
 pub(crate) async fn update(
     call: &Call,
     options: &WriteOptions,
     edit: &Edit<'_>,
-    create: bool,
+    absent: Absent,
 ) -> Result<Updated, ApiError> {
     let key = call.key(&call.info.name);
     let registry = &call.server.registry;
@@ -115,8 +139,11 @@ pub(crate) async fn update(
     loop {
         let seen = match current.take() {
             Some(stored) => custom::convert::incoming(call, stored).await?,
-            None if create => return make(call, options, edit).await,
-            None => return Err(call.not_found()),
+            None => match &absent {
+                Absent::Make => return make(call, options, edit).await,
+                Absent::NotFound => return Err(call.not_found()),
+                Absent::IsAnother(uid) => return Err(is_another(call, uid, "", options.dry_run)),
+            },
         };
         let (is_live, revision) = (seen.is_live, seen.revision);
         match attempt(call, options, edit, &key, seen).await {
@@ -256,6 +283,7 @@ async fn admit<'a>(
         // A webhook, too, changes only what the request may write.
         keep_other_half(call, new, old);
     }
+    custom::decode::check_kind(call, new)?;
     if mutated {
         create::check_namespace(call, new)?;
     }
@@ -286,16 +314,10 @@ fn done(read: &Bytes, revision: i64) -> Result<Outcome, ApiError> {
 
 /// The version and the uid that the client wants to replace must be those that there are.
 fn check_version(call: &Call, new: &Value, current: &Current, dry_run: bool) -> Result<(), ApiError> {
-    let (uid, key) = (new.uid(), call.key(&call.info.name));
+    let uid = new.uid();
     // Of a patch, the uid is a field like others, which must not change.
     if !uid.is_empty() && uid != current.value.uid() && call.info.verb != "patch" {
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
-             UID in precondition: {uid}, UID in object meta: {}",
-            if dry_run { key.trim_start_matches("/registry") } else { &key },
-            current.value.uid()
-        );
-        return Err(ApiError::conflict(&call.group_resource(), &call.info.name, &why));
+        return Err(is_another(call, uid, current.value.uid(), dry_run));
     }
     let version = new.resource_version();
     if version.is_empty() || version == "0" {
@@ -318,6 +340,17 @@ fn check_version(call: &Call, new: &Value, current: &Current, dry_run: bool) -> 
             Err(ApiError::new(500, Reason::Unknown, why))
         }
     }
+}
+
+/// The object that the client wants to replace, with `uid`, is not that which there is, if there is one.
+fn is_another(call: &Call, uid: &str, found_uid: &str, dry_run: bool) -> ApiError {
+    let key = call.key(&call.info.name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {uid}, UID in object meta: {found_uid}",
+        if dry_run { key.trim_start_matches("/registry") } else { &key },
+    );
+    ApiError::conflict(&call.group_resource(), &call.info.name, &why)
 }
 
 fn conflict(call: &Call) -> ApiError {
