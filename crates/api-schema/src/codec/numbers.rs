@@ -8,7 +8,7 @@ use std::io::{self, Write};
 const EXPONENT_BELOW: f64 = 1e-6;
 const EXPONENT_FROM: f64 = 1e21;
 
-/// Writes compact JSON with such numbers.
+/// Writes compact JSON, with numbers as Go writes them.
 ///
 /// # Errors
 /// If the value cannot be written as JSON.

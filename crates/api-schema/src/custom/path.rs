@@ -24,18 +24,12 @@ enum Step {
     All,
     /// Everything below, at any depth.
     Deep,
-    /// Items of lists, by whether the path finds something in them, or by what it finds there.
-    Filter(JsonPath, Option<(Compare, Operand)>),
-    /// A word without a meaning.
-    Unknown,
-}
-
-/// What is on the right of a comparison.
-#[derive(Debug, Clone, PartialEq)]
-enum Operand {
-    Value(Value),
-    /// What a path finds in the item.
-    Path(JsonPath),
+    /// Items of lists, by whether the path finds something in them, or by how that compares with what the other one finds there.
+    Filter(JsonPath, Option<(Compare, JsonPath)>),
+    /// A text in quotes, whatever was found.
+    Text(Value),
+    /// A number or a truth in place of each value.
+    Literal(Value),
     /// A word without a meaning.
     Unknown,
 }
@@ -103,9 +97,19 @@ impl JsonPath {
                 let (inside, left) = after.split_once(']').filter(|(inside, _)| !inside.contains('\n'))?;
                 steps.extend(bracket(inside)?);
                 rest = left;
-            } else if is_word(first) && !first.is_ascii_digit() {
-                steps.push(Step::Unknown);
-                rest = name(rest)?.1;
+            } else if matches!(first, '\'' | '"') {
+                let (text, left) = after.split_at(quote_end(after, first)?);
+                steps.push(Step::Text(unquoted(text, first)?.into()));
+                rest = &left[1..];
+            } else if matches!(first, '+' | '-') || first.is_numeric() {
+                let end =
+                    after.find(|c: char| c != '.' && !c.is_numeric()).map_or(rest.len(), |end| first.len_utf8() + end);
+                steps.push(Step::Literal(number(&rest[..end])?));
+                rest = &rest[end..];
+            } else if is_word(first) {
+                let (word, left) = rest.split_at(rest.find(is_terminator).unwrap_or(rest.len()));
+                steps.push(word.parse().map_or(Step::Unknown, |truth: bool| Step::Literal(truth.into())));
+                rest = left;
             } else {
                 rest = Some(after).filter(|_| matches!(first, ' ' | '@' | '$'))?;
             }
@@ -128,7 +132,7 @@ impl JsonPath {
 
     /// All values at the path. None at all if it comes to what does not fit: an item that is not there, say, or two values that
     /// cannot be compared.
-    pub fn find<'v>(&self, object: &'v Value) -> Vec<&'v Value> {
+    pub fn find<'v>(&'v self, object: &'v Value) -> Vec<&'v Value> {
         Search { left: VISITED_MAX }.find(self, object).unwrap_or_default()
     }
 
@@ -176,15 +180,18 @@ fn is_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
+/// What a name ends before.
+fn is_terminator(c: char) -> bool {
+    matches!(c, '.' | ',' | '[' | ']' | '$' | '@' | '{' | '}' | ' ' | '\t' | '\r' | '\n')
+}
+
 /// The name at the start, and what comes after it. A dot in a name is escaped: `a\.b`.
 fn name(text: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
-            '.' | ',' | '[' | ']' | '$' | '@' | '{' | '}' | ' ' | '\t' | '\r' | '\n' => {
-                return Some((name, &text[at..]));
-            }
+            c if is_terminator(c) => return Some((name, &text[at..])),
             '\\' => name.extend(Some(chars.next()?.1).filter(|c| *c != '\\')),
             c => name.push(c),
         }
@@ -213,8 +220,60 @@ fn filter_end(text: &str) -> Option<usize> {
     None
 }
 
-fn quoted(text: &str, quote: char) -> Option<&str> {
-    text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote))
+/// Offset of the quote that closes a text: the first one that no backslash is before.
+fn quote_end(text: &str, quote: char) -> Option<usize> {
+    let mut before = quote;
+    for (at, c) in text.char_indices() {
+        match c {
+            '\n' => return None,
+            c if c == quote && before != '\\' => return Some(at),
+            c => before = c,
+        }
+    }
+    None
+}
+
+/// A text that was in quotes; `None` if it has an escape that Go does not know.
+fn unquoted(mut rest: &str, quote: char) -> Option<String> {
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let escape = escaped.chars().next()?;
+        rest = &escaped[escape.len_utf8()..];
+        let mut code = |digits: usize, radix: u32| {
+            let (code, left) =
+                rest.split_at_checked(digits).filter(|(code, _)| code.chars().all(|c| c.is_digit(radix)))?;
+            rest = left;
+            u32::from_str_radix(code, radix).ok()
+        };
+        let byte = match escape {
+            'a' => 7,
+            'b' => 8,
+            't' => 9,
+            'n' => 10,
+            'v' => 11,
+            'f' => 12,
+            'r' => 13,
+            '\\' => b'\\',
+            c if c == quote => u8::try_from(c).ok()?,
+            'x' => u8::try_from(code(2, 16)?).ok()?,
+            '0'..='7' => u8::try_from(escape.to_digit(8)? * 64 + code(2, 8)?).ok()?,
+            'u' | 'U' => {
+                let c = char::from_u32(code(if escape == 'u' { 4 } else { 8 }, 16)?)?;
+                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            _ => return None,
+        };
+        bytes.push(byte);
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn number(text: &str) -> Option<Value> {
+    let whole = text.parse().map(|n: i64| n.into());
+    whole.or_else(|_| text.parse().map(|n: f64| n.into())).ok()
 }
 
 /// What is in brackets, but for filters: alternatives, a name, an index, a range.
@@ -223,7 +282,8 @@ fn bracket(text: &str) -> Option<Vec<Step>> {
         let parts = text.split(',').map(|part| JsonPath::read(&format!("[{}]", part.trim_matches(' '))));
         return Some(vec![Step::Any(parts.collect::<Option<_>>()?)]);
     }
-    if let Some(name) = quoted(text, '\'').filter(|name| !name.contains('\'')) {
+    let quoted = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\''));
+    if let Some(name) = quoted.filter(|name| !name.contains('\'')) {
         // A dot in it is one between names.
         return JsonPath::read(&format!(".{name}")).map(|path| path.0);
     }
@@ -249,23 +309,8 @@ fn filter_step(text: &str) -> Option<Step> {
     let right = rest.trim_start_matches(is_operator);
     let operator = &rest[..rest.len() - right.len()];
     let compare = OPERATORS.iter().find(|(known, _)| *known == operator).map_or(Compare::Unknown, |(_, known)| *known);
-    Some(Step::Filter(JsonPath::read(left)?, Some((compare, operand(right.trim_matches(' '))?))))
-}
-
-fn operand(text: &str) -> Option<Operand> {
-    if let Some(text) = quoted(text, '\'').or(quoted(text, '"')) {
-        return Some(Operand::Value(text.into()));
-    }
-    if text.starts_with(['@', '$', '.', '[']) {
-        return JsonPath::read(text).map(Operand::Path);
-    }
-    let is_number = text.trim_start_matches(['+', '-']).chars().all(|c| c == '.' || c.is_ascii_digit());
-    if !is_number {
-        let truth = text.parse().map_or(Operand::Unknown, |truth: bool| Operand::Value(truth.into()));
-        return text.chars().all(is_word).then_some(truth);
-    }
-    let number = text.parse().map(|n: i64| n.into()).or_else(|_| text.parse().map(|n: f64| Value::from(n)));
-    number.ok().map(Operand::Value)
+    let right = Some(right).filter(|right| !right.is_empty())?;
+    Some(Step::Filter(JsonPath::read(left)?, Some((compare, JsonPath::read(right)?))))
 }
 
 fn at(list: &[Value], index: i64) -> Option<&Value> {
@@ -277,8 +322,7 @@ impl Step {
     fn count(&self) -> usize {
         match self {
             Self::Any(paths) => paths.iter().map(JsonPath::steps).sum(),
-            Self::Filter(path, Some((_, Operand::Path(other)))) => 1 + path.steps() + other.steps(),
-            Self::Filter(path, _) => 1 + path.steps(),
+            Self::Filter(left, right) => 1 + left.steps() + right.as_ref().map_or(0, |(_, right)| right.steps()),
             _ => 1,
         }
     }
@@ -290,50 +334,63 @@ struct Search {
 }
 
 impl Search {
-    fn find<'v>(&mut self, path: &JsonPath, object: &'v Value) -> Result<Vec<&'v Value>, Unfit> {
+    fn find<'v>(&mut self, path: &'v JsonPath, object: &'v Value) -> Result<Vec<&'v Value>, Unfit> {
         self.walk(path, vec![object])
     }
 
-    fn walk<'v>(&mut self, path: &JsonPath, from: Vec<&'v Value>) -> Result<Vec<&'v Value>, Unfit> {
+    fn walk<'v>(&mut self, path: &'v JsonPath, from: Vec<&'v Value>) -> Result<Vec<&'v Value>, Unfit> {
         path.0.iter().try_fold(from, |found, step| self.step(step, &found))
     }
 
     /// What is found one step further.
-    fn step<'v>(&mut self, step: &Step, from: &[&'v Value]) -> Result<Vec<&'v Value>, Unfit> {
+    fn step<'v>(&mut self, step: &'v Step, from: &[&'v Value]) -> Result<Vec<&'v Value>, Unfit> {
         let mut found = Vec::new();
-        if let Step::Any(paths) = step {
-            for path in paths {
-                found.extend(self.walk(path, from.to_vec())?);
-            }
-        } else {
-            for value in from {
-                if self.left == 0 || found.len() >= FOUND_MAX {
-                    break;
+        match step {
+            Step::Any(paths) => {
+                for path in paths {
+                    found.extend(self.walk(path, from.to_vec())?);
                 }
-                let Some(here) = self.apply(step, value)? else { break };
-                self.left = self.left.saturating_sub(1 + here.len());
-                found.extend(here);
+            }
+            Step::Text(text) => found.push(text),
+            _ => {
+                for value in from {
+                    if self.left == 0 || found.len() >= FOUND_MAX {
+                        break;
+                    }
+                    let Some(here) = self.apply(step, value)? else { break };
+                    self.charge(1 + here.len());
+                    found.extend(here);
+                }
             }
         }
         found.truncate(FOUND_MAX);
         Ok(found)
     }
 
+    fn charge(&mut self, values: usize) {
+        self.left = self.left.saturating_sub(values);
+    }
+
     /// The same from one value; `None` if those after it are not looked at.
-    fn apply<'v>(&mut self, step: &Step, value: &'v Value) -> Result<Option<Vec<&'v Value>>, Unfit> {
+    fn apply<'v>(&mut self, step: &'v Step, value: &'v Value) -> Result<Option<Vec<&'v Value>>, Unfit> {
         Ok(Some(match (step, value) {
             (Step::Field(name), _) => value.get(name).into_iter().collect(),
             (Step::All, _) => children(value),
-            (Step::Deep, _) => deep(value),
+            (Step::Deep, _) => self.deep(value),
+            (Step::Literal(literal), _) => vec![literal],
             // Not here: they are of all values together.
-            (Step::Any(_), _) => Vec::new(),
+            (Step::Any(_) | Step::Text(_), _) => Vec::new(),
             (Step::Index(_) | Step::Slice(..), Value::Null) => Vec::new(),
             (Step::Index(i), Value::Array(list)) => vec![at(list, *i).ok_or(Unfit)?],
             (Step::Slice(from, to, step), Value::Array(list)) => return slice(list, *from, *to, *step),
             (Step::Filter(path, wanted), Value::Array(list)) => {
                 let mut chosen = Vec::new();
                 for item in list.iter() {
-                    if self.left > 0 && self.is_chosen(path, wanted.as_ref(), item)? {
+                    if self.left == 0 {
+                        break;
+                    }
+                    self.charge(1);
+                    if self.is_chosen(path, wanted.as_ref(), item)? {
                         chosen.push(item);
                     }
                 }
@@ -343,16 +400,32 @@ impl Search {
         }))
     }
 
-    fn is_chosen(&mut self, path: &JsonPath, wanted: Option<&(Compare, Operand)>, item: &Value) -> Result<bool, Unfit> {
+    fn is_chosen<'v>(
+        &mut self,
+        path: &'v JsonPath,
+        wanted: Option<&'v (Compare, JsonPath)>,
+        item: &'v Value,
+    ) -> Result<bool, Unfit> {
         let left = self.find(path, item);
         // What does not fit counts as there, as upstream has it.
         let Some((compare, wanted)) = wanted else { return Ok(left.map_or(true, |left| !left.is_empty())) };
         let Some(left) = only(&left?)? else { return Ok(false) };
-        match wanted {
-            Operand::Value(value) => compare.holds(left, value),
-            Operand::Path(path) => only(&self.find(path, item)?)?.map_or(Ok(false), |right| compare.holds(left, right)),
-            Operand::Unknown => Err(Unfit),
+        only(&self.find(wanted, item)?)?.map_or(Ok(false), |right| compare.holds(left, right))
+    }
+
+    /// A value and all below it, each before what is in it, but for what has nothing in it.
+    fn deep<'v>(&mut self, value: &'v Value) -> Vec<&'v Value> {
+        let (mut all, mut next) = (Vec::new(), vec![value]);
+        while let Some(value) = next.pop().filter(|_| self.left > 0) {
+            self.charge(1);
+            let inner = children(value);
+            let is_text = value.as_str().is_some_and(|text| !text.is_empty());
+            if all.len() < FOUND_MAX && (is_text || !inner.is_empty()) {
+                all.push(value);
+                next.extend(inner.into_iter().rev());
+            }
         }
+        all
     }
 }
 
@@ -367,20 +440,6 @@ fn children(value: &Value) -> Vec<&Value> {
         Value::Object(map) => map.values().collect(),
         _ => Vec::new(),
     }
-}
-
-/// A value and all below it, each before what is in it, but for what has nothing in it.
-fn deep(value: &Value) -> Vec<&Value> {
-    let (mut all, mut next) = (Vec::new(), vec![value]);
-    while let Some(value) = next.pop() {
-        let inner = children(value);
-        let is_text = value.as_str().is_some_and(|text| !text.is_empty());
-        if all.len() < FOUND_MAX && (is_text || !inner.is_empty()) {
-            all.push(value);
-            next.extend(inner.into_iter().rev());
-        }
-    }
-    all
 }
 
 fn slice(list: &[Value], from: Option<i64>, to: Option<i64>, step: i64) -> Result<Option<Vec<&Value>>, Unfit> {
@@ -445,6 +504,19 @@ mod tests {
             (".pairs[?(@.a==@.b)].c", json!("same")),
             (".pairs[?(@.a==word)].c", json!(null)),
             (".pairs[?(@.a=='x==y')].c", json!("text")),
+            // Texts, numbers and words may be on either side, and anywhere else.
+            (".pairs[?('1'==@.a)].c", json!("same")),
+            (".lists[0][?(1<@)]", json!("2")),
+            (".pairs[?(@.a==no-such.word)].c", json!(null)),
+            (r".pairs[?(@.a=='\x31')].c", json!("same")),
+            (r#".pairs[?(@.a=="\u0031")].c"#, json!("same")),
+            (r".pairs[?(@.c=='\163ame')].c", json!("same")),
+            (".n 'text'", json!("text")),
+            (".none 'text'", json!("text")),
+            (".n 5", json!("5")),
+            (".none 5", json!(null)),
+            (".lists true", json!("true")),
+            (".n word", json!(null)),
             (".pairs[?(@.c[5])].c", json!("text")),
             // The first alternative in all values, then the next.
             (".pairs[*]['none','c']", json!("text")),
@@ -581,8 +653,9 @@ mod tests {
         for bad in many.into_iter().chain([filters(50_000), ".a".repeat(100_000), "['".repeat(100_000)]) {
             assert_eq!(JsonPath::parse(&bad), None, "{} bytes", bad.len());
         }
-        let wide = json!({"a": (0..30_000).map(|i| json!({"a": [i, i]})).collect::<Vec<_>>()});
-        for path in [".a[?(@..a)]".to_owned(), ".a[?(@.a[0]!=-1)]".to_owned(), format!(".a[{}*]", "*,".repeat(150))] {
+        let wide = json!({"a": (0..30_000).map(|i| json!({"a": [i, i]})).collect::<Vec<_>>(), "n": vec![0; 200_000]});
+        let paths = [".a[?(@..a)]", ".a[?(@.a[0]!=-1)]", ".n[?(@>1)]", ".n[?(@.x)]", ".n..x"].map(str::to_owned);
+        for path in paths.into_iter().chain([format!(".a[{}*]", "*,".repeat(150))]) {
             let mut search = Search { left: VISITED_MAX };
             let path = JsonPath::parse(&path).expect("a path");
             drop(search.find(&path, &wide));

@@ -19,12 +19,16 @@ use std::sync::Arc;
 /// Verbs that take objects.
 const WRITES: [&str; 3] = ["create", "update", "patch"];
 
-/// Whether a custom resource is asked for where there is none: in a namespace though it has none, or the other way round. That is
-/// answered as any path that nothing is behind.
+/// Whether a custom resource is asked for where there is none: in a namespace though it has none, or in none though it has, but
+/// for lists and watches over all of them. That is answered as any path that nothing is behind.
 pub(crate) fn is_nowhere(served: &Served, info: &RequestInfo) -> bool {
     let row = &served.row;
-    let over_all = info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch");
-    row.custom.is_some() && if row.namespaced { over_all } else { !info.namespace.is_empty() }
+    row.custom.is_some() && if row.namespaced { lacks_namespace(row, info) } else { !info.namespace.is_empty() }
+}
+
+/// What is in namespaces is only listed and watched over all of them.
+fn lacks_namespace(row: &Row, info: &RequestInfo) -> bool {
+    row.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch")
 }
 
 /// Whether the resource has the subresource and the verb, and is asked for in its scope.
@@ -40,7 +44,6 @@ pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Res
     };
     let is_collection = !info.name_in_path;
     let misplaced = !row.namespaced && !info.namespace.is_empty() && !is_own_namespace(served, info);
-    // What is in namespaces is only listed over all of them.
     let over_all = row.namespaced && info.namespace.is_empty();
     let unlisted = over_all && (info.name_in_path || !row.verbs.iter().any(|verb| verb == "list"));
     if misplaced || info.verb == "proxy" || unlisted {
@@ -51,7 +54,7 @@ pub(crate) fn check(served: &Served, info: &RequestInfo, method: &Method) -> Res
     if no_head || info.verb == "watch" && !matches!(*method, Method::GET | Method::HEAD) {
         return Err(ApiError::method_not_allowed());
     }
-    if over_all && !matches!(info.verb.as_str(), "list" | "watch") {
+    if lacks_namespace(row, info) {
         return Err(ApiError::method_not_allowed());
     }
     let fits = match info.verb.as_str() {

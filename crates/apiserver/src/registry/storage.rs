@@ -18,16 +18,16 @@ struct RowDecoder {
     /// What is needed to select an object.
     head: Projection,
     /// Nobody else writes to the store, so that what is in it is JSON.
-    is_own: bool,
+    is_sole_writer: bool,
 }
 
 impl RowDecoder {
-    fn new(row: Arc<Row>, is_own: bool) -> Self {
+    fn new(row: Arc<Row>, is_sole_writer: bool) -> Self {
         let head = ["metadata.name", "metadata.namespace", "metadata.labels"];
         let paths = row.hooks.selectable_paths;
         let whole = row.hooks.selectable_fields.is_some() && paths.is_empty();
         let head = if whole { Projection::default() } else { Projection::new(head.iter().chain(paths).copied()) };
-        Self { row, head, is_own }
+        Self { row, head, is_sole_writer }
     }
 }
 
@@ -46,7 +46,7 @@ impl Decoder for RowDecoder {
     fn decode(&self, kv: &KeyValue) -> Result<Object, BoxError> {
         let stored = self.in_order(&object::stored_json(&kv.value)?)?;
         let bytes = object::with_revision(&stored, kv.mod_revision)?;
-        let head = if self.is_own { self.head.pick(&stored) } else { self.head.read(&stored) }?;
+        let head = if self.is_sole_writer { self.head.pick(&stored) } else { self.head.read(&stored) }?;
         if head.name().is_empty() {
             return Err("it has no metadata.name".into());
         }

@@ -75,16 +75,17 @@ impl Graph {
         self.owned_by.get(&(group.to_owned(), kind.to_owned())).into_iter().flatten().copied().collect()
     }
 
-    /// Those that name an owner of this kind which is not in the graph.
-    pub fn of_unseen_owners(&self, group: &str, kind: &str) -> Vec<String> {
-        if !self.owned_by.contains_key(&(group.to_owned(), kind.to_owned())) {
-            return Vec::new();
-        }
-        let is_unseen = |owner: &OwnerReference| {
-            owner.kind == kind && group_of(owner) == group && !self.items.contains_key(&owner.uid)
+    /// What may have been looked at in vain while this resource of this kind could not be asked: its own items that are being
+    /// deleted or name an owner that is not in the graph, and whatever names such an owner of the kind.
+    pub fn unsettled(&self, resource: usize, group: &str, kind: &str) -> Vec<String> {
+        let is_owner = self.owned_by.contains_key(&(group.to_owned(), kind.to_owned()));
+        let is_unseen = |owner: &OwnerReference| !self.items.contains_key(&owner.uid);
+        let is_of_kind = |owner: &OwnerReference| owner.kind == kind && group_of(owner) == group;
+        let waits = |item: &Item| match item.resource == resource {
+            true => item.deleting || item.owners.iter().any(is_unseen),
+            false => is_owner && item.owners.iter().any(|owner| is_of_kind(owner) && is_unseen(owner)),
         };
-        let waiting = self.items.iter().filter(|(_, item)| item.owners.iter().any(is_unseen));
-        waiting.map(|(uid, _)| uid.clone()).collect()
+        self.items.iter().filter(|(_, item)| waits(item)).map(|(uid, _)| uid.clone()).collect()
     }
 
     /// The uids that this resource has.
@@ -246,12 +247,14 @@ mod tests {
         assert_eq!(graph.remove("child"), ["owner"]);
         assert!(graph.dependents("owner").is_empty() && graph.is_gone("child"));
         assert_eq!((graph.owned_by("", "K"), graph.owned_by("g", "K")), (vec![0], vec![]), "also of what is gone");
-        assert!(graph.of_unseen_owners("", "K").is_empty() && graph.of_unseen_owners("g", "K").is_empty());
         graph.set("late", item(&["owner"], false, ""));
-        assert!(graph.of_unseen_owners("", "K").is_empty(), "it is in the graph");
+        assert!(graph.unsettled(1, "", "K").is_empty(), "its owner is in the graph");
         graph.set("stray", item(&["owner", "nobody"], false, ""));
-        assert_eq!(graph.of_unseen_owners("", "K"), ["stray"]);
-        assert!(graph.of_unseen_owners("g", "K").is_empty() && graph.of_unseen_owners("", "L").is_empty());
+        assert_eq!(graph.unsettled(1, "", "K"), ["stray"]);
+        assert!(graph.unsettled(1, "g", "K").is_empty() && graph.unsettled(1, "", "L").is_empty());
+        let mut own = graph.unsettled(0, "g", "L");
+        own.sort();
+        assert_eq!(own, ["owner", "stray"], "one is being deleted");
         graph.remove("stray");
         assert_eq!(graph.remove("owner"), ["late"]);
     }

@@ -148,9 +148,9 @@ async fn watch(client: kube::Client, found: Found, at: usize, shared: Arc<Shared
                 Ok(watcher::Event::InitApply(object)) => listing.push(slim(object.metadata)),
                 Ok(watcher::Event::InitDone) => {
                     replace(&shared, &queue, at, &std::mem::take(&mut listing));
-                    // What was looked at while its owner could not be seen: who is not in the list now may be gone for good.
-                    let unseen = shared.graph.lock().of_unseen_owners(&found.resource.group, &found.resource.kind);
-                    look_at(&queue, unseen);
+                    let of = &found.resource;
+                    let unsettled = shared.graph.lock().unsettled(at, &of.group, &of.kind);
+                    look_at(&queue, unsettled);
                     if std::mem::take(&mut first) {
                         shared.listed.send_modify(|(have, _)| *have += 1);
                     }

@@ -5,7 +5,7 @@ use crate::support::{authority, bundle};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
-use testbed::{ApiServer, ServerOptions};
+use testbed::{ApiServer, Kubectl, ServerOptions};
 
 const NAME: &str = "v1alpha1.wardle.example.com";
 const FLUNDER: &str = "apiVersion: wardle.example.com/v1alpha1
@@ -93,21 +93,35 @@ fn aggregated_resources_are_used_like_others_and_one_server_that_is_down_hides_n
     let by = extension.last("PATCH").expect("a patch").headers;
     assert_eq!(by["x-remote-user"], "kubernetes-admin");
 
+    owners_and_owned_outlive_the_api_service(&k, &joined);
+}
+
+/// Flunder `f`, what it owns and what owns another one, while nobody serves flunders and when they are served again.
+fn owners_and_owned_outlive_the_api_service(k: &Kubectl, joined: &str) {
     // What a flunder owns outlives the API service, not the flunder.
     let owner = json!([{"apiVersion": "wardle.example.com/v1alpha1", "kind": "Flunder", "name": "f", "uid": "uid-f"}]);
     let owned =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned", "ownerReferences": owner}});
     k.ok_with("create -f -", &owned.to_string());
+    // What owns a flunder goes while nobody can be asked about flunders.
+    k.ok("create configmap keeper");
+    let keeper = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "keeper",
+        "uid": k.ok("get configmap keeper -o jsonpath={.metadata.uid}")}]);
+    let kept = json!({"apiVersion": "wardle.example.com/v1alpha1", "kind": "Flunder",
+        "metadata": {"name": "kept", "namespace": "default", "ownerReferences": keeper}});
+    k.ok_with("create -f -", &kept.to_string());
     k.ok(&format!("delete apiservice {NAME} v1.broken.example.com"));
     // What kubectl has found out it remembers for a while.
     let gone = k.fails("get flunders");
     assert!(gone.contains("the server could not find the requested resource"), "{gone}");
+    k.ok("delete configmap keeper");
     // Nothing tells that nothing is collected; what goes wrong goes wrong within a second.
     std::thread::sleep(Duration::from_secs(2));
-    k.ok_with("create -f -", &joined);
+    k.ok_with("create -f -", joined);
     k.ok(&format!("wait --for=condition=Available apiservice/{NAME} --timeout=60s"));
     k.eventually("get flunders -o name", |out| out.contains("/f"));
     k.ok("get configmap owned");
+    k.eventually("get flunders -o name", |out| !out.contains("/kept"));
     k.ok("delete flunder f");
     k.eventually("get configmaps -o name", |out| !out.contains("owned"));
 }

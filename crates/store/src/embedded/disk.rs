@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use redb::{BackendError, StorageBackend};
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 
 use crate::contract::StoreError;
 
@@ -49,13 +47,13 @@ impl Disk {
             // Whoever held the lock before may have just made it.
             if !exists() {
                 file.set_len(0)?;
-                let disk = Self::build(path.display().to_string(), Box::new(LockedFile::new(file)), Some(new.clone()));
+                let disk = Self::build(path.display().to_string(), Box::new(LockedFile::new(file)?), Some(new.clone()));
                 return Ok(disk);
             }
             std::fs::remove_file(&new)?;
         }
         let file = lock(path, path)?;
-        Ok(Self::build(path.display().to_string(), Box::new(LockedFile::new(file)), Some(path.to_owned())))
+        Ok(Self::build(path.display().to_string(), Box::new(LockedFile::new(file)?), Some(path.to_owned())))
     }
 
     /// Gives a new file its name, after it was made durable.
@@ -190,8 +188,9 @@ struct LockedFile {
 }
 
 impl LockedFile {
-    fn new(file: File) -> Self {
-        Self { file, seen: Mutex::default() }
+    fn new(file: File) -> io::Result<Self> {
+        let seen = SeenChunks { chunks: Vec::new(), old_len: file.metadata()?.len() };
+        Ok(Self { file, seen: Mutex::new(seen) })
     }
 
     /// Fills the chunks of a range that are written to for the first time since the file was opened. One that cannot be filled
@@ -200,33 +199,25 @@ impl LockedFile {
         let mut seen = self.seen.lock();
         let new = seen.add(start, end);
         let len = if new.is_empty() { 0 } else { self.len()? };
-        new.into_iter().try_for_each(|chunk| self.fill_chunk(chunk, len))
+        let is_old = |chunk: u64| chunk * CHUNK_BYTES < seen.old_len;
+        new.into_iter().try_for_each(|chunk| self.fill_chunk(chunk, len, is_old(chunk)))
     }
 
-    /// Whether the file system says that nothing was ever written there; reading it would take memory for each page to find zeros.
-    fn is_hole(&self, start: u64, end: u64) -> bool {
-        match seek(&self.file, SeekFrom::Data(start)) {
-            Ok(data) => data >= end,
-            // From there on there is nothing at all.
-            Err(Errno::NXIO) => true,
-            // It may not be able to say.
-            Err(_) => false,
-        }
-    }
-
-    /// Writes zeros to a chunk in which there is nothing else, be it a hole or not.
-    fn fill_chunk(&self, chunk: u64, len: u64) -> io::Result<()> {
+    /// Writes zeros to a chunk in which there is nothing else, be it a hole or not. What the file grew by is not read before, which
+    /// would take memory for each page to find zeros.
+    fn fill_chunk(&self, chunk: u64, len: u64, is_old: bool) -> io::Result<()> {
         const PART_BYTES: usize = 64 << 10;
         let (mut part, end) = ([0; PART_BYTES], len.min((chunk + 1) * CHUNK_BYTES));
         let parts = || {
             let starts = (chunk * CHUNK_BYTES..end).step_by(PART_BYTES);
             starts.map(|at| (at, usize::try_from(end - at).unwrap_or(PART_BYTES).min(PART_BYTES)))
         };
-        let is_hole = self.is_hole(chunk * CHUNK_BYTES, end);
-        for (at, bytes) in parts().filter(|_| !is_hole) {
-            self.file.read_exact_at(&mut part[..bytes], at)?;
-            if part.iter().any(|byte| *byte != 0) {
-                return Ok(());
+        if is_old {
+            for (at, bytes) in parts() {
+                self.file.read_exact_at(&mut part[..bytes], at)?;
+                if part.iter().any(|byte| *byte != 0) {
+                    return Ok(());
+                }
             }
         }
         for (at, bytes) in parts() {
@@ -236,9 +227,14 @@ impl LockedFile {
     }
 }
 
-/// The chunks of a file that were written to since it was opened: a flag for each megabyte.
+/// The chunks of a file that were written to since it was opened.
 #[derive(Debug, Default)]
-struct SeenChunks(Vec<bool>);
+struct SeenChunks {
+    /// A flag for each megabyte.
+    chunks: Vec<bool>,
+    /// Where the file ended when it was opened, or was cut since: beyond, there is nothing but what was written after that.
+    old_len: u64,
+}
 
 impl SeenChunks {
     /// Adds those of a range of bytes; gives those that are new.
@@ -246,19 +242,20 @@ impl SeenChunks {
         let mut new = Vec::new();
         for chunk in start / CHUNK_BYTES..end.div_ceil(CHUNK_BYTES) {
             let Ok(at) = usize::try_from(chunk) else { continue };
-            if self.0.len() <= at {
-                self.0.resize(at + 1, false);
+            if self.chunks.len() <= at {
+                self.chunks.resize(at + 1, false);
             }
-            if !std::mem::replace(&mut self.0[at], true) {
+            if !std::mem::replace(&mut self.chunks[at], true) {
                 new.push(chunk);
             }
         }
         new
     }
 
-    /// Forgets those of which nothing is left in a file of this length.
+    /// Forgets what is not in a file of this length.
     fn cut(&mut self, len: u64) {
-        self.0.truncate(usize::try_from(len.div_ceil(CHUNK_BYTES)).unwrap_or(usize::MAX));
+        self.chunks.truncate(usize::try_from(len.div_ceil(CHUNK_BYTES)).unwrap_or(usize::MAX));
+        self.old_len = self.old_len.min(len);
     }
 }
 
@@ -304,7 +301,7 @@ mod tests {
 
     fn opened(path: &Path) -> LockedFile {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        LockedFile::new(file.expect("opens"))
+        LockedFile::new(file.expect("opens")).expect("length")
     }
 
     fn content(file: &LockedFile) -> Vec<u8> {
@@ -382,12 +379,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("directory");
         let path = dir.path().join("store");
         let before = opened(&path).file;
-        before.set_len(LEN).expect("length");
+        before.set_len(CHUNK_BYTES).expect("length");
         before.write_all_at(b"xyz", 500).expect("written");
-        // It cannot be read, and so what is there is not known, but that there are holes after it is.
+        // It cannot be read, and so what is there is not known, but that there is nothing after it is.
         let writes = OpenOptions::new().write(true).open(&path).expect("opens");
-        let file = LockedFile::new(writes);
-        assert!(file.is_hole(CHUNK_BYTES, LEN) && !file.is_hole(0, CHUNK_BYTES), "as the file system says");
+        let file = LockedFile::new(writes).expect("length");
+        file.set_len(LEN).expect("longer");
         assert!(file.fill(10, 13).is_err());
         assert!(file.fill(10, 13).is_ok(), "it is tried once");
         for (at, data) in [(10, b"abc"), (4096, b"def"), (CHUNK_BYTES - 1, b"ghi"), (LEN - 3, b"jkl")] {
