@@ -94,7 +94,7 @@ fn update(row: &Row, body: &Value, old: &Value, subresource: &'static str) -> Er
     if let Some(allocate) = row.hooks.allocate {
         allocate(&mut object, Some(old), &mut Endless(100), &mut errors);
     }
-    meta::validate_update(row, &object, old, &mut errors);
+    meta::validate_update(&object, old, &mut errors);
     match (row.hooks.validate_update, row.hooks.validate) {
         (Some(validate), _) => validate(&context, &object, old, &mut errors),
         (None, Some(validate)) => validate(&object, &mut errors),

@@ -15,6 +15,10 @@ pub fn validate(row: &Row, subresource: &str, new: &Value, old: Option<&Value>, 
     if status {
         custom.validate_status(new, old, errors);
     } else {
+        if let Some(old) = old {
+            // The second time, as upstream does it.
+            meta::update(new, old, errors);
+        }
         custom.validate(new, old, errors);
         scale_part(custom, new, false, errors);
     }

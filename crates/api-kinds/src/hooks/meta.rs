@@ -34,9 +34,9 @@ pub fn validate_create_last(row: &Row, object: &Value, errors: &mut Errors) {
 }
 
 /// Checks the metadata of an update. `metadata` of both has its server-set fields in place.
-pub fn validate_update(_row: &Row, new: &Value, old: &Value, errors: &mut Errors) {
-    update(new, old, errors);
+pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
     Meta { namespaced: None, kube_finalizers: false }.check(new, names::name_is_path_segment, errors);
+    update(new, old, errors);
 }
 
 /// Groups whose kinds lack the rule that a finalizer without a domain must be a known one.
@@ -211,7 +211,8 @@ fn kube_finalizers(object: &Value, e: &mut Errors) {
     }
 }
 
-fn update(new: &Value, old: &Value, e: &mut Errors) {
+/// What an update may not change in metadata, and what is looked at in those of any object.
+pub(crate) fn update(new: &Value, old: &Value, e: &mut Errors) {
     let (new_root, old_root) = (Node::root(new), Node::root(old));
     let (meta, old_meta) = (new_root.at("metadata"), old_root.at("metadata"));
     if old_meta.has("deletionTimestamp") {

@@ -499,7 +499,7 @@ fn validate<'a>(
     if !errors.is_empty() {
         return Err(ApiError::invalid(&row.storage_version.group_kind(), new.name(), &errors));
     }
-    meta::validate_update(row, new, old, &mut errors);
+    meta::validate_update(new, old, &mut errors);
     match (row.hooks.validate_update, row.hooks.validate) {
         (Some(validate), _) => validate(&call.context(), new, old, &mut errors),
         (None, Some(validate)) => validate(new, &mut errors),

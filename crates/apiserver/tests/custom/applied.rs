@@ -197,6 +197,20 @@ const ORDER: &str = r#"
     {"metadata": {"name": "n"}, "spec": {"taints": [{"key": "a", "effect": "NoExecute", "timeAdded": "9999-12-31T23:59:59.9+01:00"}]}}
     => 201
     => /spec/taints/0/timeAdded "9999-12-31T22:59:59Z"
+
+    POST /apis/example.com/v1/namespaces/a/widgets
+    {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}
+    => 201
+
+    PATCH /apis/example.com/v1/namespaces/a/widgets/w +merge
+    {"metadata": {"uid": "x", "labels": {"a": "b c"}}}
+    => 422
+    => /details/causes/0/field "metadata.labels"
+    => /details/causes/1/field "metadata.uid"
+    => /details/causes/2/field "metadata.labels"
+    => /details/causes/3/field "metadata.uid"
+    => /details/causes/4/field "metadata.labels"
+    => /details/causes/5 null
 "#;
 
 #[tokio::test]
