@@ -5,7 +5,7 @@ ROOT   ?= /var/lib/mainstay
 # sudo, unless we are root already.
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help up down status build packages test lint bench fuzz clean
+.PHONY: help up down status build profile packages test lint bench fuzz clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,7 +21,11 @@ status: ## Show what runs.
 
 build: ## Build the release binary.
 	@scripts/rust.sh
-	cargo build --release --locked -p mainstay
+	scripts/build.sh
+
+profile: ## Renew the profile by which release builds are optimised (docs/performance.md).
+	@scripts/rust.sh
+	scripts/profile.sh
 
 packages: ## Install the Debian or Ubuntu packages that building and running need.
 	@$(SUDO) scripts/packages.sh run

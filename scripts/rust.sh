@@ -6,7 +6,8 @@ wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 if ! command -v cargo >/dev/null && [ "$(id -u)" = 0 ] && apt-cache show rustup >/dev/null 2>&1; then
   DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends rustup
-  rustup default stable
+  # The newest that release builds have a profile for.
+  rustup default "$(ls profile | sed -n 's/^rustc-\(.*\)\.profdata$/\1/p' | sort -V | tail -n 1)"
 fi
 if ! command -v cargo >/dev/null; then
   echo "mainstay: Rust $wanted or newer is needed to build; install it as https://rustup.rs says, then try again" >&2

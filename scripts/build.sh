@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Builds the release binary, optimised by the profile of what runs often if there is one for this compiler: `build.sh [cargo flags...]`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+profile=$PWD/profile/$(rustc --version | awk '{print "rustc-" $2}').profdata
+if [ -f "$profile" ]; then
+  # Code that has changed since is built as if there was no profile.
+  flags="'-Cprofile-use=$profile', '-Cllvm-args=-no-pgo-warn-mismatch'"
+  set -- --config "target.'cfg(all())'.rustflags = [$flags]" "$@"
+else
+  echo "mainstay: no ${profile##*/} in profile/: the binary will take some more memory and time (docs/performance.md)" >&2
+fi
+exec cargo build --release --locked -p mainstay "$@"
