@@ -4,7 +4,7 @@ use crate::codec;
 use crate::row::Cell;
 use api_core::go;
 use api_core::time::{ZERO_UNIX_US, parse_unix_us};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 /// Values that one path may find. What comes after is not looked at.
 const FOUND_MAX: usize = 10_000;
@@ -272,8 +272,10 @@ fn unquoted(mut rest: &str, quote: char) -> Option<String> {
 }
 
 fn number(text: &str) -> Option<Value> {
-    let whole = text.parse().map(|n: i64| n.into());
-    whole.or_else(|_| text.parse().map(|n: f64| n.into())).ok()
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(whole.into());
+    }
+    Number::from_f64(text.parse().ok()?).map(Value::Number)
 }
 
 /// What is in brackets, but for filters: alternatives, a name, an index, a range.
@@ -649,6 +651,7 @@ mod tests {
         let filters = |n: usize| format!(".a{}{}", "[?(@.a".repeat(n), ")]".repeat(n));
         assert!(JsonPath::parse(&filters(1)).is_some() && JsonPath::parse(&filters(2)).is_none());
         assert!(JsonPath::parse(&".a[?(@.a)]".repeat(STEPS_MAX / 3)).is_some());
+        assert!(JsonPath::parse(&"9".repeat(308)).is_some() && JsonPath::parse(&"9".repeat(309)).is_none());
         let many = [".a[?(@.a)]", "..a", ".a", "[1,2]", "['a.b']"].map(|step| step.repeat(STEPS_MAX + 1));
         for bad in many.into_iter().chain([filters(50_000), ".a".repeat(100_000), "['".repeat(100_000)]) {
             assert_eq!(JsonPath::parse(&bad), None, "{} bytes", bad.len());
