@@ -1,9 +1,10 @@
 //! What extension servers say they have, as the aggregated form of discovery says it: asked for when an API service
 //! changes, and from time to time. One that does not answer is `Stale`.
 
+use super::Remote;
 use super::described::{from_aggregated, from_list, is_list};
 use super::remote::{Answer, Question};
-use super::{Aggregation, Remote};
+use super::said::Said;
 use crate::authn::UserInfo;
 use crate::authn::user::MASTERS;
 use crate::server::Inner;
@@ -58,7 +59,7 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
                 stale(&remote.service)
             }
         };
-        publish(&server.aggregation, &remote.service.name, &version);
+        publish(&server.aggregation.documents, &told, &remote.service.name, &version);
         tokio::select! {
             changed = told.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(REFRESH) => {}
@@ -66,28 +67,21 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
     }
 }
 
-fn publish(aggregation: &Aggregation, name: &str, version: &Value) {
+fn publish(said: &Said<Documents>, told: &watch::Receiver<Arc<Remote>>, name: &str, version: &Value) {
     let version = raw(version);
-    if aggregation.documents.load().0.get(name).is_some_and(|known| known.get() == version.get()) {
-        return;
+    if said.load().0.get(name).is_none_or(|known| known.get() != version.get()) {
+        said.publish(told, |all| drop(all.0.insert(name.to_owned(), version)));
     }
-    aggregation.documents.rcu(|known| {
-        let mut next = Documents::clone(known);
-        next.0.insert(name.to_owned(), version.clone());
-        next
-    });
 }
 
 /// Drops what is known of all but these.
-pub(super) fn forget_others(aggregation: &Aggregation, names: &HashMap<&str, &Arc<Remote>>) {
-    if aggregation.documents.load().0.keys().all(|name| names.contains_key(name.as_str())) {
-        return;
-    }
-    aggregation.documents.rcu(|known| {
-        let mut next = Documents::clone(known);
-        next.0.retain(|name, _| names.contains_key(name.as_str()));
-        next
-    });
+pub(super) fn forget_others(said: &Said<Documents>, names: &HashMap<&str, &Arc<Remote>>) {
+    said.forget(
+        |all| all.0.keys().all(|name| names.contains_key(name.as_str())),
+        |all| {
+            all.0.retain(|name, _| names.contains_key(name.as_str()));
+        },
+    );
 }
 
 /// The last answer in the aggregated form: its tag, and what it said of the group version.

@@ -12,11 +12,14 @@ mod openapi;
 pub(crate) mod proxy;
 mod registration;
 mod remote;
+mod said;
 mod target;
 
 pub(crate) use discovery::Documents;
 pub(crate) use openapi::{Remotes, V3};
 pub(crate) use remote::Remote;
+
+use said::Said;
 
 use crate::config::Config;
 use crate::registry::{Registry, storage};
@@ -25,8 +28,9 @@ use crate::server::Inner;
 use crate::view::View;
 use crate::webhook::transport::Transport;
 use api_kinds::aggregation::{ApiService, api_services};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use base::OrderedMap;
+
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -44,9 +48,9 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Aggregation {
     services: ArcSwap<Services>,
     /// What extension servers say they have.
-    documents: ArcSwap<Documents>,
+    documents: Said<Documents>,
     /// Their OpenAPI documents.
-    openapi: ArcSwap<Remotes>,
+    openapi: Said<Remotes>,
     transport: Arc<Transport>,
     /// Where this server itself is reached.
     own: SocketAddr,
@@ -138,7 +142,7 @@ impl Aggregation {
         let own = SocketAddr::new(config.advertise_address, config.secure_port);
         let metrics = metrics::Metrics::new(&config.metrics)?;
         let services = ArcSwap::from_pointee(Services::read(registry));
-        let (documents, openapi) = (ArcSwap::default(), ArcSwap::default());
+        let (documents, openapi) = (Said::default(), Said::default());
         let (following, registered) = (watch::Sender::new(false), watch::Sender::new(!config.bootstrap));
         Ok(Self { services, documents, openapi, transport, own, metrics, following, registered })
     }
@@ -150,12 +154,12 @@ impl Aggregation {
 
     /// What extension servers say they have.
     pub(crate) fn documents(&self) -> Arc<Documents> {
-        self.documents.load_full()
+        Guard::into_inner(self.documents.load())
     }
 
     /// OpenAPI documents of extension servers.
     pub(crate) fn openapi(&self) -> Arc<Remotes> {
-        self.openapi.load_full()
+        Guard::into_inner(self.openapi.load())
     }
 
     /// The extension server that a request is for, as the cache has it at this moment.
@@ -260,8 +264,8 @@ fn adjust(server: &Arc<Inner>, kept: &mut HashMap<String, Kept>) {
     let services = server.aggregation.services();
     let now: HashMap<&str, &Arc<Remote>> = services.remotes().map(|r| (r.service.name.as_str(), r)).collect();
     kept.retain(|name, _| now.contains_key(name.as_str()));
-    discovery::forget_others(&server.aggregation, &now);
-    openapi::forget_others(&server.aggregation, &now);
+    discovery::forget_others(&server.aggregation.documents, &now);
+    openapi::forget_others(&server.aggregation.openapi, &now);
     for (name, remote) in now {
         if let Some(kept) = kept.get(name) {
             kept.told.send_if_modified(|known| {

@@ -2,8 +2,9 @@
 //! where it is, and requests for it are passed on; for a server that has none, one is made of its v2 document. While a
 //! server does not answer, what it said before holds.
 
+use super::Remote;
 use super::remote::{Answer, Question};
-use super::{Aggregation, Remote};
+use super::said::Said;
 use crate::authn::UserInfo;
 use crate::server::Inner;
 use api_schema::openapi::{Document, Part};
@@ -116,7 +117,7 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
         // What becomes of it is written down, which is a reason to look again.
         if remote.service.available {
             match read(&server, &remote, &mut last).await {
-                Ok(documents) => publish(&server.aggregation, &remote.service.name, documents),
+                Ok(documents) => publish(&server.aggregation.openapi, &told, &remote.service.name, documents),
                 Err(error) => {
                     tracing::debug!(error, name = remote.service.name, "an extension server does not describe itself");
                 }
@@ -129,28 +130,20 @@ pub(super) async fn keep(server: Arc<Inner>, mut told: watch::Receiver<Arc<Remot
     }
 }
 
-fn publish(aggregation: &Aggregation, name: &str, documents: Documents) {
-    if aggregation.openapi.load().0.get(name).is_some_and(|known| **known == documents) {
-        return;
+fn publish(said: &Said<Remotes>, told: &watch::Receiver<Arc<Remote>>, name: &str, documents: Documents) {
+    if said.load().0.get(name).is_none_or(|known| **known != documents) {
+        said.publish(told, |all| drop(all.0.insert(name.to_owned(), Arc::new(documents))));
     }
-    let documents = Arc::new(documents);
-    aggregation.openapi.rcu(|known| {
-        let mut next = Remotes::clone(known);
-        next.0.insert(name.to_owned(), documents.clone());
-        next
-    });
 }
 
 /// Drops the documents of all but these.
-pub(super) fn forget_others(aggregation: &Aggregation, names: &HashMap<&str, &Arc<Remote>>) {
-    if aggregation.openapi.load().0.keys().all(|name| names.contains_key(name.as_str())) {
-        return;
-    }
-    aggregation.openapi.rcu(|known| {
-        let mut next = Remotes::clone(known);
-        next.0.retain(|name, _| names.contains_key(name.as_str()));
-        next
-    });
+pub(super) fn forget_others(said: &Said<Remotes>, names: &HashMap<&str, &Arc<Remote>>) {
+    said.forget(
+        |all| all.0.keys().all(|name| names.contains_key(name.as_str())),
+        |all| {
+            all.0.retain(|name, _| names.contains_key(name.as_str()));
+        },
+    );
 }
 
 /// The v2 document of late: its tag, and the part that counts; `None` for a server that has none.
