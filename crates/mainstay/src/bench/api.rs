@@ -12,10 +12,12 @@ use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
+use tokio::task::JoinHandle;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -103,30 +105,28 @@ impl Run<'_> {
         request("PATCH", &self.pod(i), Some(MERGE_PATCH), &change)
     }
 
-    /// Sends one request for each object, from all clients at once.
+    /// Sends one request for each object, from all clients at once. All are made before the clock starts.
     async fn each(&self, op: &str, make: impl Fn(usize) -> Result<Request<Vec<u8>>>) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let errors = AtomicUsize::new(0);
+        let requests = (0..self.args.objects).map(make).collect::<Result<Vec<_>>>()?;
+        let (requests, errors) = (RefCell::new(requests.into_iter()), Cell::new(0));
         let meter = Meter::start(&self.args.pids).with_client();
         let workers = self.clients.iter().map(|client| {
-            let (next, errors, make) = (&next, &errors, &make);
+            let (requests, errors) = (&requests, &errors);
             async move {
                 let mut latencies = Vec::with_capacity(self.args.objects / self.clients.len() + 1);
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    if i >= self.args.objects {
-                        return anyhow::Ok(latencies);
-                    }
+                let next = || requests.borrow_mut().next();
+                while let Some(request) = next() {
                     let started = Instant::now();
-                    if !drained(client, make(i)?).await?.0 {
-                        errors.fetch_add(1, Ordering::Relaxed);
+                    if !drained(client, request).await?.0 {
+                        errors.set(errors.get() + 1);
                     }
                     latencies.push(started.elapsed());
                 }
+                anyhow::Ok(latencies)
             }
         });
         let mut latencies = try_join_all(workers).await?.concat();
-        self.print(meter.line(op, self.args.objects, &mut latencies, errors.load(Ordering::Relaxed)));
+        self.print(meter.line(op, self.args.objects, &mut latencies, errors.get()));
         Ok(())
     }
 
@@ -155,15 +155,18 @@ impl Run<'_> {
             self.clients[0].request_text(request("GET", &format!("{}?limit=1", self.pods()), None, &Value::Null)?);
         let list: Value = serde_json::from_str(&start.await.context("cannot list")?)?;
         let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned();
-        let ready = Arc::new(Barrier::new(self.args.watchers + 1));
-        let mut watchers = Vec::new();
-        for _ in 0..self.args.watchers {
-            let client = self.target.client()?;
-            let path = format!("{}?watch=1&resourceVersion={revision}", self.pods());
-            let ready = ready.clone();
-            watchers.push(tokio::spawn(async move { count_events(client, &path, changes, &ready).await }));
-        }
-        ready.wait().await;
+        let watch = Watch {
+            target: self.target.clone(),
+            path: format!("{}?watch=1&resourceVersion={revision}", self.pods()),
+            changes,
+            ready: Barrier::new(self.args.watchers + 1),
+        };
+        let watch = Arc::new(watch);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(self.args.watchers);
+        let share = |i| self.args.watchers / threads + usize::from(i < self.args.watchers % threads);
+        let spawned = |i| anyhow::Ok(watch.clone().spawn(super::runtime()?, share(i)));
+        let counted = (0..threads).map(spawned).collect::<Result<Vec<_>>>()?;
+        watch.ready.wait().await;
         let meter = Meter::start(&self.args.pids).with_client();
         let made = futures::stream::iter(0..changes)
             .map(|i| async move {
@@ -174,8 +177,8 @@ impl Run<'_> {
             .try_fold(0, |errors, ok| async move { Ok(errors + usize::from(!ok)) });
         let errors = made.await?;
         let mut seen = 0;
-        for watcher in watchers {
-            seen += watcher.await.context("a watcher panicked")??;
+        for thread in counted {
+            seen += thread.await.context("a thread of watchers panicked")??;
         }
         let mut line = meter.line("watch", seen, &mut [], errors + changes * self.args.watchers - seen);
         line.insert("watchers".into(), self.args.watchers.into());
@@ -219,22 +222,51 @@ impl Run<'_> {
     }
 }
 
-/// Reads a watch until it has brought `wanted` changes; returns how many it brought.
-async fn count_events(client: Client, path: &str, wanted: usize, ready: &Barrier) -> Result<usize> {
-    let answer = client.send(request("GET", path, None, &Value::Null)?.map(Body::from)).await;
-    ready.wait().await;
-    let answer = answer.context("cannot watch")?;
-    if !answer.status().is_success() {
-        bail!("cannot watch: the server answers {}", answer.status());
+/// What all watchers do.
+struct Watch {
+    target: Target,
+    path: String,
+    /// That each must see.
+    changes: usize,
+    /// Passed when all watches are open, by each watcher and by who makes the changes.
+    ready: Barrier,
+}
+
+impl Watch {
+    /// Starts a thread with so many watchers, which gives how many changes they have seen in all.
+    fn spawn(self: Arc<Self>, runtime: Runtime, watchers: usize) -> JoinHandle<Result<usize>> {
+        tokio::task::spawn_blocking(move || {
+            let counted = runtime.block_on(try_join_all((0..watchers).map(|_| self.count())))?;
+            Ok(counted.into_iter().sum())
+        })
     }
-    let (mut body, mut changes) = (answer.into_body(), Changes::default());
-    while changes.seen < wanted {
-        match tokio::time::timeout(WATCH_TIMEOUT, body.frame()).await {
-            Ok(Some(frame)) => changes.take(frame?.data_ref().map_or(&[][..], |data| data)),
-            Ok(None) | Err(_) => break,
+
+    /// Reads a watch until it has brought all changes; returns how many it brought.
+    async fn count(&self) -> Result<usize> {
+        let opened = self.open().await;
+        self.ready.wait().await;
+        let (client, answer) = opened?;
+        if !answer.status().is_success() {
+            bail!("cannot watch: the server answers {}", answer.status());
         }
+        let (mut body, mut changes) = (answer.into_body(), Changes::default());
+        while changes.seen < self.changes {
+            match tokio::time::timeout(WATCH_TIMEOUT, body.frame()).await {
+                Ok(Some(frame)) => changes.take(frame?.data_ref().map_or(&[][..], |data| data)),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        drop(client);
+        Ok(changes.seen)
     }
-    Ok(changes.seen)
+
+    /// The answer, and the client that it comes through.
+    async fn open(&self) -> Result<(Client, http::Response<Body>)> {
+        let client = self.target.client()?;
+        let request = request("GET", &self.path, None, &Value::Null)?;
+        let answer = client.send(request.map(Body::from)).await.context("cannot watch")?;
+        Ok((client, answer))
+    }
 }
 
 /// Counts lines that tell a change, and does no more with them: the server is measured, not its client.

@@ -97,8 +97,7 @@ fn crowd_runtime() -> Result<tokio::runtime::Runtime> {
 async fn measure(plan: &Plan, op: &'static str) -> Result<Map<String, Value>> {
     let (target, path, requests, pids) = (plan.target.clone(), plan.pod.clone(), plan.requests, plan.pids.clone());
     let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no async runtime")?;
-        runtime.block_on(async move {
+        super::runtime()?.block_on(async move {
             let client = target.client()?;
             get(&client, &path, SYSTEM_USER).await?;
             let meter = Meter::start(&pids);

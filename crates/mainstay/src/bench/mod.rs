@@ -80,8 +80,11 @@ pub struct Api {
 /// If the server cannot be reached or refuses a request.
 pub fn run(args: Bench) -> Result<()> {
     crate::tls::install()?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     let What::Api(api) = args.what;
-    runtime.block_on(api::run(&api))
+    runtime()?.block_on(api::run(&api))
+}
+
+/// A runtime of one thread. Clients that hand their work to other threads take the server's processors from it to wake them.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")
 }
