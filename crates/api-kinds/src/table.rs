@@ -57,6 +57,7 @@ pub fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
 pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
     let (shapes, by_name) = declare();
     let mut schema = Schema { scheme_of: SchemeOf(scheme_of), ..Schema::default() };
+    let mut fields: Vec<Vec<Field>> = Vec::new();
     for line in lines(TYPES).chain(lines(WIRE_TYPES)) {
         if let Some(rest) = line.strip_prefix("type ") {
             let mut words = rest.split(' ');
@@ -73,12 +74,13 @@ pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
                 }
             }
             schema.structs.push(ty);
+            fields.push(Vec::new());
         } else if let Some(rest) = line.strip_prefix("same ") {
             let (kind, name) = rest.split_once(' ').expect("a kind and a type");
             schema.wire_kinds.insert(gvk(kind), by_name[name]);
         } else if let Some(rest) = line.strip_prefix(' ') {
             let id = schema.structs.len().checked_sub(1).expect("a field belongs to a type");
-            let fields = &mut schema.structs[id].fields;
+            let fields = &mut fields[id];
             // Fields come sorted by name, so this is the place that it keeps.
             if let Some(name) = rest.split(' ').find_map(|word| word.strip_prefix("go=")) {
                 schema.go_types.insert((StructId::try_from(id).expect("few types"), fields.len()), name.into());
@@ -89,8 +91,11 @@ pub fn schema() -> (Schema, HashMap<&'static str, StructId>) {
             fields.push(field(&shapes, rest));
         }
     }
+    debug_assert!(fields.iter().all(|fields| fields.is_sorted_by(|a, b| a.name < b.name)));
+    for (ty, fields) in schema.structs.iter_mut().zip(fields) {
+        ty.fields = fields.into();
+    }
     granular(&mut schema);
-    debug_assert!(schema.structs.iter().all(|ty| ty.fields.is_sorted_by(|a, b| a.name < b.name)));
     (schema, by_name)
 }
 
@@ -109,7 +114,7 @@ fn granular(schema: &mut Schema) {
             let variant = StructType { atomic: false, ..schema.get(id).clone() };
             let id = StructId::try_from(schema.structs.len()).expect("few types");
             schema.structs.push(variant);
-            schema.structs[owner].fields[at].shape = Shape::Struct(id);
+            schema.structs[owner].fields.set_shape(at, Shape::Struct(id));
         }
     }
 }

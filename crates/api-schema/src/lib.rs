@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod custom;
 pub mod discovery;
+mod fields;
 pub mod normalize;
 pub mod openapi;
 pub mod protobuf;

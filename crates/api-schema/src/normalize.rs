@@ -87,8 +87,7 @@ pub(crate) fn reads_as_absent(field: &Field, value: &Value) -> bool {
 
 /// Adds what is always written.
 pub(crate) fn finish(schema: &Schema, ty: &StructType, object: &mut Map<String, Value>) {
-    for field in &ty.fields {
-        let Some(default) = &field.default else { continue };
+    for (field, default) in ty.fields.with_default() {
         if object.contains_key(&field.name) || field.zero_is_absent && is_zero(default) {
             continue;
         }

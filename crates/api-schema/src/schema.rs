@@ -1,5 +1,6 @@
 //! The shape of objects: an arena of struct types, so that recursive types need no cycles of pointers.
 
+pub use crate::fields::Fields;
 use crate::protobuf::{Messages, Wire};
 use api_core::Gvk;
 use serde_json::Value;
@@ -49,8 +50,8 @@ impl Schema {
 pub struct StructType {
     /// Its name in the OpenAPI document, such as `io.k8s.api.core.v1.PodSpec`.
     pub name: String,
-    /// Fields, sorted by name.
-    pub fields: Vec<Field>,
+    /// Its fields.
+    pub fields: Fields,
     /// `x-kubernetes-map-type: atomic`: it has one owner as a whole.
     pub atomic: bool,
     /// `x-kubernetes-preserve-unknown-fields`: fields not listed are kept.
@@ -60,7 +61,7 @@ pub struct StructType {
 impl StructType {
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+        self.fields.place(name).map(|place| &self.fields[place])
     }
 }
 

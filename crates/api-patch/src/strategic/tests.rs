@@ -33,9 +33,9 @@ fn schema() -> Schema {
         field("set", strings(ListPatch::Merge(String::new()))),
         field("whole", Shape::Struct(0)),
     ];
-    let root = StructType { name: "x.Root".into(), fields, ..StructType::default() };
+    let root = StructType { name: "x.Root".into(), fields: fields.into(), ..StructType::default() };
     let fields = vec![field("a", Shape::Int32), field("b", Shape::Int32), field("name", Shape::String)];
-    let item = StructType { name: "x.Item".into(), fields, ..StructType::default() };
+    let item = StructType { name: "x.Item".into(), fields: fields.into(), ..StructType::default() };
     Schema { structs: vec![root, item], ..Schema::default() }
 }
 

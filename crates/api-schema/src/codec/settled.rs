@@ -34,8 +34,8 @@ fn object_fits(schema: &Schema, ty: &StructType, object: &Map<String, Value>) ->
     let is_there = |name: &str, default: &Value, zero_is_absent: bool| {
         zero_is_absent && is_zero(default) || object.contains_key(name)
     };
-    let always = ty.fields.iter().filter_map(|f| Some((f, f.default.as_ref()?)));
-    object.iter().all(known) && always.into_iter().all(|(f, default)| is_there(&f.name, default, f.zero_is_absent))
+    object.iter().all(known)
+        && ty.fields.with_default().all(|(f, default)| is_there(&f.name, default, f.zero_is_absent))
 }
 
 fn fits(schema: &Schema, shape: &Shape, value: &Value) -> bool {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use std::collections::HashSet;
 use std::fmt;
 
 /// What a document should be.
@@ -181,7 +182,7 @@ impl<'s> Reader<'s> {
         });
         let named = field.and_then(|(id, name)| {
             let fields = &self.schema.get(id).fields;
-            let at = fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok()?;
+            let at = fields.place(name)?;
             let mut go_type = self.schema.go_types.get(&(id, at))?.as_str();
             let mut outer = &fields[at].shape;
             while !std::ptr::eq(outer, shape) {
@@ -250,11 +251,11 @@ impl<'s> Reader<'s> {
     fn read_struct<'de, A: MapAccess<'de>>(&mut self, id: StructId, mut map: A) -> Result<Value, A::Error> {
         let ty: &'s StructType = self.schema.get(id);
         let mut out = Map::new();
-        let mut seen = vec![false; ty.fields.len()];
+        let mut seen = Seen::default();
         while let Some(key) = map.next_key_seed(KeySeed(ty))? {
             match key {
-                Key::Known(index, field) => {
-                    if std::mem::replace(&mut seen[index], true) {
+                Key::Known(place, field) => {
+                    if !seen.insert(place) {
                         self.strict_error("duplicate", &field.name);
                     }
                     self.path.push(Step::Field(id, &field.name));
@@ -397,6 +398,25 @@ fn go_type(schema: &Schema, shape: &Shape) -> String {
     }
 }
 
+/// Places of fields that were there: hardly a struct has more than a number has bits.
+#[derive(Default)]
+struct Seen {
+    first: u64,
+    others: HashSet<usize>,
+}
+
+impl Seen {
+    /// Whether it was not there before.
+    fn insert(&mut self, place: usize) -> bool {
+        let Some(bit) = u32::try_from(place).ok().and_then(|place| 1u64.checked_shl(place)) else {
+            return self.others.insert(place);
+        };
+        let is_new = self.first & bit == 0;
+        self.first |= bit;
+        is_new
+    }
+}
+
 /// A key of a struct.
 enum Key<'s> {
     Known(usize, &'s Field),
@@ -419,9 +439,9 @@ impl<'s> Visitor<'_> for KeySeed<'s> {
         f.write_str("a field name")
     }
     fn visit_str<E: Error>(self, key: &str) -> Result<Key<'s>, E> {
-        Ok(match self.0.fields.binary_search_by(|f| f.name.as_str().cmp(key)) {
-            Ok(index) => Key::Known(index, &self.0.fields[index]),
-            Err(_) => Key::Unknown(key.to_owned()),
+        Ok(match self.0.fields.place(key) {
+            Some(place) => Key::Known(place, &self.0.fields[place]),
+            None => Key::Unknown(key.to_owned()),
         })
     }
 }

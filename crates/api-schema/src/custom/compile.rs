@@ -42,11 +42,10 @@ fn field(name: &str, shape: Shape) -> Field {
 }
 
 fn add_header(ty: &mut StructType, metadata: Shape) {
-    ty.fields.retain(|f| !matches!(f.name.as_str(), "apiVersion" | "kind" | "metadata"));
-    ty.fields.push(field("apiVersion", Shape::String));
-    ty.fields.push(field("kind", Shape::String));
-    ty.fields.push(field("metadata", metadata));
-    ty.fields.sort_by(|a, b| a.name.cmp(&b.name));
+    let own = std::mem::take(&mut ty.fields).into_iter();
+    let own = own.filter(|f| !matches!(f.name.as_str(), "apiVersion" | "kind" | "metadata"));
+    let header = [("apiVersion", Shape::String), ("kind", Shape::String), ("metadata", metadata)];
+    ty.fields = own.chain(header.map(|(name, shape)| field(name, shape))).collect();
 }
 
 struct Copier<'s> {
