@@ -9,7 +9,7 @@ mod json;
 mod written;
 
 pub use element::Element;
-pub(crate) use json::{MEMBER, print, print_field, subtract};
+pub(crate) use json::{MEMBER, print, print_field, print_key, print_value, subtract};
 pub(crate) use written::Fields;
 
 use std::cmp::Ordering;

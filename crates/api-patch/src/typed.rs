@@ -152,14 +152,9 @@ pub(crate) fn item_element(schema: &Schema, item: &Shape, kind: &ListKind, value
         Value::Null => return Err("associative list with keys may not have a null element".into()),
         _ => return Err("associative list with keys may not have non-map elements".into()),
     };
-    let item = match item {
-        Shape::Struct(id) => Some(schema.get(*id)),
-        _ => None,
-    };
     let mut fields = Vec::with_capacity(keys.len());
     for key in keys {
-        let default = || item.and_then(|s| s.field(key)).and_then(|f| f.default.as_ref());
-        let Some(value) = map.get(key).or_else(default) else {
+        let Some(value) = key_value(schema, item, key, map) else {
             return Err(format!(
                 "associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
             ));
@@ -167,6 +162,15 @@ pub(crate) fn item_element(schema: &Schema, item: &Shape, kind: &ListKind, value
         fields.push((key.clone(), value.clone()));
     }
     Ok(Element::key(fields))
+}
+
+/// The value of a key field of a list item, which may be a default.
+fn key_value<'v>(schema: &'v Schema, item: &Shape, key: &str, map: &'v Map<String, Value>) -> Option<&'v Value> {
+    let default = || match item {
+        Shape::Struct(id) => schema.get(*id).field(key)?.default.as_ref(),
+        _ => None,
+    };
+    map.get(key).or_else(default)
 }
 
 static NULL: Value = Value::Null;

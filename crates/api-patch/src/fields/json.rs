@@ -93,28 +93,34 @@ pub(crate) fn print(element: &Element) -> String {
     match element {
         Element::Field(name) => print_field(name),
         Element::Index(i) => format!("i:{i}"),
-        Element::Value(value) => {
-            let mut key = String::from("v:");
-            push_value(&mut key, value);
-            key
-        }
-        Element::Key(fields) => {
-            let mut key = String::with_capacity(KEY_BYTES);
-            key.push_str("k:{");
-            for (i, (name, value)) in fields.iter().enumerate() {
-                if i > 0 {
-                    key.push(',');
-                }
-                if !push_plain(&mut key, name) {
-                    key.push_str(&Value::from(name.as_str()).to_string());
-                }
-                key.push(':');
-                push_value(&mut key, value);
-            }
-            key.push('}');
-            key
-        }
+        Element::Value(value) => print_value(value),
+        Element::Key(fields) => print_key(fields.iter().map(|(name, value)| (name.as_str(), value))),
     }
+}
+
+/// The key of a list item with these values of its key fields, sorted by name.
+pub(crate) fn print_key<'v>(fields: impl Iterator<Item = (&'v str, &'v Value)>) -> String {
+    let mut key = String::with_capacity(KEY_BYTES);
+    key.push_str("k:{");
+    for (i, (name, value)) in fields.enumerate() {
+        if i > 0 {
+            key.push(',');
+        }
+        if !push_plain(&mut key, name) {
+            key.push_str(&Value::from(name).to_string());
+        }
+        key.push(':');
+        push_value(&mut key, value);
+    }
+    key.push('}');
+    key
+}
+
+/// The key of an item of a set of scalars.
+pub(crate) fn print_value(value: &Value) -> String {
+    let mut key = String::from("v:");
+    push_value(&mut key, value);
+    key
 }
 
 /// What most keys of list items have room in.

@@ -74,7 +74,7 @@ pub fn update_between(
 
 /// Of a new object of which nobody has said who owns what, its maker owns all.
 fn own_all(schema: &Schema, root: StructId, new: &mut Value, manager: &Manager<'_>) {
-    let Ok(mut fields) = written(schema, Type::Struct(root), new) else { return };
+    let Some(mut fields) = written(schema, Type::Struct(root), new) else { return };
     subtract(&mut fields, &Set::of_fields(manager.reset), true);
     ownable_fields(&mut fields);
     if fields.is_empty() {

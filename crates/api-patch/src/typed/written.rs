@@ -2,22 +2,23 @@
 //! less expense. Most writes that make something go through here with hundreds of fields.
 
 use super::compare::is_same;
-use super::{Atom, MapType, Type, always_present, atom, item_element};
-use crate::fields::{Element, MEMBER, print, print_field};
+use super::{Atom, MapType, Type, always_present, atom, item_element, key_value};
+use crate::fields::{Element, MEMBER, print, print_field, print_key, print_value};
 use api_schema::schema::{ListKind, Schema, Shape};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// The fields of `new`, which was not there before.
-///
-/// # Errors
-/// If a list has an item without its key, with the path to it.
-pub(crate) fn written(schema: &Schema, ty: Type<'_>, new: &Value) -> Result<Map<String, Value>, String> {
+/// A list has an item without its key.
+#[derive(Debug)]
+struct NoKey;
+
+/// The fields of `new`, which was not there before; `None` if a list has an item without its key.
+pub(crate) fn written(schema: &Schema, ty: Type<'_>, new: &Value) -> Option<Map<String, Value>> {
     let nothing = Value::Object(Map::new());
-    let fields = Walk { schema }.value(ty, Some(&nothing), new)?;
-    match fields {
-        Some(Value::Object(fields)) => Ok(fields),
-        _ => Ok(Map::new()),
+    match (Walk { schema }).value(ty, Some(&nothing), new).ok()? {
+        Some(Value::Object(fields)) => Some(fields),
+        _ => Some(Map::new()),
     }
 }
 
@@ -28,7 +29,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// What is new at and below a value; `None` if nothing is. `old` is what upstream holds there without being told, which
     /// has nothing in it.
-    fn value(&self, ty: Type<'a>, old: Option<&Value>, new: &Value) -> Result<Option<Value>, String> {
+    fn value(&self, ty: Type<'a>, old: Option<&Value>, new: &Value) -> Result<Option<Value>, NoKey> {
         let there = Some(new).filter(|new| !new.is_null());
         match (atom(self.schema, ty, there.or(old)), new) {
             (Atom::Map(map), Value::Object(new)) if !map.atomic() && !new.is_empty() => {
@@ -44,14 +45,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Adds the fields of an object; only one that was there holds those that always are. Fails as [`written`] does.
+    /// Adds the fields of an object; only one that was there holds those that always are.
     fn map(
         &self,
         map: MapType<'a>,
         old_there: bool,
         new: &Map<String, Value>,
         fields: &mut Map<String, Value>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NoKey> {
         for (name, new) in new {
             let field = map.named(name);
             let Some(ty) = map.of(field) else { continue };
@@ -59,48 +60,87 @@ impl<'a> Walk<'a> {
             if old == Some(new) {
                 continue;
             }
-            if let Some(below) = self.value(ty, old, new).map_err(|e| format!(".{name}{e}"))? {
+            if let Some(below) = self.value(ty, old, new)? {
                 fields.insert(print_field(name), below);
             }
         }
         Ok(())
     }
 
-    /// Adds the items of a list; fails as [`written`] does.
+    /// Adds the items of a list. Those of the same key are one leaf.
     fn list(
         &self,
         item: &'a Shape,
         kind: &ListKind,
         new: &[Value],
         fields: &mut Map<String, Value>,
-    ) -> Result<(), String> {
-        let mut add = |element: &Element, only: Option<&Value>| {
-            let below = only.map_or(Ok(None), |value| self.value(Type::Shape(item), None, value));
-            let below = below.map_err(|e| format!("{element}{e}"))?;
-            fields.insert(print(element), below.unwrap_or_else(|| Value::Object(Map::new())));
-            Ok(())
+    ) -> Result<(), NoKey> {
+        let Some(keys) = new.iter().map(|value| self.plain_key(item, kind, value)).collect::<Option<Vec<_>>>() else {
+            return self.odd_list(item, kind, new, fields);
         };
-        let element = |(i, value): (usize, &Value)| {
-            item_element(self.schema, item, kind, value).map_err(|e| format!(": element {i}: {e}"))
-        };
-        if let [only] = new {
-            return add(&element((0, only))?, Some(only));
+        let (mut keys, mut values) = (keys.into_iter(), new.iter());
+        while let (Some(key), Some(value)) = (keys.next(), values.next()) {
+            let is_repeated = || fields.contains_key(&key) || keys.as_slice().contains(&key);
+            let below = match self.value(Type::Shape(item), None, value) {
+                Ok(below) => below,
+                Err(NoKey) if is_repeated() => None,
+                Err(NoKey) => return Err(NoKey),
+            };
+            match fields.entry(key) {
+                Entry::Vacant(entry) => drop(entry.insert(below.unwrap_or_else(leaf))),
+                Entry::Occupied(mut entry) => drop(entry.insert(leaf())),
+            }
         }
-        // Items of the same key are one leaf. The order of numbers is no total one, which a map does not mind.
-        let mut items: BTreeMap<Element, Option<&Value>> = BTreeMap::new();
-        for (i, value) in new.iter().enumerate() {
-            items.entry(element((i, value))?).and_modify(|only| *only = None).or_insert(Some(value));
-        }
-        items.iter().try_for_each(|(element, only)| add(element, *only))
+        Ok(())
     }
+
+    /// The key of an item as it is written, if two keys are the same just when they are written alike.
+    fn plain_key(&self, item: &Shape, kind: &ListKind, value: &Value) -> Option<String> {
+        let is_plain = |value: &Value| value.is_string() || value.is_i64();
+        match (kind, value) {
+            (ListKind::Map(keys), Value::Object(map)) if keys.is_sorted() => {
+                let value = |key| key_value(self.schema, item, key, map).filter(|value| is_plain(value));
+                let has_all = keys.iter().all(|key| value(key).is_some());
+                has_all.then(|| print_key(keys.iter().filter_map(|key| Some((key.as_str(), value(key)?)))))
+            }
+            (ListKind::Map(_), _) => None,
+            (_, value) => is_plain(value).then(|| print_value(value)),
+        }
+    }
+
+    /// Adds the items of a list where it takes a comparison to tell whether keys are the same.
+    fn odd_list(
+        &self,
+        item: &'a Shape,
+        kind: &ListKind,
+        new: &[Value],
+        fields: &mut Map<String, Value>,
+    ) -> Result<(), NoKey> {
+        // The order of numbers is no total one, which a map does not mind.
+        let mut items: BTreeMap<Element, Option<&Value>> = BTreeMap::new();
+        for value in new {
+            let element = item_element(self.schema, item, kind, value).map_err(|_| NoKey)?;
+            items.entry(element).and_modify(|only| *only = None).or_insert(Some(value));
+        }
+        for (element, only) in items {
+            let below = only.map_or(Ok(None), |value| self.value(Type::Shape(item), None, value))?;
+            fields.insert(print(&element), below.unwrap_or_else(leaf));
+        }
+        Ok(())
+    }
+}
+
+/// A path below which there are no others.
+fn leaf() -> Value {
+    Value::Object(Map::new())
 }
 
 /// What is new at and below a container, of which `add` adds the fields, or the error of that. One that came is in the set
 /// itself.
 fn container(
     is_new: bool,
-    add: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>,
-) -> Result<Option<Value>, String> {
+    add: impl FnOnce(&mut Map<String, Value>) -> Result<(), NoKey>,
+) -> Result<Option<Value>, NoKey> {
     let mut fields = Map::new();
     if is_new {
         fields.insert(MEMBER.to_owned(), Value::Object(Map::new()));
@@ -176,10 +216,10 @@ mod tests {
         })
     }
 
-    /// Both say the same of an object, or the same of what is wrong with it.
+    /// Both say the same of an object, or that something is wrong with it.
     fn check(schema: &Schema, ty: Type<'_>, new: &Value) -> Result<(), TestCaseError> {
         let compared = compare(schema, ty, &json!({}), new);
-        let added = compared.map(|comparison| {
+        let added = compared.ok().map(|comparison| {
             let fields = comparison.added.union(comparison.modified).to_json();
             fields.as_object().cloned().unwrap_or_default()
         });
