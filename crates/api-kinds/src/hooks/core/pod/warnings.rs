@@ -132,19 +132,25 @@ struct Port<'v> {
     protocol: &'v str,
     ip: &'v str,
     host: i64,
-    path: String,
+    /// In which list, in which container of it, and which port of that.
+    at: (&'static str, usize, usize),
 }
 
 impl<'v> Port<'v> {
-    fn read(port: &Node<'v, '_>) -> Self {
+    fn read(port: &Node<'v, '_>, at: (&'static str, usize, usize)) -> Self {
         let number = |field: &str| port.at(field).int_or_zero();
         Self {
             number: number("containerPort"),
             protocol: port.text("protocol"),
             ip: port.text("hostIP"),
             host: number("hostPort"),
-            path: port.path.to_string(),
+            at,
         }
+    }
+
+    fn path(&self, spec: &Node<'_, '_>) -> String {
+        let (list, container, port) = self.at;
+        format!("{}.{list}[{container}].ports[{port}]", spec.path)
     }
 
     /// How the two get into each other's way.
@@ -169,10 +175,10 @@ impl<'v> Port<'v> {
 fn ports(spec: &Node<'_, '_>, found: &mut Vec<String>) {
     let mut before: Vec<Port<'_>> = Vec::new();
     for list in CONTAINERS {
-        for container in spec.at(list).items() {
-            for node in container.at("ports").items() {
-                let port = Port::read(&node);
-                let (path, ip) = (&port.path, port.ip);
+        for (i, container) in spec.at(list).items().enumerate() {
+            for (j, node) in container.at("ports").items().enumerate() {
+                let port = Port::read(&node, (list, i, j));
+                let (path, ip) = (node.path, port.ip);
                 if !ip.is_empty() && port.host == 0 {
                     let (name, number, protocol) = (node.text("name"), port.number, port.protocol);
                     let shown =
@@ -183,9 +189,9 @@ fn ports(spec: &Node<'_, '_>, found: &mut Vec<String>) {
                     continue;
                 }
                 for other in &before {
-                    let how =
-                        port.conflict(other).map(|how| format!("{path}: {how} port definition with {}", other.path));
-                    found.extend(how);
+                    let conflict = port.conflict(other);
+                    let told = |how| format!("{path}: {how} port definition with {}", other.path(spec));
+                    found.extend(conflict.map(told));
                 }
                 before.push(port);
             }
@@ -246,7 +252,7 @@ fn volumes(spec: &Node<'_, '_>, found: &mut Vec<String>) {
 
 fn variables(container: &Node<'_, '_>, found: &mut Vec<String>) {
     let env = container.at("env");
-    let mut seen: HashSet<&str> = HashSet::new();
+    let mut seen: HashSet<&str> = HashSet::with_capacity(env.len());
     for variable in env.items() {
         let (name, value) = (variable.text("name"), variable.text("value"));
         if seen.insert(name) {
