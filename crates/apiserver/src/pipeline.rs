@@ -18,6 +18,7 @@ use api_core::status::Details;
 use api_core::{ApiError, Reason};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,7 +121,7 @@ async fn stages(
         }
         Ok(response)
     };
-    let answer = passage.drive(work).await.unwrap_or_else(|e| failure(&e, media));
+    let answer = passage.drive(pin!(work)).await.unwrap_or_else(|e| failure(&e, media));
     Ok(passage.finish(answer))
 }
 
@@ -131,15 +132,15 @@ async fn authorize(server: &Inner, user: &UserInfo, info: &RequestInfo, record: 
     if decision.is_allowed() { Ok(()) } else { Err(attributes.forbidden(decision.reason())) }
 }
 
-/// Hands the request to whoever serves it.
+/// Hands the request to whoever serves it. What they need room for is theirs: the room of this one is moved with each request.
 async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<Body>, ApiError> {
     // What the server asks itself is about what it serves itself.
     let own = request.parts.extensions.get::<Within>().is_some();
     if let Some(remote) = server.aggregation.remote_of(&server.registry, &request.info).filter(|_| !own) {
-        return aggregation::proxy::serve(server, &remote, request).await;
+        return Box::pin(aggregation::proxy::serve(server, &remote, request)).await;
     }
     if !request.info.is_resource {
-        return nonresource::serve(server, request).await;
+        return Box::pin(nonresource::serve(server, request)).await;
     }
     let info = &request.info;
     let served = server.registry.lookup(&info.api_group, &info.api_version, &info.resource);
@@ -161,14 +162,14 @@ async fn route(server: &Arc<Inner>, mut request: ApiRequest) -> Result<Response<
     match request.info.subresource.as_str() {
         "" if served.row.storage_prefix.is_empty() => {
             let Some((taker, subresource)) = server.registry.taker_of(&served.row.kind) else {
-                return reviews::serve(server, request).await;
+                return Box::pin(reviews::serve(server, request)).await;
             };
             request.info.resource.clone_from(&taker.row.gvr.resource);
             request.info.subresource = subresource;
             registry::routing::serve(server.clone(), taker, request).await
         }
-        "token" => tokens::create(server, request).await,
-        sub if proxy::SUBRESOURCES.contains(&sub) => proxy::connect(server, request).await,
+        "token" => Box::pin(tokens::create(server, request)).await,
+        sub if proxy::SUBRESOURCES.contains(&sub) => Box::pin(proxy::connect(server, request)).await,
         _ => {
             let custom = served.row.custom.is_some().then(|| served.row.gvr.clone());
             let answer = registry::routing::serve(server.clone(), served, request).await;

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -55,8 +55,7 @@ pub(super) fn mark(headers: &mut HeaderMap, schema: &Schema) {
 
 impl Passage {
     /// Runs the request's work; its turn is given back as soon as it waits.
-    pub(crate) async fn drive<F: Future>(&mut self, work: F) -> F::Output {
-        let mut work = pin!(work);
+    pub(crate) async fn drive<F: Future>(&mut self, mut work: Pin<&mut F>) -> F::Output {
         poll_fn(|context| {
             let polled = work.as_mut().poll(context);
             if let (Poll::Pending, Self::Seated(seat)) = (&polled, &mut *self) {

@@ -145,15 +145,16 @@ async fn serve_verb(
     };
     call.warn(deprecations(&call.served));
     usable(&call)?;
+    // Each has a room of its own size.
     if subresource::is_special(&call.info.subresource) {
-        return subresource::serve(call, body).await;
+        return Box::pin(subresource::serve(call, body)).await;
     }
     match call.info.verb.as_str() {
-        "get" => read::get(call).await,
-        "list" => read::list(call).await,
+        "get" => Box::pin(read::get(call)).await,
+        "list" => Box::pin(read::list(call)).await,
         "watch" => {
             let tasks = call.server.tasks.clone();
-            let events = watch::watch(call).await?;
+            let events = Box::pin(watch::watch(call)).await?;
             let mut answer = match socket {
                 Some(socket) => socket.answer(events, &tasks),
                 None => events,
@@ -161,11 +162,11 @@ async fn serve_verb(
             add_warnings(answer.headers_mut(), &warnings.lock());
             Ok(answer)
         }
-        "create" => create::create(call, body).await,
-        "update" => update::put(call, body).await,
-        "patch" => patching::patch(call, body).await,
-        "delete" => delete::delete(call, body).await,
-        "deletecollection" => delete::delete_collection(call, body).await,
+        "create" => Box::pin(create::create(call, body)).await,
+        "update" => Box::pin(update::put(call, body)).await,
+        "patch" => Box::pin(patching::patch(call, body)).await,
+        "delete" => Box::pin(delete::delete(call, body)).await,
+        "deletecollection" => Box::pin(delete::delete_collection(call, body)).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -87,7 +87,7 @@ pub async fn validate(
     };
     let mut outcome = Outcome::default();
     for policy in all.iter() {
-        outcome.policy(context, a, &request, policy).await;
+        Box::pin(outcome.policy(context, a, &request, policy)).await;
     }
     warnings.append(&mut outcome.warnings);
     for (key, value) in outcome.annotations {

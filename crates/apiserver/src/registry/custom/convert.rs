@@ -217,7 +217,8 @@ async fn raw(
     match &family.conversion {
         Conversion::None => objects.iter_mut().for_each(|o| family.rename(o, version)),
         Conversion::Webhook { client_config, review_versions } => {
-            objects = review::convert(webhooks, family, client_config, review_versions, objects, version).await?;
+            let asked = review::convert(webhooks, family, client_config, review_versions, objects, version);
+            objects = Box::pin(asked).await?;
         }
     }
     Ok(objects)
