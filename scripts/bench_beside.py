@@ -2,9 +2,10 @@
 """Measures our API server and a kube-apiserver of upstream in turn on this machine, and prints the ratio of each figure.
 
 KUBE_APISERVER is a kube-apiserver v1.30. Each round starts ours on an empty store and upstream's on an empty etcd, and runs
-`mainstay bench api` against each. The figures printed are medians of the rounds; ratios above 1 are in our favour. Processor
-time and memory are told of the server alone, and of the server with what keeps its objects: its etcd, or nothing more if it
-keeps them itself. What the client takes leaves the less to the servers, on the same processors.
+`mainstay bench api` against each, after a rest: a virtual machine is slower for a while after much work. The figures printed are
+medians of the rounds, without those of which requests failed (a kube-apiserver ends watches that fall behind); ratios above 1
+are in our favour. Processor time and memory are told of the server alone, and of the server with what keeps its objects: its
+etcd, or nothing more if it keeps them itself. What the client takes leaves the less to the servers, on the same processors.
 """
 import argparse, collections, contextlib, json, pathlib, signal, statistics, subprocess, sys, tempfile, time
 from beside import Api, REPOSITORY, etcd_command, free_ports, upstream_command
@@ -41,14 +42,14 @@ def ready(process, kubeconfig, port):
 
 
 def bench(args, kubeconfig, *processes):
-    """The lines of the bench by what they measure, of a server and its store. A figure of requests that failed is none."""
+    """The lines of the bench by what they measure, of a server and its store. A figure of requests that failed is left out."""
     pids = ",".join(str(process.pid) for process in processes if process)
     command = [args.mainstay, "bench", "api", "--kubeconfig", kubeconfig, "--pids", pids, "--ops", args.ops]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = {line["op"]: line for line in map(json.loads, output.splitlines())}
-    failed = {op: line["errors"] for op, line in lines.items() if line.get("errors")}
-    if failed:
-        sys.exit(f"requests failed: {failed}")
+    for op in [op for op, line in lines.items() if line.get("errors")]:
+        failed = lines.pop(op)
+        print(f"left out: {failed['errors']} of {failed['count']} failed of {op} by process {pids}", file=sys.stderr)
     if not all("server_cpu_ms_per_op" in line for line in lines.values()):
         sys.exit("a server or its store ended while it was measured")
     for line in lines.values():
@@ -91,6 +92,7 @@ def main():
     parser.add_argument("--etcd", default="etcd")
     parser.add_argument("--store", choices=["embedded", "etcd"], default="embedded", help="what ours keeps its objects in")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rest", type=float, default=30, metavar="SECONDS", help="before each server is measured")
     parser.add_argument("--ops", default="create,get,list,table,patch,watch,delete")
     args = parser.parse_args()
     # What was started is ended, whatever ends this.
@@ -99,6 +101,7 @@ def main():
     for _ in range(args.rounds):
         with tempfile.TemporaryDirectory() as root, open(f"{root}/log", "w") as log:
             for side, measure in (("ours", round_of_ours), ("theirs", round_of_theirs)):
+                time.sleep(args.rest)
                 try:
                     lines = measure(args, f"{root}/{side}", log)
                 except BaseException:
