@@ -7,7 +7,7 @@ use crate::fields::{Element, MEMBER, print, print_field, print_key, print_value}
 use api_schema::schema::{ListKind, Schema, Shape};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A list has an item without its key.
 #[derive(Debug)]
@@ -79,8 +79,13 @@ impl<'a> Walk<'a> {
             return self.odd_list(item, kind, new, fields);
         };
         let (mut keys, mut values) = (keys.into_iter(), new.iter());
+        // How often keys come, counted where it first matters.
+        let mut left: Option<HashMap<String, usize>> = None;
         while let (Some(key), Some(value)) = (keys.next(), values.next()) {
-            let is_repeated = || fields.contains_key(&key) || keys.as_slice().contains(&key);
+            let mut is_repeated = || {
+                let left = left.get_or_insert_with(|| counted(keys.as_slice(), &key));
+                fields.contains_key(&key) || left.get(&key).is_some_and(|times| *times > 1)
+            };
             let below = match self.value(Type::Shape(item), None, value) {
                 Ok(below) => below,
                 Err(NoKey) if is_repeated() => None,
@@ -128,6 +133,15 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+/// How often each of `keys` and one more comes.
+fn counted(keys: &[String], more: &str) -> HashMap<String, usize> {
+    let mut times = HashMap::with_capacity(keys.len() + 1);
+    for key in keys.iter().map(String::as_str).chain([more]) {
+        *times.entry(key.to_owned()).or_insert(0) += 1;
+    }
+    times
 }
 
 /// A path below which there are no others.

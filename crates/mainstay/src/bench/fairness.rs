@@ -48,7 +48,11 @@ pub async fn run(plan: &Plan) -> Result<Vec<Map<String, Value>>> {
     let runtime = crowd_runtime()?;
     let mut crowd = tokio::task::JoinSet::new();
     for _ in 0..plan.greedy {
-        let client = plan.target.client()?;
+        // Its connections, too, are the work of those threads.
+        let client = {
+            let _within = runtime.enter();
+            plan.target.client()?
+        };
         let user = format!("system:serviceaccount:{}:greedy", plan.namespace);
         let path = format!("/api/v1/namespaces/{}/pods?resourceVersion=0", plan.namespace);
         let (stop, answered, refused) = (stop.clone(), answered.clone(), refused.clone());
