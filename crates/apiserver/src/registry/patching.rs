@@ -176,6 +176,12 @@ fn apply_edit<'a>(bytes: &'a Bytes, options: &'a WriteOptions) -> Box<Edit<'a>> 
         // What an apply leaves as it is does not get the defaults of its version, which need not be that of the store.
         let is_left = row.custom.is_some() && live.is_some_and(|live| is_same_but_for_managers(live, &merged));
         read_applied(call, applied.clone())?;
+        let uid = merged.uid();
+        if live.is_none() && !uid.is_empty() {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(ApiError::conflict(&call.group_resource(), &call.info.name, &why));
+        }
         // What is there keeps its name if none is applied.
         update::check_name(call, &merged)?;
         check_namespace(call, &mut applied.clone())?;
