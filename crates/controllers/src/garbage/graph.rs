@@ -76,16 +76,29 @@ impl Graph {
     }
 
     /// What may have been looked at in vain while this resource of this kind could not be asked: its own items that are being
-    /// deleted or name an owner that is not in the graph, and whatever names such an owner of the kind.
-    pub fn unsettled(&self, resource: usize, group: &str, kind: &str) -> Vec<String> {
+    /// deleted or name an owner that is not in the graph or is being deleted, those owners, and whatever names an owner of
+    /// the kind that is not in the graph.
+    pub fn unsettled(&self, resource: usize, group: &str, kind: &str) -> BTreeSet<String> {
         let is_owner = self.owned_by.contains_key(&(group.to_owned(), kind.to_owned()));
         let is_unseen = |owner: &OwnerReference| !self.items.contains_key(&owner.uid);
+        let is_deleting = |owner: &&OwnerReference| self.items.get(&owner.uid).is_some_and(|owner| owner.deleting);
         let is_of_kind = |owner: &OwnerReference| owner.kind == kind && group_of(owner) == group;
-        let waits = |item: &Item| match item.resource == resource {
-            true => item.deleting || item.owners.iter().any(is_unseen),
-            false => is_owner && item.owners.iter().any(|owner| is_of_kind(owner) && is_unseen(owner)),
-        };
-        self.items.iter().filter(|(_, item)| waits(item)).map(|(uid, _)| uid.clone()).collect()
+        let mut look = BTreeSet::new();
+        for (uid, item) in &self.items {
+            let mut owners = item.owners.iter();
+            let waits = if item.resource == resource {
+                let deleting: Vec<_> = item.owners.iter().filter(is_deleting).map(|owner| owner.uid.clone()).collect();
+                let waits = item.deleting || !deleting.is_empty() || owners.any(is_unseen);
+                look.extend(deleting);
+                waits
+            } else {
+                is_owner && owners.any(|owner| is_of_kind(owner) && is_unseen(owner))
+            };
+            if waits {
+                look.insert(uid.clone());
+            }
+        }
+        look
     }
 
     /// The uids that this resource has.
@@ -250,11 +263,10 @@ mod tests {
         graph.set("late", item(&["owner"], false, ""));
         assert!(graph.unsettled(1, "", "K").is_empty(), "its owner is in the graph");
         graph.set("stray", item(&["owner", "nobody"], false, ""));
-        assert_eq!(graph.unsettled(1, "", "K"), ["stray"]);
-        assert!(graph.unsettled(1, "g", "K").is_empty() && graph.unsettled(1, "", "L").is_empty());
-        let mut own = graph.unsettled(0, "g", "L");
-        own.sort();
-        assert_eq!(own, ["owner", "stray"], "one is being deleted");
+        let unsettled = |resource, group, kind| graph.unsettled(resource, group, kind).into_iter().collect::<Vec<_>>();
+        assert_eq!(unsettled(1, "", "K"), ["stray"]);
+        assert!(unsettled(1, "g", "K").is_empty() && unsettled(1, "", "L").is_empty());
+        assert_eq!(unsettled(0, "g", "L"), ["late", "owner", "stray"], "one is being deleted, and owns the others");
         graph.remove("stray");
         assert_eq!(graph.remove("owner"), ["late"]);
     }

@@ -98,8 +98,8 @@ impl Controller for Driver {
         let Some(found) = self.shared.resource(item.resource) else { return Ok(Next::Done) };
         match self.collect(uid, &item, &found).await {
             Ok(next) => Ok(next),
-            // Changed or gone meanwhile; its next state is on the way.
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Next::Done),
+            // Gone meanwhile; that is on the way.
+            Err(error) if is_about_object(&error) => Ok(Next::Done),
             Err(source) => {
                 Err(Error::Api { verb: "collect", kind: found.name(), key: about, source: Box::new(source) })
             }
@@ -113,8 +113,8 @@ impl Driver {
             return Ok(Next::Done);
         }
         let api = self.api(found, &item.namespace);
-        let live = match api.get_metadata_opt(&item.name).await? {
-            Some(live) if live.metadata.uid.as_deref() == Some(uid) => live.metadata,
+        let live = match read(&api, &item.name).await? {
+            Some(live) if live.uid.as_deref() == Some(uid) => live,
             _ => {
                 self.forget(uid);
                 return Ok(Next::Done);
@@ -194,21 +194,31 @@ impl Driver {
         if kind.namespaced && !found.namespaced {
             return Ok(None);
         }
-        let live = self.api(&kind, &item.namespace).get_metadata_opt(&owner.name).await?;
-        if live.is_some_and(|live| live.metadata.uid.as_ref() == Some(&owner.uid)) {
+        let live = read(&self.api(&kind, &item.namespace), &owner.name).await?;
+        if live.is_some_and(|live| live.uid.as_ref() == Some(&owner.uid)) {
             return Ok(Some(Owner::There));
         }
         self.shared.graph.lock().mark_gone(&owner.uid);
         Ok(Some(Owner::Gone))
     }
 
-    /// Lets all dependents of an object go, and then the object.
+    /// Lets all dependents of an object go, and then the object. While one of them cannot be asked it is kept, and looked
+    /// at again when their server is back.
     async fn orphan(&self, uid: &str, item: &Item, live: &ObjectMeta, api: &Api<DynamicObject>) -> Attempt {
+        let mut waits = false;
         for dependent in self.shared_dependents(uid) {
+            if self.shared.away.lock().contains(&dependent.resource) {
+                waits = true;
+                continue;
+            }
             let Some(found) = self.shared.resource(dependent.resource) else { continue };
             let theirs = self.api(&found, &dependent.namespace);
-            let Some(current) = theirs.get_metadata_opt(&dependent.name).await? else { continue };
-            self.release(&current.metadata, &[uid.to_owned()], &theirs).await?;
+            let Some(current) = read(&theirs, &dependent.name).await? else { continue };
+            self.release(&current, &[uid.to_owned()], &theirs).await?;
+        }
+        if waits {
+            tracing::debug!(name = item.name, "waits for the server of its dependents");
+            return Ok(Next::Done);
         }
         tracing::debug!(name = item.name, "dependents are orphaned");
         self.drop_finalizer(live, ORPHAN, api).await
@@ -331,6 +341,22 @@ impl Driver {
     }
 }
 
+/// What the server has of an object; nothing only if its resource is served and has no such object.
+async fn read(api: &Api<DynamicObject>, name: &str) -> Result<Option<ObjectMeta>, kube::Error> {
+    match api.get_metadata(name).await {
+        Ok(live) => Ok(Some(live.metadata)),
+        Err(error) if is_about_object(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether it says that there is no such object, and not that there is no such resource: of a group that is not served
+/// at all (a plain text) or not with this resource (a `Status` in words of its own).
+fn is_about_object(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.reason == "NotFound" && status.message != NO_RESOURCE)
+}
+
+const NO_RESOURCE: &str = "the server could not find the requested resource";
 /// How long the first lists are waited for.
 const LISTED_WITHIN: Duration = Duration::from_secs(30);
 /// Pause between a change of definitions and asking discovery, so that many changes make one question.

@@ -204,8 +204,8 @@ fn replace(shared: &Shared, queue: &Queue, at: usize, all: &[ObjectMeta]) {
     all.iter().for_each(|meta| set(shared, queue, at, meta));
 }
 
-pub(super) fn look_at(queue: &Queue, uids: Vec<String>) {
-    uids.iter().for_each(|uid| queue.add(Key::cluster(uid)));
+pub(super) fn look_at(queue: &Queue, uids: impl IntoIterator<Item = String>) {
+    uids.into_iter().for_each(|uid| queue.add(Key::cluster(&uid)));
 }
 
 fn pause(failures: u32) -> Duration {

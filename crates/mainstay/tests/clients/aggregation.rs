@@ -103,25 +103,33 @@ fn owners_and_owned_outlive_the_api_service(k: &Kubectl, joined: &str) {
     let owned =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned", "ownerReferences": owner}});
     k.ok_with("create -f -", &owned.to_string());
-    // What owns a flunder goes while nobody can be asked about flunders.
-    k.ok("create configmap keeper");
-    let keeper = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "keeper",
-        "uid": k.ok("get configmap keeper -o jsonpath={.metadata.uid}")}]);
-    let kept = json!({"apiVersion": "wardle.example.com/v1alpha1", "kind": "Flunder",
-        "metadata": {"name": "kept", "namespace": "default", "ownerReferences": keeper}});
-    k.ok_with("create -f -", &kept.to_string());
+    // What owns flunders goes while nobody can be asked about flunders.
+    for (name, blocks) in [("keeper", false), ("parent", true), ("guardian", false)] {
+        k.ok(&format!("create configmap {name}"));
+        let keeper = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": name, "blockOwnerDeletion": blocks,
+            "uid": k.ok(&format!("get configmap {name} -o jsonpath={{.metadata.uid}}"))}]);
+        let kept = json!({"apiVersion": "wardle.example.com/v1alpha1", "kind": "Flunder",
+            "metadata": {"name": format!("of-{name}"), "namespace": "default", "ownerReferences": keeper}});
+        k.ok_with("create -f -", &kept.to_string());
+    }
     k.ok(&format!("delete apiservice {NAME} v1.broken.example.com"));
     // What kubectl has found out it remembers for a while.
     let gone = k.fails("get flunders");
     assert!(gone.contains("the server could not find the requested resource"), "{gone}");
     k.ok("delete configmap keeper");
+    k.ok("delete configmap parent --cascade=foreground --wait=false");
+    k.ok("delete configmap guardian --cascade=orphan --wait=false");
     // Nothing tells that nothing is collected; what goes wrong goes wrong within a second.
     std::thread::sleep(Duration::from_secs(2));
+    let waiting = k.ok("get configmaps -o name");
+    assert!(waiting.contains("/parent") && waiting.contains("/guardian"), "{waiting}");
     k.ok_with("create -f -", joined);
     k.ok(&format!("wait --for=condition=Available apiservice/{NAME} --timeout=60s"));
     k.eventually("get flunders -o name", |out| out.contains("/f"));
     k.ok("get configmap owned");
-    k.eventually("get flunders -o name", |out| !out.contains("/kept"));
+    k.eventually("get configmaps -o name", |out| !out.contains("/parent") && !out.contains("/guardian"));
+    k.eventually("get flunders -o name", |out| !out.contains("/of-keeper") && !out.contains("/of-parent"));
+    assert_eq!(k.ok("get flunder of-guardian -o jsonpath={.metadata.ownerReferences}"), "", "it was let go");
     k.ok("delete flunder f");
     k.eventually("get configmaps -o name", |out| !out.contains("owned"));
 }
