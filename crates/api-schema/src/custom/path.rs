@@ -233,10 +233,12 @@ fn quote_end(text: &str, quote: char) -> Option<usize> {
     None
 }
 
-/// A text that was in quotes; `None` if it has an escape that Go does not know.
+/// A text that was in quotes; `None` if it has an escape that Go does not know, or a quote that is not escaped (after an escaped
+/// backslash, say).
 fn unquoted(mut rest: &str, quote: char) -> Option<String> {
     let mut bytes = Vec::with_capacity(rest.len());
-    while let Some((plain, escaped)) = rest.split_once('\\') {
+    let bare = |plain: &str| plain.contains(quote);
+    while let Some((plain, escaped)) = rest.split_once('\\').filter(|(plain, _)| !bare(plain)) {
         bytes.extend_from_slice(plain.as_bytes());
         let escape = escaped.chars().next()?;
         rest = &escaped[escape.len_utf8()..];
@@ -268,7 +270,7 @@ fn unquoted(mut rest: &str, quote: char) -> Option<String> {
         bytes.push(byte);
     }
     bytes.extend_from_slice(rest.as_bytes());
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    (!bare(rest)).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn number(text: &str) -> Option<Value> {
@@ -347,13 +349,20 @@ impl Search {
     /// What is found one step further.
     fn step<'v>(&mut self, step: &'v Step, from: &[&'v Value]) -> Result<Vec<&'v Value>, Unfit> {
         let mut found = Vec::new();
+        if self.left == 0 {
+            return Ok(found);
+        }
         match step {
             Step::Any(paths) => {
                 for path in paths {
+                    self.charge(1);
                     found.extend(self.walk(path, from.to_vec())?);
                 }
             }
-            Step::Text(text) => found.push(text),
+            Step::Text(text) => {
+                self.charge(1);
+                found.push(text);
+            }
             _ => {
                 for value in from {
                     if self.left == 0 || found.len() >= FOUND_MAX {
@@ -605,6 +614,8 @@ mod tests {
             ".a[?(@.b[?(@.c)])]",
             ".a[?(@.b)",
             ".a[?(@.b]",
+            r".a[?(@=='b\\'c')]",
+            r"'\\'",
         ];
         for bad in bad {
             assert_eq!(JsonPath::parse(bad), None, "{bad}");
@@ -658,7 +669,8 @@ mod tests {
         }
         let wide = json!({"a": (0..30_000).map(|i| json!({"a": [i, i]})).collect::<Vec<_>>(), "n": vec![0; 200_000]});
         let paths = [".a[?(@..a)]", ".a[?(@.a[0]!=-1)]", ".n[?(@>1)]", ".n[?(@.x)]", ".n..x"].map(str::to_owned);
-        for path in paths.into_iter().chain([format!(".a[{}*]", "*,".repeat(150))]) {
+        let (any, texts) = (format!(".a[{}*]", "*,".repeat(150)), format!(".n[?({})]", "'a'".repeat(190)));
+        for path in paths.into_iter().chain([any, texts]) {
             let mut search = Search { left: VISITED_MAX };
             let path = JsonPath::parse(&path).expect("a path");
             drop(search.find(&path, &wide));

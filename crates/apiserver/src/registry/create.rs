@@ -82,7 +82,7 @@ pub(crate) async fn insert(call: &Call, value: Value, options: &WriteOptions) ->
 }
 
 async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result<(), ApiError> {
-    let name = value.name().to_owned();
+    let name = told_name(call, value);
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
     let mutated = call.server.admission.mutate(&attributes, value, &mut warnings).await;
@@ -95,6 +95,11 @@ async fn admit(call: &Call, value: &mut Value, options: &WriteOptions) -> Result
         call.settle(value);
     }
     Ok(())
+}
+
+/// The name that admission is told. A custom resource may be posted to one, which need not be that of what is made.
+fn told_name(call: &Call, value: &Value) -> String {
+    if call.info.name_in_path { call.info.name.clone() } else { value.name().to_owned() }
 }
 
 fn prepare(call: &Call, value: &mut Value) {
@@ -131,7 +136,7 @@ async fn attempt(call: &Call, mut value: Value, options: &WriteOptions) -> Resul
     if let Some(warnings) = row.hooks.warnings {
         call.warn(warnings(&value, None));
     }
-    let name = value.name().to_owned();
+    let name = told_name(call, &value);
     let mut warnings = Vec::new();
     let attributes = call.admission(Operation::Create, &name, None, options.dry_run);
     let admitted = call.server.admission.validate(&attributes, Some(&value), &mut warnings).await;
@@ -146,6 +151,7 @@ async fn attempt(call: &Call, mut value: Value, options: &WriteOptions) -> Resul
     }
     let stored = custom::convert::outgoing(call, &value).await?;
     let read = custom::convert::as_read(call, &value, &stored)?;
+    let name = value.name().to_owned();
     let (key, exists) = (call.key(&name), || ApiError::already_exists(&call.group_resource(), &name));
     if options.dry_run {
         registry.check_quotas(call, &value, None).await?;

@@ -100,7 +100,7 @@ pub(crate) fn serve(
 }
 
 async fn serve_call(server: Arc<Inner>, served: Arc<Served>, request: ApiRequest) -> Result<Response<Body>, ApiError> {
-    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let warnings = Arc::new(Mutex::new(deprecations(&served)));
     let media = Media::of_failure(&request.parts.headers);
     let answer = serve_verb(server, served, request, &warnings).await;
     with_warnings(answer, media, &warnings.lock())
@@ -143,7 +143,6 @@ async fn serve_verb(
         user,
         form,
     };
-    call.warn(deprecations(&call.served));
     usable(&call)?;
     // Each has a room of its own size.
     if subresource::is_special(&call.info.subresource) {

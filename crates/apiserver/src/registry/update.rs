@@ -270,6 +270,8 @@ async fn admit<'a>(
         note_owners(call, options, new, old).await;
     }
     call.drop_empty_lists(new);
+    // What webhooks are shown is of the kind and version that they ask for, and so would be what they make.
+    custom::decode::check_kind(call, new)?;
     let mut warnings = Vec::new();
     let attributes = Attributes {
         revision: current.revision,
@@ -283,7 +285,6 @@ async fn admit<'a>(
         // A webhook, too, changes only what the request may write.
         keep_other_half(call, new, old);
     }
-    custom::decode::check_kind(call, new)?;
     if mutated {
         create::check_namespace(call, new)?;
     }

@@ -55,6 +55,17 @@ const FIELDS: &str = r#"
     => 404
     => ~example.com/v2 Widget is deprecated
 
+    PUT /apis/example.com/v2/namespaces/a/widgets
+    {"apiVersion":"example.com/v2","kind":"Widget","metadata":{"name":"x"}}
+    => 400
+    => name must be provided
+    => ~example.com/v2 Widget is deprecated
+
+    PATCH /apis/example.com/v2/namespaces/a/widgets/x +strategic
+    {}
+    => 415
+    => ~example.com/v2 Widget is deprecated
+
     GET /apis/example.com/v1/namespaces/a/others
     => 404
 "#;

@@ -347,6 +347,17 @@ async fn custom_resources() {
     let path = format!("{}/t", things("v1"));
     let denied = world.cluster.send(&admin(), "PATCH", &path, Some(&json!({"data": {"unwanted": "1"}}))).await;
     assert_eq!(denied.code, 400);
+    // That a webhook changes it makes no thing of what is none.
+    for other in [json!({"kind": "Other"}), json!({"apiVersion": "test.io/v2"})] {
+        let mut change = other.clone();
+        change["data"] = json!({"first": "no"});
+        let refused = world.cluster.send(&admin(), "PATCH", &path, Some(&change)).await;
+        assert_eq!(refused.code, 422, "{other}: {}", refused.value);
+    }
+    // Posted to a name, which is what is told; made is what it is called.
+    let path = format!("{}/elsewhere?dryRun=All", things("v1"));
+    let made = world.cluster.made(&path, thing("here", "v1", json!({}))).await;
+    assert_eq!((&made["metadata"]["name"], &world.last_request()["name"]), (&json!("here"), &json!("elsewhere")));
 }
 
 /// [sig-api-machinery] AdmissionWebhook [Privileged:ClusterAdmin] patching/updating a validating webhook should work
