@@ -4,6 +4,8 @@
 
 use crate::body::{self, Body, BoxError};
 use crate::negotiate::Media;
+use crate::registry::list::Stored;
+use crate::registry::object::item_start;
 use api_core::ApiError;
 use api_schema::protobuf::{field_start_bytes, put_field_start};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,8 +19,10 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use watch_cache::Object;
 
-/// Bytes that a document is sent in at once.
+/// Bytes of a piece that is made or compressed apart.
 const PIECE_BYTES: usize = 64 << 10;
+/// Bytes of a piece that is copied when it is asked for: the connection asks for 16 before it writes any.
+const SENT_BYTES: usize = 16 << 10;
 /// Objects from which a piece is made at once.
 const PIECE_OBJECTS: usize = 64;
 
@@ -59,6 +63,8 @@ pub(crate) type Make = Arc<dyn Fn(&Object) -> Result<Bytes, ApiError> + Send + S
 pub(crate) enum Items {
     /// They are there.
     Ready(Vec<Bytes>),
+    /// They are objects of the store, to be sent as items of a built-in kind.
+    Stored(Stored),
     /// They are made of these objects.
     Made(Vec<Arc<Object>>, Make),
 }
@@ -75,13 +81,26 @@ impl Items {
         objects.iter().map(|object| make(object)).collect::<Result<_, _>>().map(Self::Ready)
     }
 
-    /// About how many bytes they are.
-    pub(crate) fn size(&self) -> usize {
+    /// Whether they are about more than so many bytes.
+    pub(crate) fn are_longer_than(&self, bytes: usize) -> bool {
         match self {
-            Self::Ready(items) => items.iter().map(Bytes::len).sum(),
-            Self::Made(objects, _) => objects.iter().map(|o| o.bytes.len()).sum(),
+            Self::Ready(items) => add_up_to_more(items.iter().map(Bytes::len), bytes),
+            Self::Stored(stored) => {
+                let objects = stored.snapshot.slice(stored.places.clone());
+                add_up_to_more(objects.map(|o| o.bytes.len()), bytes)
+            }
+            Self::Made(objects, _) => add_up_to_more(objects.iter().map(|o| o.bytes.len()), bytes),
         }
     }
+}
+
+/// Whether the lengths add up to more than so many bytes; looks at no more of them than it must.
+fn add_up_to_more(lengths: impl Iterator<Item = usize>, bytes: usize) -> bool {
+    let sums = lengths.scan(0_usize, |sum, length| {
+        *sum += length;
+        Some(*sum)
+    });
+    sums.into_iter().any(|sum| sum > bytes)
 }
 
 /// What is written with each item.
@@ -145,7 +164,7 @@ impl Document {
     /// As an answer, compressed if `gzip`.
     pub(crate) fn answer(self, makers: &Makers, gzip: bool) -> Response<Body> {
         let (length, media) = (self.length(), self.media);
-        let pieces = self.pieces(makers);
+        let pieces = self.pieces(makers, if gzip { PIECE_BYTES } else { SENT_BYTES });
         let body = if gzip { body::stream(compressed(pieces, makers.clone())) } else { body::stream(pieces) };
         let mut response = body::answer(StatusCode::OK, media.content_type(), body);
         let headers = response.headers_mut();
@@ -161,7 +180,7 @@ impl Document {
     /// All of it at once.
     pub(crate) async fn whole(self, makers: &Makers) -> Result<Vec<u8>, ApiError> {
         let mut out = Vec::new();
-        let mut pieces = self.pieces(makers);
+        let mut pieces = self.pieces(makers, PIECE_BYTES);
         while let Some(piece) = pieces.next().await {
             out.extend_from_slice(&piece.map_err(ApiError::internal)?);
         }
@@ -174,20 +193,24 @@ impl Document {
         Some(self.head.len() + size_with(items, self.with) + self.tail.len())
     }
 
-    fn pieces(self, makers: &Makers) -> BoxStream<'static, Piece> {
+    /// In pieces, which are so long if they are only copied.
+    fn pieces(self, makers: &Makers, piece_bytes: usize) -> BoxStream<'static, Piece> {
         let Self { head, items, tail, with, .. } = self;
+        let send = |items| {
+            let state =
+                Sending { head: Some(head.clone()), items, first: true, tail: Some(tail.clone()), with, piece_bytes };
+            stream::unfold(state, |mut state| async move { Some((Ok(state.next()?), state)) }).boxed()
+        };
         match items {
-            Items::Ready(items) => {
-                let state = Ready { head: Some(head), items, next: 0, tail: Some(tail), with };
-                stream::unfold(state, |mut state| async move { Some((Ok(state.next()?), state)) }).boxed()
-            }
+            Items::Ready(items) => send(There::Ready(items.into_iter())),
+            Items::Stored(stored) => send(There::Stored(stored)),
             Items::Made(objects, make) => {
                 let ahead = std::thread::available_parallelism().map_or(1, usize::from);
-                let chunks: Vec<_> = objects.chunks(PIECE_OBJECTS).map(<[_]>::to_vec).collect();
-                let makers = makers.clone();
-                let made = stream::iter(chunks.into_iter().enumerate()).map(move |(i, chunk)| {
-                    let (make, makers) = (make.clone(), makers.clone());
-                    async move { makers.run(move || joined(&chunk, i == 0, with, &make)).await? }
+                let (objects, makers) = (Arc::new(objects), makers.clone());
+                let made = stream::iter((0..objects.len()).step_by(PIECE_OBJECTS)).map(move |start| {
+                    let (objects, make, makers) = (objects.clone(), make.clone(), makers.clone());
+                    let end = objects.len().min(start + PIECE_OBJECTS);
+                    async move { makers.run(move || joined(&objects[start..end], start == 0, with, &make)).await? }
                 });
                 let around = |text: Bytes| stream::iter([Ok(text)]);
                 around(head).chain(made.buffered(ahead)).chain(around(tail)).boxed()
@@ -242,32 +265,52 @@ fn compress(mut encoder: Encoder, piece: Option<Bytes>) -> std::io::Result<(Byte
     }
 }
 
-/// A document whose items are there.
-struct Ready {
+/// A document whose items are there, and copied piece by piece.
+struct Sending {
     head: Option<Bytes>,
-    items: Vec<Bytes>,
-    next: usize,
+    items: There,
+    /// No item has come yet.
+    first: bool,
     tail: Option<Bytes>,
     with: With,
+    /// About how long a piece is.
+    piece_bytes: usize,
 }
 
-impl Ready {
+/// Items that are still to come.
+enum There {
+    Ready(std::vec::IntoIter<Bytes>),
+    Stored(Stored),
+}
+
+impl Sending {
     fn next(&mut self) -> Option<Bytes> {
         self.tail.as_ref()?;
-        let mut out = BytesMut::with_capacity(PIECE_BYTES + 4096);
+        let mut out = BytesMut::with_capacity(self.piece_bytes + 4096);
         if let Some(head) = self.head.take() {
             out.put_slice(&head);
         }
-        while let Some(item) = self.items.get_mut(self.next) {
-            if out.len() >= PIECE_BYTES {
-                return Some(out.freeze());
-            }
-            self.with.put(&mut out, self.next == 0, item.len());
-            out.put_slice(&std::mem::take(item));
-            self.next += 1;
+        if !self.fill(&mut out) {
+            out.put_slice(&self.tail.take()?);
         }
-        out.put_slice(&self.tail.take()?);
         Some(out.freeze())
+    }
+
+    /// Copies items until the piece is full; whether it is.
+    fn fill(&mut self, out: &mut BytesMut) -> bool {
+        let (with, first, full) = (self.with, &mut self.first, self.piece_bytes);
+        let mut put = |item: &[u8]| {
+            with.put(out, std::mem::take(first), item.len());
+            out.put_slice(item);
+            out.len() >= full
+        };
+        match &mut self.items {
+            There::Ready(items) => items.any(|item| put(&item)),
+            There::Stored(Stored { snapshot, places }) => snapshot.slice(places.clone()).any(|object| {
+                places.start += 1;
+                put(&object.bytes[item_start(&object.bytes)..])
+            }),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use futures::FutureExt;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use std::io::Read;
 use std::sync::Arc;
 use tower::{Service, ServiceExt};
 
@@ -170,6 +171,50 @@ async fn lists_are_selected_and_paged() {
     let table = api.send("GET", MAPS, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")], None).await;
     let table = check(table, 200, json!({"kind": "Table"}));
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+}
+
+#[tokio::test]
+async fn a_long_list_shows_one_state_whenever_it_is_read() {
+    let api = Api::start().await;
+    let (path, long) = ("/api/v1/namespaces/a/configmaps", "x".repeat(500));
+    for other in ["0", "z"] {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}});
+        check(api.post("/api/v1/namespaces", namespace).await, 201, json!({}));
+        check(api.post(&format!("/api/v1/namespaces/{other}/configmaps"), map("other")).await, 201, json!({}));
+    }
+    for n in 0..600 {
+        let mut map = map(&format!("m{n:03}"));
+        map["data"] = json!({"long": long});
+        check(api.post(path, map).await, 201, json!({}));
+    }
+    let whole = api.raw("GET", path, &[], None).await;
+    let compressed = api.raw("GET", path, &[("accept-encoding", "gzip")], None).await;
+    let pages = async |more: &str| api.get(&format!("{path}?limit=250{more}")).await.1;
+    let mut page = pages("").await;
+    let mut expected = page["items"].as_array().expect("items").clone();
+    while let Some(next) = page["metadata"]["continue"].as_str() {
+        page = pages(&format!("&continue={next}")).await;
+        expected.extend(page["items"].as_array().expect("items").clone());
+    }
+    // What changes before they are read does not change them.
+    check(api.delete(&format!("{path}/m300"), None).await, 200, json!({}));
+    check(api.merge(&format!("{path}/m599"), json!({"data": {"long": "short"}})).await, 200, json!({}));
+    check(api.post(path, map("m")).await, 201, json!({}));
+    assert_eq!(whole.headers().get("content-length"), None, "nobody has looked how long it is");
+    let whole = whole.into_body().collect().await.expect("body").to_bytes();
+    let listed: Value = serde_json::from_slice(&whole).expect("json");
+    assert_eq!((expected.len(), &listed["kind"]), (600, &json!("ConfigMapList")));
+    assert_eq!(listed["items"].as_array(), Some(&expected));
+    assert_eq!(listed["metadata"], json!({"resourceVersion": page["metadata"]["resourceVersion"]}));
+    assert_eq!(compressed.headers()["content-encoding"], "gzip");
+    let mut plain = Vec::new();
+    let compressed = compressed.into_body().collect().await.expect("body").to_bytes();
+    flate2::read::GzDecoder::new(&*compressed).read_to_end(&mut plain).expect("gzip");
+    assert_eq!(plain, whole);
+    let everywhere = api.get("/api/v1/configmaps").await.1;
+    assert_eq!(everywhere["items"].as_array().map(Vec::len), Some(602));
+    let few = api.raw("GET", "/api/v1/namespaces/z/configmaps", &[], None).await;
+    assert!(few.headers().contains_key("content-length"));
 }
 
 #[tokio::test]

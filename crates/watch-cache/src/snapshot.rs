@@ -1,6 +1,6 @@
 //! All objects of a resource at one revision. It never changes; taking it costs nothing.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use base::OrderedMap;
@@ -48,6 +48,18 @@ impl Snapshot {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
+    }
+
+    /// Where in the order the objects are whose key starts with `prefix`, to be read piece by piece ([`Snapshot::slice`]).
+    pub fn places(&self, prefix: &[u8]) -> Range<usize> {
+        let end = prefix_end(prefix);
+        let end = if end.as_ref() == b"\0" { self.len() } else { self.objects.rank::<[u8]>(&end) };
+        self.objects.rank(prefix)..end
+    }
+
+    /// Objects at these places of the order.
+    pub fn slice(&self, places: Range<usize>) -> Objects<'_> {
+        Objects(self.objects.slice(places.start, places.end))
     }
 
     /// Objects whose key starts with `prefix`.

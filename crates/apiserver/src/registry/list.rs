@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde_json::Value;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -158,30 +159,69 @@ fn illegal(text: &str) -> usize {
 
 /// Selects what the options ask for.
 pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, ApiError> {
-    let selectors = Selectors::new(&call.served, options)?;
-    let prefix = prefix(&call.served, &call.info.namespace);
-    let start = start(call, options, &prefix).await?;
-    let snapshot = &start.snapshot;
-    if let Some(broken) = snapshot.undecodable(prefix.as_bytes()) {
-        let key = String::from_utf8_lossy(&broken.key);
-        return Err(ApiError::internal(format!("unable to transform key {key:?}: {}", broken.error)));
+    Ok(Selection::of(call, options).await?.page())
+}
+
+/// What options ask for in the state that they name, before any object is looked at.
+pub(crate) struct Selection<'a> {
+    call: &'a Call,
+    selectors: Selectors,
+    prefix: String,
+    start: Start,
+    /// Most objects of a page.
+    limit: usize,
+}
+
+impl<'a> Selection<'a> {
+    pub(crate) async fn of(call: &'a Call, options: &ListOptions) -> Result<Self, ApiError> {
+        let selectors = Selectors::new(&call.served, options)?;
+        let prefix = prefix(&call.served, &call.info.namespace);
+        let start = start(call, options, &prefix).await?;
+        if let Some(broken) = start.snapshot.undecodable(prefix.as_bytes()) {
+            let key = String::from_utf8_lossy(&broken.key);
+            return Err(ApiError::internal(format!("unable to transform key {key:?}: {}", broken.error)));
+        }
+        // What any state will do for is given whole, as upstream's cache gives it.
+        let any_state = options.resource_version == "0" && options.continue_token.is_empty();
+        let limit = if options.limit == 0 || any_state { usize::MAX } else { options.limit };
+        Ok(Self { call, selectors, prefix, start, limit })
     }
-    let mut objects = match &start.after {
-        Some(key) => snapshot.page(prefix.as_bytes(), key.as_bytes()),
-        None => snapshot.prefix(prefix.as_bytes()),
-    };
-    // What any state will do for is given whole, as upstream's cache gives it.
-    let any_state = options.resource_version == "0" && options.continue_token.is_empty();
-    let whole = options.limit == 0 || any_state;
-    let limit = if whole { usize::MAX } else { options.limit };
-    let below = objects.len();
-    let mut items = Vec::with_capacity(objects.len().min(limit));
-    items.extend(objects.by_ref().filter(|o| selectors.matches(o)).take(limit).cloned());
-    let looked_at = below - objects.len();
-    call.server.metrics.traffic.list(&call.row().storage_prefix, looked_at, items.len());
-    let revision = snapshot.revision();
-    let (continue_token, remaining) = rest(&selectors, &items, objects, limit, revision, &prefix);
-    Ok(Page { items, revision, continue_token, remaining })
+
+    /// The objects below the prefix by their places, if all of them are asked for: they need not be gathered then.
+    pub(crate) fn all(&self) -> Option<Stored> {
+        let asked = self.selectors.is_everything() && self.limit == usize::MAX && self.start.after.is_none();
+        asked.then(|| Stored {
+            places: self.start.snapshot.places(self.prefix.as_bytes()),
+            snapshot: self.start.snapshot.clone(),
+        })
+    }
+
+    /// Counts what a list has read.
+    pub(crate) fn count(&self, looked_at: usize, found: usize) {
+        self.call.server.metrics.traffic.list(&self.call.row().storage_prefix, looked_at, found);
+    }
+
+    /// The objects themselves, up to the limit.
+    pub(crate) fn page(self) -> Page {
+        let (snapshot, prefix) = (&self.start.snapshot, self.prefix.as_bytes());
+        let mut objects = match &self.start.after {
+            Some(key) => snapshot.page(prefix, key.as_bytes()),
+            None => snapshot.prefix(prefix),
+        };
+        let below = objects.len();
+        let mut items = Vec::with_capacity(below.min(self.limit));
+        items.extend(objects.by_ref().filter(|o| self.selectors.matches(o)).take(self.limit).cloned());
+        self.count(below - objects.len(), items.len());
+        let revision = snapshot.revision();
+        let (continue_token, remaining) = rest(&self.selectors, &items, objects, self.limit, revision, &self.prefix);
+        Page { items, revision, continue_token, remaining }
+    }
+}
+
+/// Objects of a state by their places in it.
+pub(crate) struct Stored {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) places: Range<usize>,
 }
 
 fn rest(

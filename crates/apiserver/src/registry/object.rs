@@ -170,11 +170,16 @@ pub(crate) fn to_version(row: &Row, bytes: &Bytes) -> Result<Bytes, ApiError> {
 
 /// As an item of a list: without `kind` and `apiVersion`, as upstream has it for built-in kinds.
 pub(crate) fn as_item(bytes: &Bytes) -> Bytes {
+    bytes.slice(item_start(bytes)..)
+}
+
+/// Where an object begins as an item of a list ([`as_item`]).
+pub(crate) fn item_start(bytes: &[u8]) -> usize {
     let metadata = after_metadata(bytes).map(|at| at - "\"metadata\":{".len());
     match metadata {
         // One byte before `"metadata"` is replaced by the opening brace when it is written.
-        Some(at) if at > 1 => bytes.slice(at..),
-        _ => bytes.slice(1..),
+        Some(at) if at > 1 => at,
+        _ => 1,
     }
 }
 

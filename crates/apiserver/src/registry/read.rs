@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::custom::convert;
-use super::list::{self, Page};
+use super::list::{self, Page, Selection, Stored};
 use super::object;
 use super::options::{ListOptions, parse_revision, refuse_export};
 use crate::body::Body;
@@ -55,8 +55,37 @@ pub(crate) async fn current(call: &Call) -> Result<Bytes, ApiError> {
 /// Serves a GET of a collection.
 pub(crate) async fn list(call: Call) -> Result<Response<Body>, ApiError> {
     let options = ListOptions::read(&call.query, false)?;
-    let page = select(&call, &options).await?;
-    answer_page(&call, page).await
+    let selection = Selection::of(&call, &options).await?;
+    if let Some(stored) = selection.all().filter(|stored| is_sent_as_stored(&call, stored)) {
+        selection.count(stored.places.len(), stored.places.len());
+        return Ok(answer_stored(&call, stored));
+    }
+    answer_page(&call, selection.page()).await
+}
+
+/// Whether the objects go out as they are. A few are gathered all the same, so that the answer can say how long it is.
+fn is_sent_as_stored(call: &Call, stored: &Stored) -> bool {
+    let form = &call.form;
+    form.view == View::Object
+        && form.media == Media::Json
+        && call.served.builtin
+        && object::is_as_stored(call.row())
+        && stored.places.len() > ITEMS_AT_ONCE
+}
+
+/// Objects that nobody looks at until they are written.
+fn answer_stored(call: &Call, stored: Stored) -> Response<Body> {
+    let row = call.row();
+    let meta = json!({"resourceVersion": stored.snapshot.revision().to_string()});
+    let head = list_head(&row.list_kind, &row.gvr.api_version(), &meta.to_string());
+    let document = Document::json(head, Items::Stored(stored), "]}", true);
+    let gzip = is_compressed(call, &document);
+    call.finish(document.answer(&call.server.makers, gzip))
+}
+
+/// Whether the answer is so long, and its reader such, that it is compressed.
+fn is_compressed(call: &Call, document: &Document) -> bool {
+    takes_gzip(&call.headers) && document.items.are_longer_than(call.server.config.limits.gzip_bytes_min)
 }
 
 /// A page in the form that was asked for.
@@ -112,12 +141,12 @@ pub(crate) async fn answer_page(call: &Call, mut page: Page) -> Result<Response<
         let whole = document.whole(&call.server.makers).await?;
         return Ok(call.finish(render::bytes(Media::Yaml, StatusCode::OK, whole.into())?));
     }
-    let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
+    let gzip = is_compressed(call, &document);
     Ok(call.finish(document.answer(&call.server.makers, gzip)))
 }
 
 /// Items that are sent as they are; without the opening brace and the type if `as_items`. Others have their turn in between:
-/// each object of a long list has to be looked at.
+/// each object of a long page has to be looked at.
 async fn ready(objects: &[Arc<Object>], as_items: bool) -> Vec<Bytes> {
     let mut items = Vec::with_capacity(objects.len());
     for some in objects.chunks(ITEMS_AT_ONCE) {
@@ -179,7 +208,7 @@ async fn answer_protobuf(call: &Call, page: Page, metadata: &Value) -> Result<Re
             list.document(make).await?
         }
     };
-    let gzip = document.items.size() > call.server.config.limits.gzip_bytes_min && takes_gzip(&call.headers);
+    let gzip = is_compressed(call, &document);
     Ok(call.finish(document.answer(makers, gzip)))
 }
 

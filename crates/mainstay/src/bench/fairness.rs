@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Map, Value, json};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -84,17 +85,26 @@ pub async fn run(plan: &Plan) -> Result<Vec<Map<String, Value>>> {
     Ok(vec![quiet, loaded])
 }
 
-/// Threads of the lowest priority for the greedy clients: where they share the server's processors, what they do with the
-/// answers must not stand in the way of who is measured. What they ask of the server remains.
+/// Threads for the greedy clients that run when nobody else wants to: where they share the server's processors, what they do with
+/// the answers must not stand in the way of who is measured. What they ask of the server remains.
 fn crowd_runtime() -> Result<tokio::runtime::Runtime> {
-    const LOWEST: i32 = 19;
     let yields = || {
-        if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
+        if let Err(error) = yield_to_all() {
             tracing::warn!(%error, "the greedy clients run with the priority of the others");
         }
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all().on_thread_start(yields).build().context("no async runtime for the greedy clients")
+}
+
+/// Gives this thread the lowest priority, and makes it one that whoever wakes interrupts at once; the latter by util-linux's `chrt`,
+/// where that is.
+fn yield_to_all() -> Result<()> {
+    const LOWEST: i32 = 19;
+    rustix::process::setpriority_process(None, LOWEST)?;
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let idle = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status().context("cannot run chrt")?;
+    if idle.success() { Ok(()) } else { bail!("chrt ended with {idle}") }
 }
 
 /// The system's client at work, on a thread of its own, so that the greedy ones do not delay it in this process.
@@ -123,12 +133,15 @@ async fn measure(plan: &Plan, op: &'static str) -> Result<Map<String, Value>> {
     tokio::task::spawn_blocking(move || thread.join()).await?.map_err(|_| anyhow!("the system's client panicked"))?
 }
 
-/// Whether a GET as `user` is a success; reads the whole answer.
+/// Whether a GET as `user` is a success; reads the whole answer, and keeps nothing of it.
 async fn get(client: &Client, path: &str, user: &str) -> Result<bool> {
     let mut request = Request::get(path).header("accept", "application/json").body(Body::empty())?;
     request.headers_mut().insert("impersonate-user", HeaderValue::from_str(user)?);
     let answer = client.send(request).await.context("the server does not answer")?;
     let ok = answer.status().is_success();
-    answer.into_body().collect().await.context("the answer broke off")?;
+    let mut body = answer.into_body();
+    while let Some(frame) = body.frame().await {
+        frame.context("the answer broke off")?;
+    }
     Ok(ok)
 }

@@ -29,6 +29,12 @@ async fn lists_gets_and_pages() {
     assert_eq!(snapshot.prefix(b"/pods/a/").len(), 2);
     assert_eq!(snapshot.page(b"/pods/", b"/pods/a/1").map(|o| key(o)).collect::<Vec<_>>(), ["/pods/a/2", "/pods/b/1"]);
     assert_eq!(snapshot.page(b"/pods/", b"").len(), 3);
+    for (prefix, places) in [("/pods/", 0..3), ("/pods/a/", 0..2), ("/pods/b/", 2..3), ("/pods/a0/", 2..2), ("", 0..3)]
+    {
+        assert_eq!(snapshot.places(prefix.as_bytes()), places, "{prefix}");
+    }
+    assert_eq!(snapshot.slice(1..3).map(|o| key(o)).collect::<Vec<_>>(), ["/pods/a/2", "/pods/b/1"]);
+    assert_eq!((snapshot.slice(2..9).len(), snapshot.slice(3..3).len()), (1, 0));
     assert_eq!(kit.cache.get(b"/pods/a/2").map(|object| object.revision), Some(3));
     assert_eq!(kit.cache.get(b"/pods/a/3"), None);
     assert_eq!(kit.texts.decoded.load(Ordering::Relaxed), 3);
