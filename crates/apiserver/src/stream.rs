@@ -83,7 +83,7 @@ fn before(change: EventType) -> &'static [u8] {
 }
 
 /// `{"type":...,"object":...}` and a newline.
-fn line(change: &str, object: &[u8]) -> Bytes {
+pub(crate) fn line(change: &str, object: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(line_bytes(change, object));
     put_line(&mut out, change, object);
     out.into()

@@ -60,7 +60,8 @@ struct Frames {
 struct Frame {
     kind: EventType,
     format: Format,
-    bytes: Bytes,
+    /// `None` if it was asked for once by somebody who can do without it.
+    bytes: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,17 +75,17 @@ enum Format {
 impl Frames {
     fn get(&self, kind: EventType, format: Format) -> Option<Bytes> {
         let known = self.made.iter().find(|frame| frame.kind == kind && frame.format == format);
-        known.map(|frame| frame.bytes.clone())
+        known.and_then(|frame| frame.bytes.clone())
     }
 
-    fn keep(&mut self, kind: EventType, format: Format, bytes: &Bytes) {
+    fn keep(&mut self, kind: EventType, format: Format, bytes: Option<Bytes>) {
         if self.over {
             return;
         }
         if matches!(format, Format::OfSecond(_)) {
             self.made.retain(|frame| frame.kind != kind || matches!(frame.format, Format::Lasting(_)));
         }
-        self.made.push(Frame { kind, format, bytes: bytes.clone() });
+        self.made.push(Frame { kind, format, bytes });
     }
 }
 
@@ -165,6 +166,31 @@ impl Event {
         self.shared(kind, Format::OfSecond(second), encode)
     }
 
+    /// As [`Event::frame`], of what can be sent in parts as well, and is dearer to send so: made by the second who asks. `None`
+    /// for the first, who may be the only one, once the event is old, and as for [`Event::frame`].
+    ///
+    /// # Errors
+    /// Those of `encode`.
+    pub fn frame_for_many<E>(
+        &self,
+        kind: EventType,
+        format: usize,
+        encode: impl FnOnce(&Object) -> Result<Bytes, E>,
+    ) -> Result<Option<Bytes>, E> {
+        let Some(object) = self.object_of(kind) else { return Ok(None) };
+        let (mut frames, format) = (self.frames.lock(), Format::Lasting(format));
+        let Some(frame) = frames.made.iter_mut().find(|frame| frame.kind == kind && frame.format == format) else {
+            frames.keep(kind, format, None);
+            return Ok(None);
+        };
+        let bytes = match frame.bytes.take() {
+            Some(known) => known,
+            None => encode(object)?,
+        };
+        frame.bytes = Some(bytes.clone());
+        Ok(Some(bytes))
+    }
+
     /// Whoever comes while a frame is made waits for it.
     fn shared<E>(
         &self,
@@ -172,15 +198,19 @@ impl Event {
         format: Format,
         encode: impl FnOnce(&Object) -> Result<Bytes, E>,
     ) -> Result<Option<Bytes>, E> {
-        let object = if kind == EventType::Deleted { self.left() } else { Some(&self.object) };
-        let Some(object) = object else { return Ok(None) };
+        let Some(object) = self.object_of(kind) else { return Ok(None) };
         let mut frames = self.frames.lock();
         if let Some(known) = frames.get(kind, format) {
             return Ok(Some(known));
         }
         let bytes = encode(object)?;
-        frames.keep(kind, format, &bytes);
+        frames.keep(kind, format, Some(bytes.clone()));
         Ok(Some(bytes))
+    }
+
+    /// The object that goes with `kind`.
+    fn object_of(&self, kind: EventType) -> Option<&Arc<Object>> {
+        if kind == EventType::Deleted { self.left() } else { Some(&self.object) }
     }
 
     /// Lets go of the frames; nearly all who watch have taken them.

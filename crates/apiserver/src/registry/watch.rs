@@ -324,6 +324,7 @@ struct Shown {
 /// Where an event keeps the frames that all watches in the same form share.
 #[derive(Debug, Clone, Copy)]
 enum Format {
+    Json,
     Protobuf,
     MetadataJson,
     MetadataProtobuf,
@@ -349,11 +350,18 @@ impl Shown {
         stream::frame(self.form.media, "ADDED", &shown).map(Line::Made)
     }
 
-    /// What is sent for a change. JSON is there already; another frame is made by the first watch that wants it in its form.
+    /// What is sent for a change. JSON is there already, and if it is long put together for all watches but the first; another
+    /// frame is made by the first watch that wants it in its form.
     fn change(&mut self, event: &Event, kind: EventType, object: &Object) -> Result<Line, ApiError> {
         let shared = match (self.form.view, self.form.media) {
             (View::Object, Media::Json | Media::Yaml) => {
-                return Ok(Line::Around(kind, object::to_version(&self.served.row, &object.bytes)?));
+                let make = |object: &Object| self.shared_frame(Format::Json, kind, object);
+                let is_framed = self.shares && object.bytes.len() >= SHARED_BYTES_MIN;
+                let made = if is_framed { event.frame_for_many(kind, Format::Json as usize, make)? } else { None };
+                return Ok(match made {
+                    Some(frame) => Line::Made(frame),
+                    None => Line::Around(kind, object::to_version(&self.served.row, &object.bytes)?),
+                });
             }
             _ if !self.shares => None,
             (View::Object, Media::Protobuf) => Some(Format::Protobuf),
@@ -380,6 +388,7 @@ impl Shown {
     fn shared_frame(&self, format: Format, kind: EventType, object: &Object) -> Result<Bytes, ApiError> {
         let (encodings, media, kind) = (&self.server.encodings, self.form.media, kind.as_str());
         match format {
+            Format::Json => Ok(stream::line(kind, &object.bytes)),
             Format::Protobuf => {
                 encodings.protobuf.inc();
                 encodings.enveloped_once(object).map(|envelope| watch_frame(kind, &envelope))

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
-/// Longest that a watcher waits for the changes made.
+/// Longest that a watcher waits for all changes.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 struct Run<'a> {
@@ -36,7 +36,7 @@ struct Run<'a> {
 /// # Errors
 /// If the server cannot be reached, or an operation is not known.
 pub async fn run(args: &Api) -> Result<()> {
-    const KNOWN: &[&str] = &["create", "get", "list", "table", "patch", "watch", "fairness", "delete"];
+    const KNOWN: &[&str] = &["create", "get", "list", "table", "patch", "watch", "catch-up", "fairness", "delete"];
     if let Some(unknown) = args.ops.iter().find(|op| !KNOWN.contains(&op.as_str())) {
         bail!("there is no measurement {unknown:?}; there are {}", KNOWN.join(", "));
     }
@@ -67,6 +67,7 @@ impl Run<'_> {
                 }
                 "table" => self.lists("table", TABLE, "").await?,
                 "fairness" => self.fairness().await?,
+                "catch-up" => self.catch_up().await?,
                 _ => self.watch().await?,
             }
         }
@@ -150,7 +151,24 @@ impl Run<'_> {
 
     /// Opens the watchers, makes the changes, and waits until each watcher has seen all of them.
     async fn watch(&self) -> Result<()> {
-        let changes = self.args.changes.min(self.args.objects);
+        let (watch, counted) = self.watchers(Begin::AtOnce).await?;
+        watch.ready.wait().await;
+        let meter = Meter::start(&self.args.pids).with_client();
+        let errors = self.change(watch.changes).await?;
+        self.print_watch("watch", &meter, &watch, counted, errors).await
+    }
+
+    /// Makes the changes, and then lets all watchers begin before them, on connections that are there.
+    async fn catch_up(&self) -> Result<()> {
+        let (watch, counted) = self.watchers(Begin::WhenAllAreReady).await?;
+        let errors = self.change(watch.changes).await?;
+        let meter = Meter::start(&self.args.pids).with_client();
+        watch.ready.wait().await;
+        self.print_watch("catch-up", &meter, &watch, counted, errors).await
+    }
+
+    /// Threads of watchers from now on, each of which gives how many changes its watchers have seen.
+    async fn watchers(&self, begin: Begin) -> Result<(Arc<Watch>, Vec<JoinHandle<Result<usize>>>)> {
         let start =
             self.clients[0].request_text(request("GET", &format!("{}?limit=1", self.pods()), None, &Value::Null)?);
         let list: Value = serde_json::from_str(&start.await.context("cannot list")?)?;
@@ -158,7 +176,8 @@ impl Run<'_> {
         let watch = Watch {
             target: self.target.clone(),
             path: format!("{}?watch=1&resourceVersion={revision}", self.pods()),
-            changes,
+            begin,
+            changes: self.args.changes.min(self.args.objects),
             ready: Barrier::new(self.args.watchers + 1),
         };
         let watch = Arc::new(watch);
@@ -166,21 +185,34 @@ impl Run<'_> {
         let share = |i| self.args.watchers / threads + usize::from(i < self.args.watchers % threads);
         let spawned = |i| anyhow::Ok(watch.clone().spawn(super::runtime()?, share(i)));
         let counted = (0..threads).map(spawned).collect::<Result<Vec<_>>>()?;
-        watch.ready.wait().await;
-        let meter = Meter::start(&self.args.pids).with_client();
-        let made = futures::stream::iter(0..changes)
+        Ok((watch, counted))
+    }
+
+    /// Makes so many changes; returns how many failed.
+    async fn change(&self, changes: usize) -> Result<usize> {
+        futures::stream::iter(0..changes)
             .map(|i| async move {
                 let client = &self.clients[i % self.clients.len()];
                 anyhow::Ok(drained(client, self.patch_request(i)?).await?.0)
             })
             .buffer_unordered(self.clients.len())
-            .try_fold(0, |errors, ok| async move { Ok(errors + usize::from(!ok)) });
-        let errors = made.await?;
+            .try_fold(0, |errors, ok| async move { Ok(errors + usize::from(!ok)) })
+            .await
+    }
+
+    async fn print_watch(
+        &self,
+        op: &str,
+        meter: &Meter,
+        watch: &Watch,
+        counted: Vec<JoinHandle<Result<usize>>>,
+        errors: usize,
+    ) -> Result<()> {
         let mut seen = 0;
         for thread in counted {
             seen += thread.await.context("a thread of watchers panicked")??;
         }
-        let mut line = meter.line("watch", seen, &mut [], errors + changes * self.args.watchers - seen);
+        let mut line = meter.line(op, seen, &mut [], errors + watch.changes * self.args.watchers - seen);
         line.insert("watchers".into(), self.args.watchers.into());
         self.print(line);
         Ok(())
@@ -222,13 +254,21 @@ impl Run<'_> {
     }
 }
 
+/// When a watcher asks for its watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    AtOnce,
+    WhenAllAreReady,
+}
+
 /// What all watchers do.
 struct Watch {
     target: Target,
     path: String,
+    begin: Begin,
     /// That each must see.
     changes: usize,
-    /// Passed when all watches are open, by each watcher and by who makes the changes.
+    /// Passed by each watcher that has done what it does before, and by who makes the changes.
     ready: Barrier,
 }
 
@@ -243,29 +283,46 @@ impl Watch {
 
     /// Reads a watch until it has brought all changes; returns how many it brought.
     async fn count(&self) -> Result<usize> {
-        let opened = self.open().await;
+        let prepared = self.prepare().await;
         self.ready.wait().await;
-        let (client, answer) = opened?;
+        let (client, answer) = prepared?;
+        let answer = match answer {
+            Some(answer) => answer,
+            None => self.open(&client).await?,
+        };
         if !answer.status().is_success() {
             bail!("cannot watch: the server answers {}", answer.status());
         }
         let (mut body, mut changes) = (answer.into_body(), Changes::default());
-        while changes.seen < self.changes {
-            match tokio::time::timeout(WATCH_TIMEOUT, body.frame()).await {
-                Ok(Some(frame)) => changes.take(frame?.data_ref().map_or(&[][..], |data| data)),
-                Ok(None) | Err(_) => break,
+        let counting = async {
+            while changes.seen < self.changes {
+                let Some(frame) = body.frame().await else { break };
+                changes.take(frame?.data_ref().map_or(&[][..], |data| data));
             }
-        }
+            anyhow::Ok(())
+        };
+        // Whoever has not seen all of them by then has failed to see the rest.
+        tokio::time::timeout(WATCH_TIMEOUT, counting).await.unwrap_or(Ok(()))?;
         drop(client);
         Ok(changes.seen)
     }
 
-    /// The answer, and the client that it comes through.
-    async fn open(&self) -> Result<(Client, http::Response<Body>)> {
+    /// A client with a connection, and the answer that comes through it if the watch begins at once.
+    async fn prepare(&self) -> Result<(Client, Option<http::Response<Body>>)> {
         let client = self.target.client()?;
-        let request = request("GET", &self.path, None, &Value::Null)?;
-        let answer = client.send(request.map(Body::from)).await.context("cannot watch")?;
+        let answer = match self.begin {
+            Begin::AtOnce => Some(self.open(&client).await?),
+            Begin::WhenAllAreReady => {
+                drained(&client, request("GET", "/version", None, &Value::Null)?).await?;
+                None
+            }
+        };
         Ok((client, answer))
+    }
+
+    async fn open(&self, client: &Client) -> Result<http::Response<Body>> {
+        let request = request("GET", &self.path, None, &Value::Null)?;
+        client.send(request.map(Body::from)).await.context("cannot watch")
     }
 }
 
@@ -317,9 +374,9 @@ fn request(method: &str, path: &str, content_type: Option<&str>, body: &Value) -
         .context("not a request")
 }
 
-/// A pod of about 4 KB as it is served, that no scheduler places.
+/// A pod of 4.0 KB as it is served, that no scheduler places.
 fn pod(i: usize) -> Value {
-    let env: Vec<Value> = (0..20)
+    let env: Vec<Value> = (0..11)
         .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-of-setting-{n}-of-pod-{i}")}))
         .collect();
     json!({

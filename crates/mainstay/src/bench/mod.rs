@@ -20,7 +20,7 @@ pub struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Create, get, list, table, patch, watch and delete pods that no node runs; `--ops fairness` measures what greedy clients do to others.
+    /// Create, get, list, table, patch, watch and delete pods that no node runs; `--ops fairness` measures what greedy clients do to others, `--ops catch-up` watches that begin before changes.
     Api(Api),
 }
 
@@ -54,7 +54,7 @@ pub struct Api {
     /// Clients at once, each with connections of its own.
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub clients: usize,
-    /// Watchers for the watch measurement.
+    /// Watchers for the watch and catch-up measurements.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub watchers: usize,
     /// Changes that every watcher must see.

@@ -5,6 +5,7 @@
 //! directory of the build, once.
 
 mod aggregation;
+mod bench;
 mod commands;
 mod kubectl;
 mod python;

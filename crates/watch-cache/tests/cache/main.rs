@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use kit::{Kit, bytes, key, next, put, soon, take, text};
 use store::StoreError;
 use tokio::time::Instant;
@@ -147,6 +148,30 @@ async fn an_event_is_encoded_once() {
     assert!(frame(&one[0], EventType::Added, 1).is_some());
     assert_eq!(encoded.load(Ordering::Relaxed), 2, "another format");
     assert_eq!(frame(&one[0], EventType::Deleted, 0), None, "it was not there before");
+}
+
+#[tokio::test]
+async fn what_can_be_sent_in_parts_is_put_together_for_the_second() {
+    let kit = Kit::new(Limits { frames_bytes_max: 12, ..Limits::default() }).await;
+    let mut watch = kit.all();
+    for n in 0..3 {
+        kit.put("/pods/1", &format!("x={n}")).await;
+    }
+    let events = take(&mut watch, 3).await;
+    let frame = |event: &Event, kind: EventType| {
+        let encode = |object: &Object| Ok::<_, Infallible>(bytes(&text(&object.bytes)));
+        event.frame_for_many(kind, 0, encode).unwrap_or_else(|never| match never {})
+    };
+    let event = &events[2];
+    assert_eq!(frame(event, EventType::Modified), None, "the first may be the only one");
+    let (second, third) = (frame(event, EventType::Modified), frame(event, EventType::Modified));
+    let at = |frame: &Option<Bytes>| frame.as_ref().map(|frame| frame.as_ptr());
+    assert_eq!((second.as_deref(), at(&second)), (Some(&b"x=2@4"[..]), at(&third)));
+    assert_eq!(frame(event, EventType::Added), None, "the first who sees it as an addition");
+    let failed = event.frame_for_many(EventType::Added, 0, |_| Err("no frame"));
+    assert_eq!((failed, frame(event, EventType::Added)), (Err("no frame"), second), "whoever comes next makes it");
+    let old = [0; 3].map(|_| frame(&events[0], EventType::Added));
+    assert_eq!(old, [None, None, None], "nothing is kept of what is old");
 }
 
 #[tokio::test]
