@@ -93,7 +93,7 @@ def main():
     parser.add_argument("--store", choices=["embedded", "etcd"], default="embedded", help="what ours keeps its objects in")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rest", type=float, default=30, metavar="SECONDS", help="before each server is measured")
-    parser.add_argument("--ops", default="create,get,list,table,patch,watch,delete")
+    parser.add_argument("--ops", default="create,get,list,table,patch,watch,catch-up,delete")
     args = parser.parse_args()
     # What was started is ended, whatever ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))

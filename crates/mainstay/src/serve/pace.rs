@@ -21,6 +21,8 @@ use tokio::runtime::Handle;
 
 /// Bytes that a connection writes at its turn.
 const PORTION_BYTES: usize = 128 << 10;
+/// What begins within a portion may end so far after its start: less than a TLS record costs more than it carries.
+const RECORD_BYTES: usize = 16 << 10;
 /// Bytes that a connection which was quiet writes without a turn.
 const FREE_BYTES: usize = 64 << 10;
 /// Time in which a connection earns [`FREE_BYTES`] again.
@@ -169,7 +171,7 @@ impl Place {
     fn portion(&self, context: &Context<'_>) -> Option<usize> {
         let mut standing = self.standing.lock();
         match standing.turn {
-            Turn::Has(left) if left > 0 => return Some(left),
+            Turn::Has(left) if left > 0 => return Some(left.max(RECORD_BYTES)),
             Turn::Left => return Some(PORTION_BYTES),
             Turn::Waits => {}
             Turn::None | Turn::Wanted | Turn::Has(_) => standing.turn = Turn::Wanted,
@@ -382,10 +384,12 @@ impl<S> Paced<S> {
         self.place.portion(context)
     }
 
-    fn wrote(&mut self, bytes: usize) {
-        match self.budget.checked_sub(bytes) {
-            Some(left) => self.budget = left,
-            None => self.place.spend(bytes),
+    /// So many bytes of `wanted` were written: free ones, if all were, or a part of the portion.
+    fn wrote(&mut self, bytes: usize, wanted: usize) {
+        if self.budget >= wanted {
+            self.budget -= bytes;
+        } else {
+            self.place.spend(bytes);
         }
     }
 }
@@ -402,7 +406,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         let part = &bytes[..most.min(bytes.len())];
         let polled = Pin::new(&mut self.stream).poll_write(context, part);
         if let Poll::Ready(Ok(written)) = polled {
-            self.wrote(written);
+            self.wrote(written, bytes.len());
         }
         polled
     }
@@ -422,7 +426,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
             whole => Pin::new(&mut self.stream).poll_write_vectored(context, &parts[..whole]),
         };
         if let Poll::Ready(Ok(written)) = polled {
-            self.wrote(written);
+            self.wrote(written, wanted);
         }
         polled
     }
@@ -541,6 +545,22 @@ mod tests {
         let wanted: Vec<_> = (0..16).map(|portion| (portion % 2, PORTION_BYTES)).collect();
         assert_eq!(long, wanted);
         assert_eq!(log.iter().filter(|(name, _)| *name == 2).collect::<Vec<_>>(), [&(2, 1000)]);
+    }
+
+    #[tokio::test]
+    async fn pieces_are_not_cut_where_a_portion_ends() {
+        let (turns, log) = (turns(), Log::default());
+        let (mut stream, place) = turns.join(Sink::new(0, &log));
+        // What is free leaves 3,000 bytes, which are too few for a piece, and 22 pieces leave 18 of a portion.
+        let pieces = [&[FREE_BYTES - 3000][..], &[5957; 60]].concat();
+        let writes = pieces.clone();
+        let connection = async move {
+            for bytes in writes {
+                stream.write_all(&vec![0; bytes]).await.expect("write");
+            }
+        };
+        tokio::spawn(place.drive(connection)).await.expect("task");
+        assert_eq!(log.lock().iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>(), pieces);
     }
 
     #[tokio::test]
